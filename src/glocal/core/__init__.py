@@ -1,0 +1,1 @@
+"""Values: frozen, validated when made, no I/O."""

@@ -1,0 +1,74 @@
+"""Pixels that know where, when, by what, and which of them are valid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from glocal.core.interval import Interval
+from glocal.core.provenance import Provenance
+from glocal.core.result import frozen
+from glocal.core.sensor import Band
+from glocal.errors import UnknownSensorError
+
+__all__ = ["Chip"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chip:
+    """A georeferenced crop of one sensor, in physical units."""
+
+    values: NDArray[np.float32]
+    """Shape (band, y, x), in each band's unit; the content of invalid cells means nothing."""
+
+    valid: NDArray[np.bool_]
+    """Shape (band, y, x); True where data is present (the reverse of a NumPy mask)."""
+
+    bands: tuple[Band, ...]
+    """One per first axis of ``values``."""
+
+    geobox: GeoBox
+    interval: Interval
+    """When the sensor looked."""
+
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        expected = (len(self.bands), *self.geobox.shape)
+        for name in ("values", "valid"):
+            array = getattr(self, name)
+            if array.shape != expected:
+                raise ValueError(
+                    f"Chip.{name} must have shape (band, y, x) = {expected}, got {array.shape}"
+                )
+        if self.valid.dtype != np.bool_:
+            raise ValueError(f"Chip.valid must be bool, got {self.valid.dtype}")
+        if not np.isfinite(self.values[self.valid]).all():
+            raise ValueError("Chip.values must be finite wherever valid is True")
+        object.__setattr__(self, "values", frozen(self.values))
+        object.__setattr__(self, "valid", frozen(self.valid))
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """Names of the bands, in the order of the first axis."""
+        return tuple(band.name for band in self.bands)
+
+    def band(self, name: str) -> NDArray[np.float32]:
+        """Return one band, shape (y, x), NaN where invalid.
+
+        ``name`` is a band name or an ``eo:common_name``.
+        """
+        for i, one in enumerate(self.bands):
+            if name in (one.name, one.common_name):
+                return np.where(self.valid[i], self.values[i], np.float32(np.nan))
+        raise UnknownSensorError(
+            f"the chip has no band {name!r}; it has: {', '.join(self.band_names)}"
+        )
+
+    def has(self, *names: str) -> bool:
+        """Return True when every band named (or common name) is present."""
+        known = {band.name for band in self.bands} | {band.common_name for band in self.bands}
+        return set(names) <= known

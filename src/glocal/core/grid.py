@@ -1,0 +1,91 @@
+"""A few verbs on odc-geo's ``GeoBox``, the grid on which sources meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import BoundingBox, Geometry
+
+from glocal.errors import GridMismatchError
+
+__all__ = ["area_geobox", "block_folds", "cell_area_ha", "cells_of_points", "require_overlap", "tiles"]
+
+
+def area_geobox(bbox: tuple[float, float, float, float], crs: Any, resolution: float) -> GeoBox:
+    """Return the north-up grid that covers ``bbox`` (left, bottom, right, top in ``crs``).
+
+    Edges snap to multiples of ``resolution``, so that areas side by side share cells.
+    The CRS must be projected and in metres: areas and distances are computed on it.
+    """
+    box = GeoBox.from_bbox(BoundingBox(*bbox, crs=crs), resolution=resolution, tight=False)
+    if box.crs is None or not box.crs.projected:
+        raise GridMismatchError(
+            f"the area needs a projected CRS in metres, got {crs!r}; use the UTM zone of the area"
+        )
+    return box
+
+
+def cell_area_ha(geobox: GeoBox) -> float:
+    """Return the area of one cell in hectares."""
+    return abs(float(geobox.resolution.x) * float(geobox.resolution.y)) / 1e4
+
+
+def cells_of_points(geobox: GeoBox, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the flat cell index of each point (x, y in the grid's CRS); -1 outside."""
+    column, row = ~geobox.transform * (np.asarray(x, float), np.asarray(y, float))
+    height, width = geobox.shape
+    finite = np.isfinite(row) & np.isfinite(column)
+    row = np.floor(np.where(finite, row, -1)).astype(np.int64)
+    column = np.floor(np.where(finite, column, -1)).astype(np.int64)
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    return np.where(inside, row * width + column, -1)
+
+
+def block_folds(geobox: GeoBox, block: int, folds: int, *, seed: int = 0) -> NDArray[np.uint8]:
+    """Return the fold 0..folds-1 of every cell, shape (H, W), constant in square blocks.
+
+    ``block`` is the side of a block in cells. Blocks are numbered from the grid's
+    origin and dealt out in a seeded order, so that folds have nearly equal area.
+    """
+    height, width = geobox.shape
+    rows, columns = -(-height // block), -(-width // block)
+    deal = np.random.default_rng(seed).permutation(rows * columns) % folds
+    of_block = deal.reshape(rows, columns).astype(np.uint8)
+    return np.repeat(np.repeat(of_block, block, axis=0), block, axis=1)[:height, :width]
+
+
+def tiles(geobox: GeoBox, size: int, halo: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """Yield (inner, outer) row and column slices of square tiles; outer holds the halo."""
+    height, width = geobox.shape
+    for top in range(0, height, size):
+        for left in range(0, width, size):
+            bottom, right = min(top + size, height), min(left + size, width)
+            yield (
+                (slice(top, bottom), slice(left, right)),
+                (
+                    slice(max(top - halo, 0), min(bottom + halo, height)),
+                    slice(max(left - halo, 0), min(right + halo, width)),
+                ),
+            )
+
+
+def require_overlap(name: str, extent: Geometry, geobox: GeoBox) -> None:
+    """Refuse a source whose ``extent`` does not touch the area.
+
+    Raises
+    ------
+    GridMismatchError
+        Names both boxes in longitude and latitude.
+    """
+    area = geobox.extent
+    if not extent.to_crs(area.crs).intersects(area):
+        ours = tuple(round(v, 4) for v in area.to_crs("EPSG:4326").boundingbox)
+        theirs = tuple(round(v, 4) for v in extent.to_crs("EPSG:4326").boundingbox)
+        raise GridMismatchError(
+            f"{name} does not overlap the area: it spans lon/lat {theirs}, the area {ours}; "
+            "check the CRS of the file and the order of its coordinates"
+        )

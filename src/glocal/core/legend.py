@@ -1,0 +1,160 @@
+"""Legends, and crosswalks between what a source says and the classes that we estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.core.result import frozen
+from glocal.errors import LegendMismatchError
+
+__all__ = ["ClassDef", "Crosswalk", "Legend"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassDef:
+    """One class of a legend."""
+
+    value: int
+    """Code in a raster, 1..255 (0 is no data)."""
+
+    name: str
+    """Short machine name, letters, digits, ``_`` and ``-``."""
+
+    title: str
+    """Name for people."""
+
+    color: str
+    """Six hex digits without ``#``."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.value <= 255:
+            raise ValueError(f"class {self.name}: value must be 0..255, got {self.value}")
+        if len(self.color) != 6 or not set(self.color.lower()) <= set("0123456789abcdef"):
+            raise ValueError(f"class {self.name}: color must be six hex digits, got {self.color!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Legend:
+    """An ordered list of classes; the order is the class axis of every array."""
+
+    name: str
+    classes: tuple[ClassDef, ...]
+
+    def __post_init__(self) -> None:
+        for what in ("value", "name"):
+            seen = [getattr(one, what) for one in self.classes]
+            if len(set(seen)) != len(seen):
+                raise ValueError(f"legend {self.name}: class {what}s must be unique, got {seen}")
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Raster codes in class order."""
+        return tuple(one.value for one in self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Machine names in class order."""
+        return tuple(one.name for one in self.classes)
+
+    def index(self, key: int | str) -> int:
+        """Return the position of a class by its value or name.
+
+        Raises
+        ------
+        LegendMismatchError
+            Lists what the legend holds.
+        """
+        for i, one in enumerate(self.classes):
+            if key == one.value or key == one.name:
+                return i
+        known = ", ".join(f"{one.value} {one.name}" for one in self.classes)
+        raise LegendMismatchError(f"legend {self.name} has no class {key!r}; it has: {known}")
+
+    def subset(self, keys: Sequence[int | str]) -> Legend:
+        """Return the legend with only these classes, in this legend's own order."""
+        wanted = {self.index(key) for key in keys}
+        kept = tuple(one for i, one in enumerate(self.classes) if i in wanted)
+        return Legend(name=self.name, classes=kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Crosswalk:
+    """P(class | symbol): what a source's symbols would mean if it made no errors.
+
+    It is only the *prior* of the source's reliability; what symbols mean here is
+    learned from the data.
+    """
+
+    symbols: tuple[str, ...]
+    """Names of the source's symbols 1..M; symbol 0 is always "says nothing"."""
+
+    target: Legend
+    matrix: NDArray[np.float64]
+    """Shape (M, K); rows sum to 1; a uniform row means "not known"."""
+
+    confidence: NDArray[np.float64]
+    """Shape (M,); 0..1, how far the row is to be believed before any data is seen."""
+
+    def __post_init__(self) -> None:
+        shape = (len(self.symbols), len(self.target))
+        if self.matrix.shape != shape or self.confidence.shape != shape[:1]:
+            raise ValueError(
+                f"Crosswalk needs matrix {shape} and confidence {shape[:1]}, "
+                f"got {self.matrix.shape} and {self.confidence.shape}"
+            )
+        if len(self.symbols) and (
+            (self.matrix < 0).any() or not np.allclose(self.matrix.sum(axis=1), 1)
+        ):
+            raise ValueError("Crosswalk rows must be >= 0 and sum to 1")
+        if ((self.confidence < 0) | (self.confidence > 1)).any():
+            raise ValueError("Crosswalk.confidence must lie in 0..1")
+        object.__setattr__(self, "matrix", frozen(self.matrix))
+        object.__setattr__(self, "confidence", frozen(self.confidence))
+
+    @classmethod
+    def from_shares(
+        cls,
+        target: Legend,
+        rows: Mapping[str, Mapping[int | str, float]],
+        *,
+        confidence: Mapping[str, float] | float = 0.7,
+    ) -> Crosswalk:
+        """Build from ``{symbol: {class value or name: share}}``.
+
+        Classes that ``target`` does not have are skipped; a symbol with none left
+        gets a uniform row and confidence 0 ("says nothing until data says more").
+        """
+        classes = len(target)
+        matrix = np.full((len(rows), classes), 1.0 / classes)
+        trust = np.zeros(len(rows))
+        known = set(target.values) | set(target.names)
+        for i, (symbol, shares) in enumerate(rows.items()):
+            kept = {key: share for key, share in shares.items() if key in known and share > 0}
+            if kept:
+                matrix[i] = 0.0
+                for key, share in kept.items():
+                    matrix[i, target.index(key)] += share
+                matrix[i] /= matrix[i].sum()
+                trust[i] = confidence if isinstance(confidence, float) else confidence[symbol]
+        return cls(symbols=tuple(rows), target=target, matrix=matrix, confidence=trust)
+
+    def compose(self, further: Crosswalk) -> Crosswalk:
+        """Return the crosswalk through ``further``, whose symbols are our target's class names."""
+        if further.symbols != self.target.names:
+            raise LegendMismatchError(
+                f"can't compose: our target has {self.target.names}, "
+                f"the next crosswalk starts from {further.symbols}"
+            )
+        return Crosswalk(
+            symbols=self.symbols,
+            target=further.target,
+            matrix=self.matrix @ further.matrix,
+            confidence=self.confidence * (self.matrix @ further.confidence),
+        )

@@ -1,0 +1,231 @@
+"""What sources state: symbols with their support, in columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from glocal.core.interval import Interval
+from glocal.core.legend import Crosswalk, Legend
+from glocal.core.provenance import Provenance
+from glocal.core.result import Categorical, frozen
+
+__all__ = ["Anchors", "Estimate", "Observations", "Reliability", "Support"]
+
+Support = Literal["cells", "objects", "mixtures", "points"]
+"""How one statement relates to the grid.
+
+``cells``     one symbol per cell of the grid;
+``objects``   polygons of one class each: cells inside nearly always share it;
+``mixtures``  coarse cells: the symbol speaks of the shares of classes inside;
+``points``    a class at a position known to some accuracy.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Observations:
+    """The statements of one source about one property (ISO 19156), as columns.
+
+    Symbols are the source's *own* alphabet, 1..M as named by ``crosswalk.symbols``;
+    0 means that the source says nothing (cloud, not mapped, no data).
+    """
+
+    source: str
+    """Name of the source, unique in a run."""
+
+    support: Support
+    geobox: GeoBox
+    """Grid of the area; geometries are in its CRS."""
+
+    symbols: NDArray[np.unsignedinteger]
+    """``cells``: shape (H, W). Otherwise shape (n,), one per record."""
+
+    crosswalk: Crosswalk
+    """Alphabet and its prior meaning in the target legend."""
+
+    phenomenon_time: Interval
+    """When the ground was as the source says."""
+
+    provenance: Provenance
+    geometry: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, object))
+    """Shape (n,) of shapely geometries (x, y); empty for ``cells``.
+
+    Objects stand in painting order: where two overlap, the later one speaks.
+    """
+
+    record: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, "U1"))
+    """Shape (n,), native id with version (``way/123@4``); empty for ``cells``."""
+
+    position_sd_m: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    """Shape (n,), standard uncertainty of the position in metres; points only."""
+
+    stratum: NDArray[np.unsignedinteger] | None = None
+    """Same shape as ``symbols``: groups with reliabilities of their own (quality, age)."""
+
+    columns: dict[str, NDArray[Any]] = field(default_factory=dict)
+    """Further columns of shape (n,) that encoders need (original tags, version...)."""
+
+    observed_property: str = "land_cover"
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            raise ValueError("Observations.source must be named")
+        if self.symbols.dtype.kind != "u":
+            raise ValueError(
+                f"{self.source}: symbols must be unsigned integers, got {self.symbols.dtype}"
+            )
+        top = int(self.symbols.max()) if self.symbols.size else 0
+        if top > len(self.crosswalk.symbols):
+            raise ValueError(
+                f"{self.source}: symbol {top} is beyond the alphabet of "
+                f"{len(self.crosswalk.symbols)}"
+            )
+        if self.support == "cells":
+            if self.symbols.shape != tuple(self.geobox.shape):
+                raise ValueError(
+                    f"{self.source}: symbols must have the grid's shape "
+                    f"{tuple(self.geobox.shape)}, got {self.symbols.shape}"
+                )
+        else:
+            self._check_columns()
+        if self.stratum is not None and self.stratum.shape != self.symbols.shape:
+            raise ValueError(f"{self.source}: stratum must have the shape of symbols")
+        for name in ("symbols", "geometry", "record", "position_sd_m"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
+
+    def _check_columns(self) -> None:
+        n = len(self.symbols)
+        if self.symbols.ndim != 1 or len(self.geometry) != n or len(self.record) != n:
+            raise ValueError(
+                f"{self.source}: symbols, geometry and record must have one length, got "
+                f"{self.symbols.shape}, {len(self.geometry)}, {len(self.record)}"
+            )
+        if len(np.unique(self.record)) != n:
+            raise ValueError(f"{self.source}: records must be unique")
+        if self.support == "points" and (
+            len(self.position_sd_m) != n or (n and not (self.position_sd_m >= 0).all())
+        ):
+            raise ValueError(f"{self.source}: points need position_sd_m >= 0, one per record")
+        wrong = [name for name, values in self.columns.items() if len(values) != n]
+        if wrong:
+            raise ValueError(f"{self.source}: columns {wrong} do not have length {n}")
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    @property
+    def legend(self) -> Legend:
+        """The target legend."""
+        return self.crosswalk.target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Anchors:
+    """Reference points from a probability sample: few, precious, never a source."""
+
+    x: NDArray[np.float64]
+    """Shape (n,), in the grid's CRS."""
+
+    y: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    """Shape (n, K); soft labels, rows sum to 1; a row of zeros is non-response (cloud)."""
+
+    weight: NDArray[np.float64]
+    """Shape (n,), inverse inclusion probability, up to a constant."""
+
+    record: NDArray[np.str_]
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        n = len(self.x)
+        if not (len(self.y) == len(self.shares) == len(self.weight) == len(self.record) == n):
+            raise ValueError("Anchors columns must have one length")
+        total = self.shares.sum(axis=1)
+        if n and not np.all(np.isclose(total, 1) | (total == 0)):
+            raise ValueError("Anchors.shares rows must sum to 1, or be all zero for non-response")
+        if n and not (self.weight > 0).all():
+            raise ValueError("Anchors.weight must be > 0")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Shape (n,), True where a class could be told."""
+        return np.asarray(self.shares.sum(axis=1) > 0)
+
+    def take(self, keep: NDArray[Any]) -> Anchors:
+        """Return the anchors selected by a boolean or index array."""
+        return Anchors(
+            x=self.x[keep],
+            y=self.y[keep],
+            shares=self.shares[keep],
+            weight=self.weight[keep],
+            record=self.record[keep],
+            provenance=self.provenance,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reliability:
+    """A source's confusion: how often it says each symbol where a class is true."""
+
+    source: str
+    legend: Legend
+    symbols: tuple[str, ...]
+    confusion: NDArray[np.float64]
+    """Shape (context, K, M): P(symbol | class); rows sum to 1."""
+
+    counts: NDArray[np.float64]
+    """Shape (context, K, M): effective number of statements behind each entry."""
+
+    exponent: float
+    """0..1, how much of its log-likelihood is counted where it speaks alone."""
+
+    family: tuple[str, ...]
+    """Sources that share a root with it, itself included, sorted."""
+
+    def __post_init__(self) -> None:
+        shape = (len(self.legend), len(self.symbols))
+        if self.confusion.shape[1:] != shape or self.counts.shape != self.confusion.shape:
+            raise ValueError(
+                f"Reliability of {self.source} needs (context, {shape[0]}, {shape[1]}), got "
+                f"{self.confusion.shape} and {self.counts.shape}"
+            )
+        if not np.allclose(self.confusion.sum(axis=2), 1):
+            raise ValueError(f"Reliability of {self.source}: rows must sum to 1")
+        object.__setattr__(self, "confusion", frozen(self.confusion))
+        object.__setattr__(self, "counts", frozen(self.counts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Estimate:
+    """What all sources together say of the area."""
+
+    geobox: GeoBox
+    interval: Interval
+    legend: Legend
+    result: Categorical
+    """Shape (H, W, K)."""
+
+    weights: dict[str, float]
+    """Exponent of every source used; names them all."""
+
+    provenance: Provenance
+    observed_property: str = "land_cover"
+
+    def __post_init__(self) -> None:
+        expected = (*self.geobox.shape, len(self.legend))
+        if self.result.log_p.shape != expected:
+            raise ValueError(
+                f"Estimate.result must have shape {expected}, got {self.result.log_p.shape}"
+            )
+
+    def classes(self) -> NDArray[np.uint8]:
+        """Return the most probable class value of every cell, shape (H, W)."""
+        values = np.array(self.legend.values, dtype=np.uint8)
+        return np.asarray(values[self.result.log_p.argmax(axis=-1)])

@@ -1,0 +1,115 @@
+"""Where a value comes from, under which licence, and who may receive it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+__all__ = ["OSM_ACCEPTS", "Provenance", "osm_accepts"]
+
+OSM_ACCEPTS = frozenset({"ODbL-1.0", "CC0-1.0", "PDDL-1.0", "public-domain", "Copernicus"})
+"""Licences whose evidence may enter an edit of OpenStreetMap.
+
+CC BY and other licences that ask for a notice are absent on purpose: OSM needs a
+written waiver of the rights holder for them (OSMF licence compatibility guidance). A
+source with such a waiver says so with the suffix ``+osm-waiver``.
+"""
+
+
+def osm_accepts(licences: Iterable[str]) -> bool:
+    """Return True when OSM can accept evidence under all these licences.
+
+    >>> osm_accepts(["Copernicus", "ODbL-1.0"]), osm_accepts(["CC-BY-4.0"])
+    (True, False)
+    >>> osm_accepts(["CC-BY-4.0+osm-waiver"])
+    True
+    """
+    return all(one in OSM_ACCEPTS or one.endswith("+osm-waiver") for one in licences)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """The history of one value (W3C PROV: activity, agent, used).
+
+    ``roots`` names the original acquisitions behind the value. Two sources with a
+    root in common may share errors: that is how dependence is seen before any
+    number is. ``labels`` are the roots that taught a model; they are kept apart
+    from the roots of its input (a prediction outside its training blocks does not
+    descend from the labels of the block that it judges).
+    """
+
+    activity: str
+    """What was done, a short verb phrase (``read``, ``classify``, ``fuse``)."""
+
+    agent: str
+    """Who is responsible: an organisation, a community or this software."""
+
+    used: tuple[str, ...] = ()
+    """Names or digests of the inputs, sorted."""
+
+    licences: frozenset[str] = field(default_factory=frozenset)
+    """SPDX identifiers (or ``Copernicus``, ``public-domain``): the union over ``used``."""
+
+    roots: frozenset[str] = field(default_factory=frozenset)
+    """Original acquisitions: the union over ``used``."""
+
+    labels: frozenset[str] = field(default_factory=frozenset)
+    """Roots of the labels that trained a model, if one was trained."""
+
+    attribution: tuple[str, ...] = ()
+    """Sentences that every output must repeat, sorted and unique."""
+
+    generated_at: datetime | None = None
+    """Date of the newest input. Outputs are a function of inputs, seed and version,
+    so the wall-clock time of a run stands in its log, never in its results."""
+
+    software: str = ""
+    """Name and version of the program."""
+
+    def __post_init__(self) -> None:
+        if not self.activity or not self.agent:
+            raise ValueError(
+                "Provenance needs an activity and an agent, "
+                f"got {self.activity!r} and {self.agent!r}"
+            )
+        for name in ("licences", "roots", "labels"):
+            object.__setattr__(self, name, frozenset(getattr(self, name)))
+        for name in ("used", "attribution"):
+            object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
+
+    @classmethod
+    def derive(
+        cls,
+        activity: str,
+        inputs: Iterable[Provenance],
+        *,
+        agent: str = "glocal",
+        software: str = "",
+        used: Iterable[str] = (),
+        labels: Iterable[Provenance] = (),
+    ) -> Provenance:
+        """Return the provenance of something made from ``inputs`` (and taught by ``labels``).
+
+        Licences are the union over inputs *and* labels; roots over inputs only.
+        """
+        inputs, labels = tuple(inputs), tuple(labels)
+        everyone = inputs + labels
+        dates = [one.generated_at for one in everyone if one.generated_at is not None]
+        return cls(
+            activity=activity,
+            agent=agent,
+            used=tuple(used) + tuple(name for one in everyone for name in one.used),
+            licences=frozenset().union(*(one.licences for one in everyone)),
+            roots=frozenset().union(*(one.roots for one in inputs)),
+            labels=frozenset().union(
+                *(one.labels for one in inputs), *(one.roots | one.labels for one in labels)
+            ),
+            attribution=tuple(text for one in everyone for text in one.attribution),
+            generated_at=max(dates) if dates else None,
+            software=software,
+        )
+
+    def shares_root(self, other: Provenance) -> bool:
+        """Return True when both descend from at least one common acquisition."""
+        return bool(self.roots & other.roots)

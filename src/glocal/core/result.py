@@ -1,0 +1,127 @@
+"""Results with their uncertainty: a class, a quantity, a displacement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Categorical", "Displacement", "Normal", "frozen", "log_normalise"]
+
+
+def frozen(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return a read-only view of ``array``."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def log_normalise(log_p: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return ``log_p`` shifted so that ``exp`` sums to one along the last axis.
+
+    >>> np.exp(log_normalise(np.zeros((1, 4)))).tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
+    """
+    peak = log_p.max(axis=-1, keepdims=True)
+    total = np.log(np.exp(log_p - peak).sum(axis=-1, keepdims=True)) + peak
+    return np.asarray(log_p - total)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Categorical:
+    """Distributions over K classes, kept as logarithms."""
+
+    log_p: NDArray[np.floating]
+    """Natural logarithms, shape (..., K); each row's ``exp`` sums to 1; never NaN."""
+
+    def __post_init__(self) -> None:
+        if self.log_p.ndim < 1 or self.log_p.shape[-1] < 2:
+            raise ValueError(
+                f"Categorical needs shape (..., K) with K >= 2, got {self.log_p.shape}"
+            )
+        total = np.exp(self.log_p).sum(axis=-1)
+        if not np.allclose(total, 1.0, atol=1e-4):
+            worst = float(total.flat[int(np.argmax(np.abs(total - 1)))])
+            raise ValueError(
+                f"Categorical rows must sum to 1, one sums to {worst:.6g}; "
+                "build it with Categorical.normalised"
+            )
+        object.__setattr__(self, "log_p", frozen(self.log_p))
+
+    @classmethod
+    def normalised(cls, log_p: NDArray[np.floating]) -> Categorical:
+        """Return the distributions proportional to ``exp(log_p)``."""
+        return cls(log_p=log_normalise(log_p))
+
+    @classmethod
+    def vacuous(cls, shape: tuple[int, ...], classes: int) -> Categorical:
+        """Return uniform distributions: a statement that says nothing."""
+        return cls(log_p=np.full((*shape, classes), -np.log(classes)))
+
+    @property
+    def p(self) -> NDArray[np.floating]:
+        """Probabilities, shape (..., K)."""
+        return np.asarray(np.exp(self.log_p))
+
+    def entropy(self) -> NDArray[np.floating]:
+        """Return Shannon entropy in nats, shape (...)."""
+        return np.asarray(-(self.p * self.log_p).sum(axis=-1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Normal:
+    """Quantities with their standard uncertainty (GUM)."""
+
+    mean: NDArray[np.floating]
+    """Best estimates, shape (...), in ``unit``."""
+
+    std: NDArray[np.floating]
+    """Standard uncertainties, same shape and unit; greater than 0."""
+
+    unit: str
+    """Unit of both, as a UCUM or CF string; ``1`` for none."""
+
+    def __post_init__(self) -> None:
+        if self.mean.shape != self.std.shape:
+            raise ValueError(
+                f"Normal.mean and std must have one shape, got {self.mean.shape}, {self.std.shape}"
+            )
+        if not (self.std > 0).all():
+            raise ValueError(f"Normal.std must be > 0, smallest is {float(self.std.min())}")
+        object.__setattr__(self, "mean", frozen(self.mean))
+        object.__setattr__(self, "std", frozen(self.std))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Displacement:
+    """A shift of one layer relative to the others, in metres, with its covariance.
+
+    Only relative shifts are observable without control points: ``gauge`` says what
+    the shift is relative to, or how it was split.
+    """
+
+    dy: float
+    """Northward shift in metres that brings the source onto the others."""
+
+    dx: float
+    """Eastward shift in metres that brings the source onto the others."""
+
+    covariance: tuple[tuple[float, float], tuple[float, float]]
+    """Covariance of (dy, dx) in square metres."""
+
+    gauge: str = "relative to the other sources"
+    """What pins the shift down."""
+
+    def __post_init__(self) -> None:
+        matrix = np.asarray(self.covariance, dtype=float)
+        if matrix.shape != (2, 2) or not np.allclose(matrix, matrix.T):
+            raise ValueError(f"Displacement.covariance must be 2x2 symmetric, got {matrix}")
+        if np.linalg.eigvalsh(matrix).min() <= 0:
+            raise ValueError(f"Displacement.covariance must be positive definite, got {matrix}")
+
+    @property
+    def significant(self) -> bool:
+        """True when the shift differs from zero at about three standard uncertainties."""
+        shift = np.array([self.dy, self.dx])
+        return bool(shift @ np.linalg.inv(np.asarray(self.covariance)) @ shift > 11.8)

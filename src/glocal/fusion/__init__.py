@@ -1,0 +1,1 @@
+"""The engine: from observations to an estimate and the reliability of every source."""

@@ -1,0 +1,74 @@
+"""Files appear whole or not at all: write beside, flush, rename."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from glocal.errors import RunError
+
+__all__ = ["replacing", "replacing_folder", "write_bytes", "write_json", "write_text"]
+
+PART = ".part"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; move it there only when the block succeeds.
+
+    The temporary name keeps the suffix, so that drivers which look at it still work.
+
+    Raises
+    ------
+    RunError
+        When the disk is full or not writable; the old file, if any, is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.stem}{PART}{path.suffix}")
+    try:
+        yield part
+        with part.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise RunError(
+            f"could not write {path}: {error}; free some space or choose another folder, "
+            "then run the same command again: finished parts are kept"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder; it takes the place of ``path`` when the block succeeds."""
+    part = path.with_name(path.name + PART)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    yield part
+    if path.exists():
+        shutil.rmtree(path)
+    os.replace(part, path)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` atomically."""
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text with ``\\n`` line ends atomically."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically: two-space indent, sorted keys, no NaN."""
+    write_text(
+        path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    )

@@ -1,0 +1,1 @@
+"""Work: one area, its rounds, its evaluation and its report."""
