@@ -35,7 +35,8 @@ def test_published_example() -> None:
     np.testing.assert_allclose(producers, [0.75, 0.85, 0.93, 0.96], atol=5e-3)
     assert report.areas[0].value == pytest.approx(235_086, abs=1)
     assert report.areas[0].half_width == pytest.approx(68_418, abs=1)
-    assert report.sample_size == 640 and report.notes == ()
+    assert report.sample_size == 640
+    assert report.notes == ()
 
 
 def test_units_and_counts_agree() -> None:
@@ -51,23 +52,27 @@ def test_units_and_counts_agree() -> None:
 
 def test_missing_classes_are_null_with_a_reason() -> None:
     report = olofsson([[5, 1, 0], [2, 9, 0], [0, 0, 0]], [100, 200, 3], names=["a", "b", "c"])
-    assert report.users[2].value is None and "no reference points" in report.users[2].reason
+    assert report.users[2].value is None
+    assert "no reference points" in report.users[2].reason
     assert report.producers[2].value is None
-    assert report.areas[2].value == 0 and report.areas[2].half_width is None
+    assert report.areas[2].value == 0
+    assert report.areas[2].half_width is None
     assert "c" in report.notes[0]
     json.dumps(report.as_dict(_legend(3)), allow_nan=False)
 
 
 def test_all_right_gives_no_false_certainty() -> None:
     report = olofsson([[5, 0], [0, 9]], [100, 200])
-    assert report.overall.value == 1 and report.overall.half_width is None
+    assert report.overall.value == 1
+    assert report.overall.half_width is None
     assert "rule of three" in report.overall.reason
 
 
 def test_soft_labels_and_non_response() -> None:
     shares = np.array([[0.8, 0.2], [1, 0], [0, 1], [0.4, 0.6], [0, 0]])
     report = sample_accuracy(np.array([0, 0, 1, 1, 1]), shares, [1, 1])
-    assert report.non_response == 1 and report.sample_size == 4
+    assert report.non_response == 1
+    assert report.sample_size == 4
     assert report.overall.value == pytest.approx((0.9 + 0.8) / 2)
 
 
