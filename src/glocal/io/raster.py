@@ -1,0 +1,377 @@
+"""Rasters in and out: any file onto the grid of the area, arrays to cloud-optimised GeoTIFF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader, MemoryFile
+from rasterio.shutil import copy as copy_raster
+from rasterio.transform import Affine
+from rasterio.warp import reproject, transform_bounds
+from rasterio.windows import Window, from_bounds
+
+from glocal.core.legend import Legend
+from glocal.errors import GridMismatchError, SourceUnavailableError
+from glocal.io.atomic import replacing, write_text
+
+__all__ = [
+    "Pixels",
+    "RasterInfo",
+    "extent",
+    "info",
+    "native_grid",
+    "read_on",
+    "read_pixels",
+    "warp",
+    "write_cog",
+    "write_qml",
+]
+
+CATEGORICAL = ("nearest", "mode")
+OVERSAMPLING = 4
+"""A much finer source is first read at this many of its cells per cell of the grid."""
+
+LON_LAT = CRS.from_epsg(4326)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RasterInfo:
+    """What the header of a raster says."""
+
+    path: Path
+    grid: GeoBox
+    dtypes: tuple[str, ...]
+    descriptions: tuple[str, ...]
+    """One per band, empty where the file gives none."""
+
+    nodata: float | None
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pixels:
+    """A rectangle of one band on the source's own grid."""
+
+    values: NDArray[Any]
+    """Shape (y, x), as stored."""
+
+    valid: NDArray[np.bool_]
+    grid: GeoBox
+
+
+def _plain_crs(crs: CRS) -> CRS:
+    """Return longitude and latitude for a geographic CRS on an unnamed datum.
+
+    Global products on "unknown" ellipsoids mean plain degrees: the shift that a datum
+    transformation would invent is far below their cell size.
+    """
+    unnamed = "unknown" in crs.to_wkt().split("SPHEROID")[0].lower()
+    return LON_LAT if crs.is_geographic and crs.to_epsg() is None and unnamed else crs
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[DatasetReader]:
+    """Open a raster; every failure inside names the file and its cause."""
+    try:
+        if not path.exists():
+            raise SourceUnavailableError(f"{path} does not exist; check the path in area.yaml")
+        _refuse_truncated_jp2(path)
+        with rasterio.open(path) as dataset:
+            yield dataset
+    except (RasterioError, OSError) as error:
+        if isinstance(error, SourceUnavailableError):
+            raise
+        cause = error.__cause__ or error
+        raise SourceUnavailableError(
+            f"can't read {path}: {cause}; the file may be truncated, download it again"
+        ) from error
+
+
+def _refuse_truncated_jp2(path: Path) -> None:
+    """A JPEG 2000 stream ends with the marker FF D9; without it, decoders fill in zeros."""
+    if path.suffix.lower() not in (".jp2", ".j2k"):
+        return
+    with path.open("rb") as handle:
+        handle.seek(0, 2)
+        handle.seek(max(handle.tell() - 2, 0))
+        end = handle.read()
+    if end != b"\xff\xd9":
+        raise SourceUnavailableError(
+            f"{path} is truncated: a JPEG 2000 file ends with bytes ff d9, this one with "
+            f"{end.hex(' ') or 'nothing'}; download it again"
+        )
+
+
+def _grid(dataset: DatasetReader, crs: Any | None) -> GeoBox:
+    found = CRS.from_user_input(crs) if crs is not None else dataset.crs
+    if found is None:
+        raise GridMismatchError(
+            f"{dataset.name} has no CRS, so its place is not known; set crs: in area.yaml "
+            "to the one that its producer states, as EPSG:32633"
+        )
+    if dataset.transform == Affine.identity():
+        raise GridMismatchError(
+            f"{dataset.name} has no geotransform, so its place is not known; "
+            "use the georeferenced file"
+        )
+    plain = _plain_crs(found)
+    return GeoBox(dataset.shape, dataset.transform, plain.to_string())
+
+
+def info(path: Path, crs: Any | None = None) -> RasterInfo:
+    """Return what the header of ``path`` says; ``crs`` overrides a missing or wrong one."""
+    path = Path(path)
+    with _opened(path) as dataset:
+        return RasterInfo(
+            path=path,
+            grid=_grid(dataset, crs),
+            dtypes=tuple(dataset.dtypes),
+            descriptions=tuple(text or "" for text in dataset.descriptions),
+            nodata=dataset.nodata,
+            tags=dict(dataset.tags()),
+        )
+
+
+def native_grid(path: Path, crs: Any | None = None) -> GeoBox:
+    """Return the raster's own grid."""
+    return info(path, crs).grid
+
+
+def extent(path: Path, crs: Any | None = None) -> Geometry:
+    """Return the outline of the raster in its own CRS."""
+    return native_grid(path, crs).extent
+
+
+def _crs(grid: GeoBox) -> CRS:
+    return CRS.from_user_input(str(grid.crs))
+
+
+def _bounds_in(geobox: GeoBox, grid: GeoBox) -> tuple[float, float, float, float]:
+    """Return left, bottom, right, top of ``geobox`` in the CRS of ``grid``."""
+    left, bottom, right, top = transform_bounds(
+        _crs(geobox), _crs(grid), *geobox.extent.boundingbox.bbox, densify_pts=21
+    )
+    return left, bottom, right, top
+
+
+def cell_size_on(grid: GeoBox, geobox: GeoBox) -> float:
+    """Return the side of a cell of ``grid``, measured in cells of ``geobox``, at its centre.
+
+    >>> one = GeoBox.from_bbox((0, 0, 100, 100), "EPSG:32633", resolution=10)
+    >>> cell_size_on(one.zoom_out(2), one)
+    2.0
+    """
+    left, bottom, right, top = _bounds_in(geobox, grid)
+    rows = (top - bottom) / abs(grid.resolution.y)
+    columns = (right - left) / abs(grid.resolution.x)
+    height, width = geobox.shape
+    return float(np.sqrt((height / rows) * (width / columns)))
+
+
+def _window(grid: GeoBox, geobox: GeoBox) -> Window:
+    """Return the pixels of ``grid`` needed for ``geobox``, two more on each side."""
+    around = from_bounds(*_bounds_in(geobox, grid), transform=grid.transform)
+    top, left = int(np.floor(around.row_off)) - 2, int(np.floor(around.col_off)) - 2
+    bottom = int(np.ceil(around.row_off + around.height)) + 2
+    right = int(np.ceil(around.col_off + around.width)) + 2
+    height, width = grid.shape
+    top, bottom = np.clip([top, bottom], 0, height)
+    left, right = np.clip([left, right], 0, width)
+    return Window(left, top, right - left, bottom - top)
+
+
+def read_pixels(
+    path: Path,
+    geobox: GeoBox,
+    *,
+    band: int = 1,
+    crs: Any | None = None,
+    nodata: Sequence[float] = (),
+    categorical: bool = False,
+) -> Pixels:
+    """Read the part of ``path`` that ``geobox`` needs, on the file's own grid.
+
+    Invalid are the file's nodata and mask, NaN and infinity, and the values in ``nodata``.
+    A source more than eight times finer than the grid is averaged (or thinned, when
+    categorical) on reading, so that memory follows the size of the grid.
+    """
+    with _opened(Path(path)) as dataset:
+        grid = _grid(dataset, crs)
+        window = _window(grid, geobox)
+        if window.width == 0 or window.height == 0:
+            return Pixels(
+                values=np.zeros((0, 0), dataset.dtypes[band - 1]),
+                valid=np.zeros((0, 0), bool),
+                grid=grid[:0, :0],
+            )
+        thin = max(1, int(1 / cell_size_on(grid, geobox) / OVERSAMPLING / 2))
+        shape = (max(1, int(window.height) // thin), max(1, int(window.width) // thin))
+        how = Resampling.nearest if categorical or thin == 1 else Resampling.average
+        values = dataset.read(band, window=window, out_shape=shape, resampling=how)
+        valid = dataset.read_masks(band, window=window, out_shape=shape) > 0
+    if values.dtype.kind == "f":
+        valid &= np.isfinite(values)
+    for one in nodata:
+        valid &= values != one
+    part = grid[tuple(slice(*bounds) for bounds in window.toranges())]
+    return Pixels(values=values, valid=valid, grid=part if thin == 1 else part.zoom_to(shape))
+
+
+def warp(
+    pixels: Pixels, geobox: GeoBox, resampling: str = "nearest"
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return (values, valid) of shape (H, W) on ``geobox``; invalid pixels never leak.
+
+    ``nearest`` and ``mode`` keep the stored type; other methods give float32. Content of
+    invalid cells is 0.
+    """
+    discrete = resampling in CATEGORICAL
+    kind = pixels.values.dtype
+    if discrete and kind.kind in "iu":
+        work, hole = np.dtype(np.int32), -(2**31)
+    else:
+        work, hole = np.dtype(np.float64 if kind == np.float64 else np.float32), np.nan
+    stored = kind if discrete else np.dtype(np.float32)
+    if pixels.values.size == 0:
+        return np.zeros(geobox.shape, stored), np.zeros(geobox.shape, bool)
+    source = np.where(pixels.valid, pixels.values.astype(work), hole).astype(work)
+    target = np.full(geobox.shape, hole, work)
+    reproject(
+        source,
+        target,
+        src_transform=pixels.grid.transform,
+        src_crs=_crs(pixels.grid),
+        dst_transform=geobox.transform,
+        dst_crs=_crs(geobox),
+        src_nodata=hole,
+        dst_nodata=hole,
+        resampling=Resampling[resampling],
+    )
+    valid = np.isfinite(target) if work.kind == "f" else target != hole
+    return np.where(valid, target, 0).astype(stored), valid
+
+
+def read_on(
+    path: Path,
+    geobox: GeoBox,
+    *,
+    band: int = 1,
+    resampling: str = "nearest",
+    crs: Any | None = None,
+    nodata: Sequence[float] = (),
+    before: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Read one band of ``path`` (1 is the first) onto ``geobox``.
+
+    ``before`` is applied to the stored values before resampling (decibels are resampled
+    as power). Returns ``values, valid``, both of shape (H, W); see `warp`.
+
+    Raises
+    ------
+    SourceUnavailableError
+        The file is missing, truncated or no raster.
+    GridMismatchError
+        The file has no CRS and ``crs`` is not given.
+    """
+    pixels = read_pixels(
+        path, geobox, band=band, crs=crs, nodata=nodata, categorical=resampling in CATEGORICAL
+    )
+    if before is not None:
+        values = before(pixels.values)
+        pixels = replace(pixels, values=values, valid=pixels.valid & np.isfinite(values))
+    return warp(pixels, geobox, resampling)
+
+
+def write_cog(
+    path: Path,
+    array: NDArray[Any],
+    geobox: GeoBox,
+    *,
+    nodata: float | None = None,
+    band_names: Sequence[str] = (),
+    colors: Legend | None = None,
+    copyright: str = "",
+    description: str = "",
+    categorical: bool = True,
+) -> None:
+    """Write ``array``, shape (H, W) or (band, H, W), as a cloud-optimised GeoTIFF, atomically.
+
+    Blocks of 512, DEFLATE; overviews by MODE for categories and AVERAGE for quantities.
+    ``colors`` becomes the palette of a single-band map. The same input gives the same
+    bytes.
+    """
+    layers = array[None] if array.ndim == 2 else array
+    if layers.shape[1:] != tuple(geobox.shape):
+        raise ValueError(f"array must have the grid's shape {geobox.shape}, got {array.shape}")
+    profile = {
+        "driver": "GTiff",
+        "count": len(layers),
+        "height": layers.shape[1],
+        "width": layers.shape[2],
+        "dtype": layers.dtype.name,
+        "crs": _crs(geobox),
+        "transform": geobox.transform,
+        "nodata": nodata,
+    }
+    tags = {"TIFFTAG_COPYRIGHT": copyright, "TIFFTAG_IMAGEDESCRIPTION": description}
+    # Without PAM no .aux.xml appears beside the file.
+    with rasterio.Env(GDAL_PAM_ENABLED=False), MemoryFile() as memory:
+        with memory.open(**profile) as dataset:
+            dataset.write(layers)
+            dataset.update_tags(**{key: text for key, text in tags.items() if text})
+            for band, name in enumerate(band_names, start=1):
+                dataset.set_band_description(band, name)
+            if colors is not None and len(layers) == 1 and layers.dtype == np.uint8:
+                dataset.write_colormap(1, _palette(colors))
+        with memory.open() as dataset, replacing(Path(path)) as part:
+            copy_raster(dataset, part, **_cog_options(layers.dtype, categorical))
+
+
+def _cog_options(dtype: np.dtype[Any], categorical: bool) -> dict[str, Any]:
+    return {
+        "driver": "COG",
+        "BLOCKSIZE": 512,
+        "COMPRESS": "DEFLATE",
+        "LEVEL": 6,
+        "PREDICTOR": "FLOATING_POINT" if dtype.kind == "f" else "NO",
+        "OVERVIEW_RESAMPLING": "MODE" if categorical else "AVERAGE",
+        "BIGTIFF": "IF_SAFER",
+        "NUM_THREADS": 1,
+    }
+
+
+def _palette(colors: Legend) -> dict[int, tuple[int, int, int, int]]:
+    palette = {}
+    for one in colors.classes:
+        red, green, blue = bytes.fromhex(one.color)
+        palette[one.value] = (red, green, blue, 255)
+    return palette
+
+
+def write_qml(path: Path, legend: Legend) -> None:
+    """Write a QGIS style for a class map: ``map.qml`` beside ``map.tif`` applies by itself."""
+    entries = "\n".join(
+        f'<paletteEntry value="{one.value}" color="#{one.color.lower()}" '
+        f'label={quoteattr(one.title)} alpha="255"/>'
+        for one in legend.classes
+    )
+    write_text(
+        Path(path),
+        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+        '<qgis version="3.22"><pipe><rasterrenderer type="paletted" band="1" opacity="1" '
+        f'alphaBand="-1" nodataColor=""><colorPalette>\n{entries}\n'
+        "</colorPalette></rasterrenderer></pipe><blendMode>0</blendMode></qgis>\n",
+    )
