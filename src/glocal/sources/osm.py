@@ -1,0 +1,104 @@
+"""OpenStreetMap as a source: what it says of the area, and what it would say once corrected.
+
+Only areas speak: closed ways and multipolygons. Points and lines have no extent of their
+own on a map of cover. Their absence says nothing, and neither do unmapped places.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from glocal.core.correction import Corrections
+from glocal.core.interval import Interval
+from glocal.core.legend import Legend
+from glocal.core.observation import Observations
+from glocal.sources.osm_file import read_areas
+from glocal.sources.osm_layer import LAYER_SUFFIXES, read_layer
+from glocal.sources.osm_observe import observations_of
+from glocal.sources.osm_tags import classify, crosswalk_of, tags_for
+
+__all__ = ["apply_corrections", "observe_osm"]
+
+
+def observe_osm(
+    path: Path,
+    geobox: GeoBox,
+    legend: Legend,
+    *,
+    source: str = "osm",
+    interval: Interval,
+    salt: bytes | None = None,
+    licence: str = "ODbL-1.0",
+) -> Observations:
+    """Return what OpenStreetMap says about the area, as polygons with tags.
+
+    ``path`` is an extract (``.osm.pbf``, ``.osm``, ``.osm.gz``) or a free Geofabrik layer
+    (``.gpkg``, ``.shp``). ``interval`` is when the ground was like that: the date of the
+    extract is a good guess, since elements tell only when they were last edited.
+
+    Symbols are tags (``natural=wood``, ``fclass=forest``); records are ``way/123@4`` with
+    the version, or ``geofabrik/ROW``. Columns: osm_type, osm_id, version (0 unknown),
+    timestamp (UTC seconds, NaT unknown), tags (JSON; without addresses, contacts and
+    notes, and only ``building`` for buildings), has_metadata. In layers the type is
+    inferred, see `osm_layer`. User names, ids and changesets are dropped; with ``salt``,
+    contributors become one of a few strata by HMAC-SHA256.
+
+    Raises
+    ------
+    SourceUnavailableError
+        The file is missing, truncated or of another format.
+    BadSourceError
+        It is a history file, or nothing in it can be used; says the counts.
+    GridMismatchError
+        It lies elsewhere, or has no CRS.
+    """
+    path = Path(path)
+    is_layer = path.suffix.lower() in LAYER_SUFFIXES
+    elements = read_layer(path) if is_layer else read_areas(path, with_uid=salt is not None)
+    return observations_of(
+        elements,
+        geobox,
+        legend,
+        name=path.name,
+        source=source,
+        interval=interval,
+        salt=salt,
+        licence=licence,
+    )
+
+
+def apply_corrections(observations: Observations, corrections: Corrections) -> Observations:
+    """Return the source as it would be read with the proposed tag edits made.
+
+    Only ``modify`` rows that lead to a tag edit count: flags and visits change nothing by
+    themselves. Applying twice is the same as applying once.
+    """
+    legend = observations.legend
+    wanted = corrections.action == "modify"
+    proposed = dict(zip(corrections.record[wanted], corrections.proposed[wanted], strict=True))
+    alphabet = list(observations.crosswalk.symbols)
+    symbols = observations.symbols.astype(np.uint16)
+    tags = observations.columns["tags"].copy()
+    for i in np.flatnonzero(np.isin(observations.record, list(proposed))):
+        value = legend.values[legend.index(proposed[observations.record[i]])]
+        current = json.loads(tags[i])
+        edit = tags_for(value, current, legend)
+        after = edit.applied(current)
+        row = classify(after)
+        if not edit or row is None:
+            continue
+        if row.base not in alphabet:
+            alphabet.append(row.base)
+        symbols[i] = alphabet.index(row.base) + 1
+        tags[i] = json.dumps(after, ensure_ascii=False, sort_keys=True)
+    return replace(
+        observations,
+        symbols=symbols,
+        crosswalk=crosswalk_of(tuple(alphabet), legend),
+        columns={**observations.columns, "tags": tags},
+    )

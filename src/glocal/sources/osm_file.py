@@ -1,0 +1,217 @@
+"""Areas of an OpenStreetMap file (``.osm.pbf``, ``.osm``, ``.osm.gz``), in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import osmium
+import shapely
+from numpy.typing import NDArray
+from osmium.osm import AREA, RELATION, WAY
+
+from glocal.errors import BadSourceError, SourceUnavailableError
+from glocal.sources.osm_tags import KEYS
+
+__all__ = ["Elements", "Whole", "read_areas", "read_elements", "read_header_date"]
+
+PERSONAL = ("addr:", "contact:", "email", "fax", "mobile", "phone", "created_by", "note", "fixme")
+"""Tags that may name or locate a person, or say nothing of the ground; dropped on read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Elements:
+    """Areas as a file holds them, one row each."""
+
+    osm_type: NDArray[np.str_]
+    """Shape (n,), ``way`` or ``relation``."""
+
+    osm_id: NDArray[np.int64]
+    version: NDArray[np.int32]
+    """0 where the file does not tell."""
+
+    timestamp: NDArray[np.datetime64]
+    """Second resolution, UTC; NaT where the file does not tell."""
+
+    tags: list[dict[str, str]]
+    symbol: list[str] | None = None
+    """Given by a layer with classes of its own; None to classify ``tags``."""
+
+    row: NDArray[np.int64] | None = None
+    """Row number in a layer whose ids are not unique; None for OSM files."""
+
+    is_line: NDArray[np.bool_]
+    """True for a closed way that does not say ``area=yes``."""
+
+    geometry: NDArray[np.object_]
+    """Shape (n,), polygons in ``crs``."""
+
+    crs: Any = 4326
+    uid: NDArray[np.int64] | None = None
+    """Contributors, only when asked for; never leaves the reader as such."""
+
+    broken: int = 0
+    """Multipolygons that could not be assembled (open rings, missing members)."""
+
+    def __len__(self) -> int:
+        return len(self.geometry)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """One way or relation with everything that an edit has to repeat."""
+
+    osm_type: str
+    osm_id: int
+    version: int
+    tags: dict[str, str]
+    nodes: tuple[int, ...] = ()
+    members: tuple[tuple[str, int, str], ...] = ()
+    """(type, ref, role) of each member of a relation."""
+
+
+def _checked(path: Path) -> str:
+    if not path.is_file():
+        raise SourceUnavailableError(f"no OpenStreetMap file at {path}; check the path")
+    history = ".osh" in path.suffixes
+    try:
+        history = history or osmium.FileProcessor(str(path)).header.has_multiple_object_versions
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    if history:
+        raise BadSourceError(
+            f"{path.name} is a history file (several versions of one element); cut one date "
+            "out of it first: osmium time-filter FILE 2021-01-01T00:00:00Z -o day.osm.pbf"
+        )
+    return str(path)
+
+
+def _unreadable(path: Path, error: RuntimeError) -> SourceUnavailableError:
+    step = "sort it with: osmium sort" if "out of order" in str(error) else "fetch it again"
+    return SourceUnavailableError(
+        f"{path.name} can't be read as OpenStreetMap data ({error}); {step}"
+    )
+
+
+def read_header_date(path: Path) -> datetime | None:
+    """Return the date that the file's header states for its content, if any."""
+    header = osmium.FileProcessor(_checked(path)).header
+    for name in ("osmosis_replication_timestamp", "timestamp"):
+        try:
+            return datetime.fromisoformat(header.get(name, ""))
+        except ValueError:
+            continue
+    return None
+
+
+def read_areas(path: Path, *, with_uid: bool = False) -> Elements:
+    """Return every closed way and multipolygon that bears one of ``KEYS``, in lon/lat.
+
+    User names and changesets are never read; ``uid`` only for a keyed hash.
+
+    Raises
+    ------
+    SourceUnavailableError
+        The file is missing, truncated or not OSM data.
+    BadSourceError
+        It is a history file.
+    """
+    name, keys = _checked(path), osmium.filter.KeyFilter(*KEYS)
+    processor = (
+        osmium.FileProcessor(name)
+        .with_areas(keys)
+        .with_filter(osmium.filter.EntityFilter(AREA))
+        .with_filter(keys)
+    )
+    try:
+        elements = _collect(processor, with_uid)
+        wanted = _multipolygons(name, keys)
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    made = elements.osm_id[elements.osm_type == "relation"]
+    return replace(elements, broken=len(wanted.difference(made.tolist())))
+
+
+def _collect(areas: Iterable[Any], with_uid: bool) -> Elements:
+    to_wkb = osmium.geom.WKBFactory().create_multipolygon
+    wkb, tags, ids, versions, times, uids = [], [], [], [], [], []
+    for area in areas:
+        try:
+            wkb.append(bytes.fromhex(to_wkb(area)))
+        except RuntimeError:  # an area without a ring
+            continue
+        tags.append(_tags(area.tags))
+        ids.append(area.id)
+        versions.append(area.version)
+        times.append(area.timestamp.timestamp())
+        if with_uid:
+            uids.append(area.uid)
+    number = np.array(ids, dtype=np.int64)
+    seconds = np.array(times, dtype=np.int64)
+    is_way = number % 2 == 0  # as libosmium numbers areas
+    stamps = seconds.astype("datetime64[s]")
+    stamps[seconds <= 0] = np.datetime64("NaT")
+    undeclared = np.array([one.get("area") != "yes" for one in tags], dtype=bool)
+    return Elements(
+        osm_type=np.where(is_way, "way", "relation"),
+        osm_id=number // 2,
+        version=np.array(versions, dtype=np.int32),
+        timestamp=stamps,
+        tags=tags,
+        is_line=is_way & undeclared,
+        geometry=np.asarray(shapely.from_wkb(wkb), dtype=object).reshape(-1),
+        uid=np.array(uids, dtype=np.int64) if with_uid else None,
+    )
+
+
+def _tags(tags: Any) -> dict[str, str]:
+    # A building is never retagged and its other tags are mostly an address.
+    building = tags.get("building")
+    if building is not None and building != "no":
+        return {"building": building}
+    return {k: v for k, v in tags if not k.startswith(PERSONAL)}
+
+
+def _multipolygons(path: str, keys: Any) -> set[int]:
+    relations = osmium.FileProcessor(path, RELATION).with_filter(keys)
+    return {one.id for one in relations if one.tags.get("type") == "multipolygon"}
+
+
+def read_elements(path: Path, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Whole]:
+    """Return the ways and relations named by (type, id), with all tags and members.
+
+    Elements that the file does not hold are absent from the answer.
+    """
+    wanted = set(keys)
+    found: dict[tuple[str, int], Whole] = {}
+    ids = osmium.filter.IdFilter([number for _, number in wanted])
+    processor = osmium.FileProcessor(_checked(path), WAY | RELATION).with_filter(ids)
+    try:
+        for item in processor:
+            whole = _whole(item)
+            if (whole.osm_type, whole.osm_id) in wanted:
+                found[whole.osm_type, whole.osm_id] = whole
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    return found
+
+
+MEMBER_TYPES = {"n": "node", "w": "way", "r": "relation"}
+
+
+def _whole(item: Any) -> Whole:
+    is_way = item.is_way()
+    return Whole(
+        osm_type="way" if is_way else "relation",
+        osm_id=item.id,
+        version=item.version,
+        tags={tag.k: tag.v for tag in item.tags},
+        nodes=tuple(node.ref for node in item.nodes) if is_way else (),
+        members=()
+        if is_way
+        else tuple((MEMBER_TYPES[m.type], m.ref, m.role) for m in item.members),
+    )
