@@ -124,7 +124,7 @@ def roots(name: str, year: int) -> frozenset[str]:
     return frozenset(one.format(year=year) for one in _entry(name)["roots"])
 
 
-def _shares(name: str) -> dict[str, dict[str, float]]:
+def _shares(name: str) -> dict[str, dict[int | str, float]]:
     return {row["name"]: row["shares"] for row in _entry(name)["classes"]}
 
 
@@ -154,7 +154,9 @@ def hub_crosswalk(target: Legend) -> Crosswalk:
     known = _shares(target.name) if target.name in _table() else {}
     weights = np.zeros((len(hub), len(target)))
     for column, name in enumerate(target.names):
-        shares = known.get(name) or ({name: 1.0} if name in hub.names else {})
+        shares: Mapping[int | str, float] = known.get(name) or (
+            {name: 1.0} if name in hub.names else {}
+        )
         for hub_name, share in shares.items():
             weights[hub.index(hub_name), column] = share
     trust = np.full(len(hub), 1.0 if target.name == HUB else 0.8)
@@ -186,7 +188,9 @@ def crosswalk(source: str, target: Legend) -> Crosswalk:
     [0.25, 0.25, 0.5]
     """
     if source == target.name:
-        itself = {name: {name: 1.0} for name in legend(source).names}
+        itself: dict[str, dict[int | str, float]] = {
+            name: {name: 1.0} for name in legend(source).names
+        }
         return Crosswalk.from_shares(target, itself, confidence=0.8)
     return _through_hub(_to_hub(source), target)
 
@@ -245,6 +249,8 @@ def crosswalk_from_csv(path: Path, target: Legend) -> Crosswalk:
     shares: dict[str, dict[int | str, float]] = {}
     for row in _csv_rows(Path(path)):
         name = row["name"].strip()
-        given = {one: float(row[one]) for one in target.names if (row.get(one) or "").strip()}
-        shares[name] = dict(given) if given else {name: 1.0}
+        given: dict[int | str, float] = {
+            one: float(row[one]) for one in target.names if (row.get(one) or "").strip()
+        }
+        shares[name] = given or {name: 1.0}
     return Crosswalk.from_shares(target, shares, confidence=0.5)

@@ -101,7 +101,7 @@ def _opened(path: Path) -> Iterator[DatasetReader]:
 
 
 def _refuse_truncated_jp2(path: Path) -> None:
-    """A JPEG 2000 stream ends with the marker FF D9; without it, decoders fill in zeros."""
+    """Refuse a JPEG 2000 file without its end marker FF D9, which decoders fill with zeros."""
     if path.suffix.lower() not in (".jp2", ".j2k"):
         return
     with path.open("rb") as handle:
@@ -241,7 +241,8 @@ def warp(
     discrete = resampling in CATEGORICAL
     kind = pixels.values.dtype
     if discrete and kind.kind in "iu":
-        work, hole = np.dtype(np.int32), -(2**31)
+        work: np.dtype[Any] = np.dtype(np.int32)
+        hole: float = -(2**31)
     else:
         work, hole = np.dtype(np.float64 if kind == np.float64 else np.float32), np.nan
     stored = kind if discrete else np.dtype(np.float32)
