@@ -70,7 +70,9 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(num=number, signed=signed, span=span, share=share, whole=whole)
+    environment.filters.update(
+        num=number, signed=signed, span=span, share=share, whole=whole, whole_span=whole_span
+    )
     return environment
 
 
@@ -93,7 +95,7 @@ def _metrics(path: Path) -> dict[str, Any]:
 
 def _context(out: Path, metrics: dict[str, Any]) -> dict[str, Any]:
     legend = _legend(metrics)
-    sources = metrics.get("sources") or {}
+    sources = {name: row or {} for name, row in (metrics.get("sources") or {}).items()}
     baselines = metrics.get("baselines") or {}
     return {
         "m": metrics,
@@ -180,6 +182,11 @@ def span(low: Any, high: Any, digits: int = 2) -> str:
     if not (_finite(low) and _finite(high)):
         return DASH
     return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def whole_span(low: Any, high: Any) -> str:
+    """Return ``low to high`` in whole numbers, or a dash when either is unknown."""
+    return f"{whole(low)} to {whole(high)}" if _finite(low) and _finite(high) else DASH
 
 
 def share(value: Any) -> str:
@@ -336,7 +343,11 @@ def _calibration(bins: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not rows:
         return None
     told = [f"stated {number(c)}, right {number(a)}, {n} points" for c, a, n in rows]
-    return {"uri": figures.calibration_chart(rows), "alt": f"Calibration: {'; '.join(told)}."}
+    return {
+        "uri": figures.calibration_chart(rows),
+        "alt": f"Calibration: {'; '.join(told)}.",
+        "rows": rows,
+    }
 
 
 # ---------------------------------------------------------------- reliability
@@ -346,14 +357,14 @@ def _reliability(path: Path, legend: Sequence[Mapping[str, Any]]) -> list[dict[s
     """Return one matrix per source, contexts pooled by their counts."""
     if not path.exists():
         return []
-    table = _read(path, pandas.read_parquet)
+    table = _read(path, pandas.read_parquet).astype({"source": str, "class": str, "symbol": str})
     order = [str(row["name"]) for row in legend]
     return [_matrix(str(name), rows, order) for name, rows in table.groupby("source", sort=True)]
 
 
 def _matrix(name: str, rows: pandas.DataFrame, order: Sequence[str]) -> dict[str, Any]:
     classes = [c for c in order if c in set(rows["class"])]
-    classes += sorted(set(rows["class"].astype(str)) - set(classes))
+    classes += sorted(set(rows["class"]) - set(classes))
     pooled = _pool(rows).reindex(classes)
     count = rows.groupby("symbol")["count"].sum()
     frequent = sorted(pooled.columns, key=lambda s: (-count[s], str(s)))[:MAX_SYMBOLS]
@@ -402,7 +413,7 @@ def _corrections(out: Path, told: Mapping[str, Mapping[str, Any]]) -> list[dict[
     return [
         {
             "name": name,
-            "total": sum((told.get(name, {}).get("count") or {}).values()),
+            "told": name in told,
             **told.get(name, {}),
             "top": [] if table is None else _top(table[table["source"] == name], out / "image.tif"),
         }
@@ -412,7 +423,7 @@ def _corrections(out: Path, told: Mapping[str, Mapping[str, Any]]) -> list[dict[
 
 def _top(rows: geopandas.GeoDataFrame, image: Path) -> list[dict[str, Any]]:
     best = rows.sort_values(["probability", "record"], ascending=[False, True], kind="stable")
-    best = best.head(MAX_PICTURES)
+    best = best.head(MAX_PICTURES).fillna({"current": "", "proposed": ""})
     pictures = _pictures(best, image)
     columns = ("record", "action", "current", "proposed", "probability")
     return [

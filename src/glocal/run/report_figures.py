@@ -53,6 +53,9 @@ CROP_SIDE = 208
 CROP_CELLS = 28
 """A crop shows at least this many cells of the image, so that there is some context."""
 
+SMOOTH = 4
+"""Outlines are drawn this many times larger, then reduced."""
+
 POINT_RADIUS = 9
 """Circle around a point, pixels of the crop."""
 
@@ -209,7 +212,7 @@ def ramp_map(values: NDArray[Any], valid: NDArray[np.bool_], top: float, *, inve
 
 def ramp_css(*, invert: bool) -> str:
     """Return the colour ramp as a CSS gradient, low values at the left."""
-    stops = ",".join("#{:02x}{:02x}{:02x}".format(*rgb) for rgb in _ramp(invert)[::32])
+    stops = ",".join("#{:02x}{:02x}{:02x}".format(*rgb) for rgb in _ramp(invert)[::51])
     return f"linear-gradient(to right,{stops})"
 
 
@@ -271,12 +274,15 @@ def _square(
 
 
 def _outline(picture: Image.Image, geometry: Any) -> None:
-    """Draw a geometry that is in pixels of the picture."""
-    draw = ImageDraw.Draw(picture)
-    lines = [[tuple(xy) for xy in shapely.get_coordinates(one)] for one in _lines(geometry)]
-    for colour, width in (("#000000", 5), ("#FFE14D", 2)):
+    """Draw a geometry that is in pixels of the picture, smoothed by drawing it larger."""
+    overlay = Image.new("RGBA", (SMOOTH * picture.width, SMOOTH * picture.height))
+    draw = ImageDraw.Draw(overlay)
+    lines = [(SMOOTH * shapely.get_coordinates(one)).ravel().tolist() for one in _lines(geometry)]
+    for colour, width in (("#000000", 5), ("#FFE14D", 2.5)):
         for line in lines:
-            draw.line(line, fill=colour, width=width, joint="curve")
+            draw.line(line, fill=colour, width=round(SMOOTH * width), joint="curve")
+    small = overlay.resize(picture.size, Image.Resampling.BOX)
+    picture.paste(small, mask=small)
 
 
 def _lines(geometry: Any) -> Iterator[Any]:
@@ -324,6 +330,7 @@ def gains_chart(rows: Sequence[tuple[str, float, float, float, float, float]]) -
         left.grid(axis="x")
         right.axvline(0, color=INK, lw=0.8)
         right.grid(axis="x")
+        right.spines["left"].set_visible(False)
         return _png(figure)
 
 
@@ -367,6 +374,8 @@ def _rows(axes: Axes, names: Iterable[str]) -> None:
     shown = [_plain(name) for name in names]
     axes.set_yticks(range(len(shown)), shown)
     axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.margins(x=0.08)
+    axes.spines["left"].set_visible(False)
 
 
 def _plain(text: str) -> str:
