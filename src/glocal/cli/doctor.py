@@ -1,0 +1,115 @@
+"""What is installed, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from glocal.errors import SourceUnavailableError
+from glocal.run.demo import find_data
+
+__all__ = ["Finding", "findings", "healthy", "print_findings", "to_json"]
+
+REQUIREMENT = re.compile(
+    r"^(?P<name>[A-Za-z0-9._-]+)(\[[^]]*\])?(?P<bounds>[^;]*)(;.*extra\s*==\s*['\"](?P<extra>\w+)['\"])?"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is there or not."""
+
+    what: str
+    needed_for: str
+    """``core``, or the name of an extra, or a command."""
+
+    found: str
+    """Version or place; empty when absent."""
+
+    fix: str
+    """What to run when it is absent or too old; empty when all is well."""
+
+
+def findings() -> list[Finding]:
+    """Look at Python, every package that the metadata names, and the demo data."""
+    try:
+        requirements = metadata.requires("glocal") or []
+    except metadata.PackageNotFoundError:
+        fix = "pip install -e . in the folder of the source code"
+        return [_python(), Finding(what="glocal", needed_for="core", found="", fix=fix)]
+    packages = [_package(one) for one in sorted(requirements, key=_by_extra)]
+    return [_python(), *(one for one in packages if one is not None), _demo()]
+
+
+def healthy(found: Iterable[Finding]) -> bool:
+    """Return True when nothing that the core needs is missing."""
+    return not any(one.fix for one in found if one.needed_for == "core")
+
+
+def _python() -> Finding:
+    fix = "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
+    return Finding(what="python", needed_for="core", found=platform.python_version(), fix=fix)
+
+
+def _by_extra(requirement: str) -> tuple[str, str]:
+    match = REQUIREMENT.match(requirement)
+    return ((match["extra"] or "") if match else "", requirement.lower())
+
+
+def _package(requirement: str) -> Finding | None:
+    """Return the state of one ``name>=bound; extra == "x"`` line; None for our own extras."""
+    match = REQUIREMENT.match(requirement)
+    if match is None or match["name"] == "glocal":
+        return None
+    name, bounds, extra = match["name"], match["bounds"].strip(), match["extra"]
+    install = f"pip install 'glocal[{extra}]'" if extra else f"pip install '{name}{bounds}'"
+    try:
+        found = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        found = ""
+    old = found and _release(found) < _release(bounds.removeprefix(">="))
+    fix = install if not found or old else ""
+    return Finding(what=name, needed_for=extra or "core", found=found, fix=fix)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version.
+
+    >>> _release("2.13.0+cpu") > _release("2.6")
+    True
+    """
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0]))
+
+
+def _demo() -> Finding:
+    try:
+        place, fix = str(find_data()), ""
+    except SourceUnavailableError as error:
+        place, fix = "", str(error)
+    return Finding(what="demo data", needed_for="glocal demo", found=place, fix=fix)
+
+
+def to_json(found: Iterable[Finding]) -> dict[str, Any]:
+    """Return the findings as plain values."""
+    rows = [asdict(one) for one in found]
+    return {"platform": platform.platform(), "cpus": os.cpu_count(), "findings": rows}
+
+
+def print_findings(found: Iterable[Finding], console: Console) -> None:
+    """Print the findings as one table."""
+    console.print(f"{platform.platform()}, {os.cpu_count()} CPUs, {sys.executable}", markup=False)
+    table = Table("", "what", "needed for", "found", "how to get it", header_style="bold")
+    for one in found:
+        core = one.needed_for == "core"
+        state = "[green]ok[/]" if not one.fix else "[red]missing[/]" if core else "absent"
+        table.add_row(state, one.what, one.needed_for, one.found, one.fix.replace("[", "\\["))
+    console.print(table)
