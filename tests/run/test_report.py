@@ -366,6 +366,36 @@ def test_empty_folder_gives_a_page(tmp_path: Path) -> None:
     assert all(name in words for name in FILES)
 
 
+@pytest.mark.parametrize(
+    ("stored", "nodata", "scale"),
+    [
+        (np.array([[50, 100], [60, 255]], np.uint8), 255, None),
+        (np.array([[100, 200], [120, 255]], np.uint8), 255, 0.005),
+        (np.array([[0.5, 1.0], [0.6, np.nan]], np.float32), float("nan"), None),
+    ],
+)
+def test_probability_in_any_encoding(
+    tmp_path: Path, stored: Any, nodata: float, scale: float | None
+) -> None:
+    path = tmp_path / "probability.tif"
+    write_raster(path, stored, nodata=nodata)
+    if scale:
+        with rasterio.open(path, "r+") as target:
+            target.scales = [scale]
+    words = Page(write_report(tmp_path).read_text("utf-8")).words
+    assert "of the class shown, mean 0.70" in words
+
+
+def test_area_in_degrees_has_no_scale_bar(tmp_path: Path) -> None:
+    path = tmp_path / "estimate.tif"
+    write_raster(path, np.full((5, 9), 10, np.uint8), nodata=0)
+    with rasterio.open(path, "r+") as target:
+        target.crs = "EPSG:4326"
+    text = write_report(tmp_path).read_text("utf-8")
+    assert 'class="bar"' not in text
+    assert "class 10 100 %" in text
+
+
 def test_no_reference_points(tmp_path: Path) -> None:
     bare = {
         "area": "x",
