@@ -241,8 +241,7 @@ def _located(
         )
     to_grid = Transformer.from_crs(crs, str(geobox.crs), always_xy=True)
     degrees = CRS.from_user_input(crs).is_geographic
-    inside = cells_of_points(geobox, *to_grid.transform(x, y)) >= 0
-    swapped = cells_of_points(geobox, *to_grid.transform(y, x)) >= 0
+    inside, swapped = _inside(geobox, to_grid, x, y), _inside(geobox, to_grid, y, x)
     if (degrees and np.abs(y).max() > 90) or swapped.sum() > inside.sum():
         raise BadSourceError(
             f"{path.name}: the coordinates look swapped: as they stand {int(inside.sum())} of "
@@ -260,6 +259,14 @@ def _located(
             f"the area spans lon/lat {area}; check crs and the columns x and y"
         )
     return np.asarray(grid_x, float), np.asarray(grid_y, float), np.asarray(inside)
+
+
+def _inside(
+    geobox: GeoBox, to_grid: Transformer, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    # PROJ answers inf where a projection is not defined.
+    found = (np.where(np.isfinite(v), v, np.nan) for v in to_grid.transform(x, y))
+    return np.asarray(cells_of_points(geobox, *found) >= 0)
 
 
 def _coordinates(

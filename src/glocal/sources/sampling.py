@@ -1,0 +1,242 @@
+"""Where to look next: places drawn with known probabilities, spread over the area.
+
+Systematic sampling with probability proportional to size (Madow 1949, doi:10.1214/aoms/1177729988)
+along a Hilbert curve, so that neighbours on the curve are neighbours on the ground: a
+simple relative of GRTS (Stevens and Olsen 2004, doi:10.1198/016214504000000250). Every
+place can be drawn, and its probability is written beside it, so that design-based
+estimates stay valid although uncertain places are visited more often.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from glocal.core.legend import Legend
+from glocal.errors import ConfigError
+from glocal.io.atomic import write_text
+from glocal.io.vector import guard, write_csv, write_geojson
+
+__all__ = ["inclusion_probabilities", "plan_visits", "write_visits"]
+
+Floats = NDArray[np.float64]
+
+UNIFORM = 0.2
+"""Share of the visits that falls anywhere, whatever the score."""
+
+
+def hilbert_index(row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the position of cells along the Hilbert curve that covers them all.
+
+    >>> hilbert_index(np.array([0, 1, 1, 0]), np.array([0, 0, 1, 1])).tolist()
+    [0, 3, 2, 1]
+    """
+    x, y = row.astype(np.int64), column.astype(np.int64)
+    place = np.zeros_like(x)
+    side = 1 << int(max(x.max(initial=0), y.max(initial=0))).bit_length()
+    half = side >> 1
+    while half:
+        right, upper = (x & half) > 0, (y & half) > 0
+        place += half * half * ((3 * right) ^ upper)
+        # Turn the quadrant so that the curve enters and leaves at its corners.
+        flip = ~upper & right
+        x, y = np.where(flip, side - 1 - x, x), np.where(flip, side - 1 - y, y)
+        x, y = np.where(upper, x, y), np.where(upper, y, x)
+        half >>= 1
+    return place
+
+
+def _capped(size: Floats, n: int) -> Floats:
+    """Return probabilities proportional to ``size`` that sum to ``n``, none above 1."""
+    sure = np.zeros(size.shape, bool)
+    while True:
+        rest = size[~sure].sum()
+        p = np.where(sure, 1.0, size * ((n - sure.sum()) / rest) if rest > 0 else 0.0)
+        above = ~sure & (p > 1)
+        if not above.any():
+            return np.asarray(p)
+        sure |= above
+
+
+def _sizes(score: Floats, n: int, step: int) -> Floats:
+    """Return relative sizes > 0 inside the population, 0 outside; shape (H, W)."""
+    population = np.isfinite(score)
+    if n < 1 or (score[population] < 0).any():
+        raise ConfigError(
+            f"a visit plan needs n >= 1 and scores >= 0, got n={n} and a smallest score of "
+            f"{float(np.nanmin(score)) if population.any() else None}"
+        )
+    smallest = min(
+        int(population[top::step, left::step].sum()) for top in range(step) for left in range(step)
+    )
+    if smallest < n:
+        raise ConfigError(
+            f"{n} visits at this distance do not fit: only {smallest} places may be available; "
+            "ask for fewer visits or a smaller min_distance_m"
+        )
+    cells = population.sum()
+    total = score[population].sum()
+    share = score / total * (1 - UNIFORM) + UNIFORM / cells if total > 0 else score * 0 + 1 / cells
+    return np.where(population, share, 0.0)
+
+
+def _step(geobox: GeoBox, min_distance_m: float) -> int:
+    cell = min(abs(float(geobox.resolution.x)), abs(float(geobox.resolution.y)))
+    return max(1, int(np.ceil(min_distance_m / cell)))
+
+
+def inclusion_probabilities(
+    score: Floats, geobox: GeoBox, n: int, *, min_distance_m: float = 0
+) -> Floats:
+    """Return the probability that each cell is drawn by :func:`plan_visits`, shape (H, W).
+
+    ``score`` >= 0; NaN marks cells outside the population, which get 0.
+    """
+    step = _step(geobox, min_distance_m)
+    size = _sizes(np.asarray(score, float), n, step)
+    p = np.zeros(size.shape)
+    for top in range(step):
+        for left in range(step):
+            lattice = (slice(top, None, step), slice(left, None, step))
+            p[lattice] = _capped(size[lattice], n) / step**2
+    return p
+
+
+def _draw(p: Floats, order: NDArray[np.int64], start: float, n: int) -> NDArray[np.int64]:
+    """Return ``n`` flat indices: equal steps of 1 through the probabilities in ``order``."""
+    reach = np.cumsum(p[order])
+    reach *= n / reach[-1]
+    hit = np.searchsorted(reach, start + np.arange(n), side="right")
+    return np.asarray(order[np.minimum(hit, len(order) - 1)])
+
+
+def plan_visits(
+    inclusion_score: Floats,
+    geobox: GeoBox,
+    n: int,
+    *,
+    seed: int,
+    min_distance_m: float = 0,
+    legend: Legend | None = None,
+    classes: NDArray[np.integer[Any]] | None = None,
+    entropy: Floats | None = None,
+    reason: str = "uncertain",
+) -> gpd.GeoDataFrame:
+    """Draw ``n`` cells to visit, spread over the area, with known probabilities.
+
+    Parameters
+    ----------
+    inclusion_score
+        Shape (H, W), >= 0: how much a visit would tell. A fifth of the visits ignores it,
+        so that every cell can be drawn. NaN leaves a cell out of the population.
+    min_distance_m
+        Least distance between two visits. Cells are then drawn from a lattice with a
+        random origin: each cell lies on exactly one, so probabilities stay exact.
+    legend, classes, entropy
+        What the estimate says now, shape (H, W): class values and nats.
+
+    Returns
+    -------
+    Points at cell centres in the grid's CRS: ``sample_id`` (from the place, so the same
+    place has the same id in every round), ``x``, ``y``, ``lon``, ``lat``,
+    ``inclusion_probability``, ``reason``, ``class_now``, ``entropy``.
+
+    Raises
+    ------
+    ConfigError
+        Negative scores, or more visits than places at this distance.
+    """
+    step = _step(geobox, min_distance_m)
+    size = _sizes(np.asarray(inclusion_score, float), n, step)
+    rng = np.random.default_rng(seed)
+    top, left = rng.integers(0, step, 2)
+    p = _capped(size[top::step, left::step], n)
+    inside = np.flatnonzero(p.ravel() > 0)
+    order = inside[np.argsort(hilbert_index(*np.unravel_index(inside, p.shape)), kind="stable")]
+    drawn = _draw(p.ravel(), order, float(rng.random()), n)
+    row, column = np.unravel_index(drawn, p.shape)
+    probability = p.ravel()[drawn] / step**2
+    row, column = row * step + top, column * step + left
+    return _table(geobox, row, column, probability, legend, classes, entropy, reason)
+
+
+def _table(
+    geobox: GeoBox,
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+    probability: Floats,
+    legend: Legend | None,
+    classes: NDArray[np.integer[Any]] | None,
+    entropy: Floats | None,
+    reason: str,
+) -> gpd.GeoDataFrame:
+    a, b, c, d, e, f = tuple(geobox.transform)[:6]
+    x = a * (column + 0.5) + b * (row + 0.5) + c
+    y = d * (column + 0.5) + e * (row + 0.5) + f
+    lon, lat = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True).transform(x, y)
+    names = dict(zip(legend.values, legend.names, strict=True)) if legend else {}
+    now = classes[row, column].tolist() if classes is not None else [None] * len(row)
+    columns = {
+        "sample_id": [f"visit-{one:.1f}-{two:.1f}" for one, two in zip(x, y, strict=True)],
+        "x": x,
+        "y": y,
+        "lon": np.round(lon, 7),
+        "lat": np.round(lat, 7),
+        "inclusion_probability": probability,
+        "reason": [reason] * len(row),
+        "class_now": ["" if value is None else names.get(value, str(value)) for value in now],
+        "entropy": entropy[row, column] if entropy is not None else np.full(len(row), np.nan),
+    }
+    return gpd.GeoDataFrame(columns, geometry=shapely.points(x, y), crs=str(geobox.crs))
+
+
+def write_visits(
+    visits: gpd.GeoDataFrame, folder: Path, *, licence: str, attribution: str
+) -> list[Path]:
+    """Write the plan for phones and maps: GeoJSON, GPX 1.1, and an ODK entity list (CSV).
+
+    The form must bring ``sample_id`` back, so that an answer finds its place.
+    """
+    folder = Path(folder)
+    geojson = write_geojson(
+        folder / "visits.geojson", visits, licence=licence, attribution=attribution
+    )
+    write_text(folder / "visits.gpx", _gpx(visits, licence, attribution))
+    rows = [
+        [
+            one.sample_id,
+            guard(f"{one.sample_id} ({one.class_now or 'no class'})"),
+            f"{one.lat:.7f} {one.lon:.7f} 0 0",
+            f"{one.inclusion_probability:.9g}",
+            guard(one.reason),
+            guard(one.class_now),
+            guard(licence),
+            guard(attribution),
+        ]
+        for one in visits.itertuples()
+    ]
+    header = ["name", "label", "geometry", "inclusion_probability", "reason", "class_now"]
+    entities = write_csv(folder / "visits_odk.csv", [*header, "licence", "attribution"], rows)
+    return [geojson, folder / "visits.gpx", entities]
+
+
+def _gpx(visits: gpd.GeoDataFrame, licence: str, attribution: str) -> str:
+    points = "".join(
+        f'<wpt lat="{one.lat:.7f}" lon="{one.lon:.7f}"><name>{escape(one.sample_id)}</name>'
+        f"<desc>{escape(f'{one.reason}; now: {one.class_now}')}</desc></wpt>\n"
+        for one in visits.itertuples()
+    )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<gpx version="1.1" creator="glocal" xmlns="http://www.topografix.com/GPX/1/1">\n'
+        f"<metadata><name>Places to visit</name><desc>{escape(attribution)}; licence "
+        f"{escape(licence)}</desc></metadata>\n{points}</gpx>\n"
+    )
