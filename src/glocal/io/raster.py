@@ -30,6 +30,7 @@ from glocal.io.atomic import replacing, write_text
 __all__ = [
     "Pixels",
     "RasterInfo",
+    "cell_size_on",
     "extent",
     "info",
     "native_grid",
@@ -70,6 +71,8 @@ class Pixels:
 
     valid: NDArray[np.bool_]
     grid: GeoBox
+    offset_yx: tuple[int, int] = (0, 0)
+    """Row and column of the first pixel in the file."""
 
 
 def _plain_crs(crs: CRS) -> CRS:
@@ -227,7 +230,12 @@ def read_pixels(
     for one in nodata:
         valid &= values != one
     part = grid[tuple(slice(*bounds) for bounds in window.toranges())]
-    return Pixels(values=values, valid=valid, grid=part if thin == 1 else part.zoom_to(shape))
+    return Pixels(
+        values=values,
+        valid=valid,
+        grid=part if thin == 1 else part.zoom_to(shape),
+        offset_yx=(int(window.row_off), int(window.col_off)),
+    )
 
 
 def warp(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,7 +18,7 @@ from glocal.core.interval import Interval
 from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.io.raster import info
 
-__all__ = ["BANDS", "Product", "acquisition", "band_of_name", "band_files", "open_product"]
+__all__ = ["BANDS", "Product", "acquisition", "band_files", "band_of_name", "open_product"]
 
 BANDS = (
     "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12",
@@ -99,7 +99,8 @@ def acquisition(text: str) -> tuple[str, Interval | None]:
     if day is None:
         return stem, None
     try:
-        interval = Interval.of_day(datetime(*(int(one) for one in day.groups()[:3])).date())
+        year, month, number = (int(one) for one in day.groups()[:3])
+        interval = Interval.of_day(date(year, month, number))
     except ValueError:
         return stem, None
     tile = _TILE.search(stem)
