@@ -152,11 +152,13 @@ def _inside(
     elements: Elements, usable: NDArray[np.int64], geobox: GeoBox, name: str
 ) -> NDArray[np.int64]:
     bounds = shapely.bounds(elements.geometry[usable])
-    whole = (*bounds[:, :2].min(axis=0).tolist(), *bounds[:, 2:].max(axis=0).tolist())
-    require_overlap(name, box(*whole, crs=elements.crs), geobox)
+    left, bottom = bounds[:, :2].min(axis=0).tolist()
+    right, top = bounds[:, 2:].max(axis=0).tolist()
+    require_overlap(name, box(left, bottom, right, top, crs=elements.crs), geobox)
     area = geobox.extent.to_crs(elements.crs).boundingbox
     hit = (bounds[:, 0] <= area.right) & (bounds[:, 2] >= area.left)
-    return usable[hit & (bounds[:, 1] <= area.top) & (bounds[:, 3] >= area.bottom)]
+    hit &= (bounds[:, 1] <= area.top) & (bounds[:, 3] >= area.bottom)
+    return np.asarray(usable[hit])
 
 
 def _project(geometry: NDArray[np.object_], crs: Any, geobox: GeoBox) -> NDArray[np.object_]:

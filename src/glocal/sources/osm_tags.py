@@ -137,7 +137,7 @@ class TagRow:
     qualifiers: tuple[tuple[str, str], ...]
     """Further tags that must be present."""
 
-    shares: dict[int, float]
+    shares: dict[int | str, float]
     """Prior share of each class value; empty when the tag must not be used."""
 
     confidence: float
@@ -174,7 +174,9 @@ def _row(record: Mapping[str, str]) -> TagRow:
     value, *qualifiers = record["osm_value"].split("&")
     codes = [int(code) for code in record["worldcover_code"].split("|") if code]
     rest = (1 - MAIN_SHARE) / max(len(codes) - 1, 1)
-    shares = {code: rest if i else MAIN_SHARE for i, code in enumerate(codes)}
+    shares: dict[int | str, float] = {
+        code: rest if i else MAIN_SHARE for i, code in enumerate(codes)
+    }
     if len(codes) == 1:
         shares = {codes[0]: 1.0}
     level = record["note"].partition(";")[0].removeprefix("confidence=").strip()
@@ -277,7 +279,7 @@ def crosswalk_of(symbols: tuple[str, ...], legend: Legend) -> Crosswalk:
     rows = {symbol: row_of(symbol) for symbol in symbols}
     return legends.crosswalk_from_hub_shares(
         legend,
-        {symbol: dict(row.shares) for symbol, row in rows.items()},
+        {symbol: row.shares for symbol, row in rows.items()},
         {symbol: row.confidence for symbol, row in rows.items()},
     )
 
@@ -285,8 +287,9 @@ def crosswalk_of(symbols: tuple[str, ...], legend: Legend) -> Crosswalk:
 def retaggable(tags: Mapping[str, str], class_value: int) -> bool:
     """Return True when seeing another cover is reason enough to propose another tag.
 
-    ``class_value`` is a WorldCover code. Everything that names the element's nature must be a tag of cover; forest is also a
-    use (a clearing stays forest), so it changes only into cropland or water.
+    ``class_value`` is a WorldCover code. Everything that names the element's nature must
+    be a tag of cover; forest is also a use (a clearing stays forest), so it changes only
+    into cropland or water.
 
     >>> retaggable({"landuse": "farmland"}, 30), retaggable({"landuse": "residential"}, 30)
     (True, False)

@@ -1,0 +1,329 @@
+"""Giving back to OpenStreetMap: whole elements, sound tags, tasks that can be answered."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import osmium
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from shapely.geometry import shape
+
+from glocal.core import legends
+from glocal.core.correction import Corrections
+from glocal.core.grid import area_geobox
+from glocal.core.interval import Interval
+from glocal.core.observation import Observations
+from glocal.core.provenance import Provenance
+from glocal.errors import BadSourceError, LicenceConflictError
+from glocal.sources.osm import observe_osm
+from glocal.sources.osm_change import change_xml, check_base, problem
+from glocal.sources.osm_file import Whole, read_elements
+from glocal.sources.osm_tags import CANONICAL, classify, retaggable, tags_for
+from glocal.sources.osm_tasks import FILES, encode_osm
+
+LEGEND = legends.legend("worldcover")
+EXTRACT = "liechtenstein-20210504.osm.pbf"
+EVIDENCE = Provenance(
+    activity="propose",
+    agent="glocal",
+    licences=frozenset({"Copernicus"}),
+    attribution=("Contains modified Copernicus Sentinel data [2021]",),
+)
+
+
+@pytest.fixture(scope="module")
+def extract(shared: Path) -> Path:
+    return shared / "osm" / EXTRACT
+
+
+@pytest.fixture(scope="module")
+def observed(extract: Path) -> Observations:
+    geobox = area_geobox((535_000, 5_214_000, 545_000, 5_236_000), "EPSG:32632", 50)
+    return observe_osm(extract, geobox, LEGEND, interval=Interval.of_year(2021))
+
+
+def corrections(one: Observations, rows: list[tuple[int, str, str]], **fields) -> Corrections:
+    """Return corrections from (index of the object, action, proposed class)."""
+    index = [row[0] for row in rows]
+    n = len(rows)
+    given_fields = {
+        "source": one.source,
+        "receiver": "osm",
+        "record": one.record[index],
+        "action": np.array([row[1] for row in rows]),
+        "current": np.array([one.crosswalk.symbols[one.symbols[i] - 1] for i in index]),
+        "proposed": np.array([row[2] for row in rows]),
+        "probability": np.linspace(0.95, 0.7, n),
+        "support": one.geometry[index],
+        "crs": str(one.geobox.crs),
+        "because": ("sentinel2",),
+        "round": 3,
+        "provenance": EVIDENCE,
+    }
+    return Corrections(**(given_fields | fields))
+
+
+@pytest.fixture(scope="module")
+def wishes(observed: Observations) -> Corrections:
+    tags = [json.loads(one) for one in observed.columns["tags"]]
+    farmland = [i for i, one in enumerate(tags) if retaggable(one, 30) and "landuse" in one][:8]
+    scrub = [i for i, one in enumerate(tags) if one.get("natural") == "scrub"][:4]
+    relations = [
+        i
+        for i, one in enumerate(tags)
+        if retaggable(one, 40) and observed.columns["osm_type"][i] == "relation"
+    ][:3]
+    built = [i for i, one in enumerate(tags) if one.get("landuse") == "residential"][:2]
+    rows = [(i, "modify", "grass") for i in farmland] + [(i, "modify", "tree") for i in scrub]
+    rows += [(i, "modify", "crop") for i in relations if i not in farmland + scrub]
+    rows += [(i, "modify", "grass") for i in built]
+    assert len(rows) > 12
+    return corrections(observed, rows)
+
+
+@pytest.fixture(scope="module")
+def folder(wishes, observed, extract, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("corrections")
+    encode_osm(wishes, observed, path, extract=extract, legend=LEGEND)
+    return path
+
+
+def edits(path: Path) -> list[ET.Element]:
+    return list(ET.parse(path).getroot().iterfind("modify/*"))
+
+
+def test_proposal_keeps_every_tag_reference_and_version(folder, extract) -> None:
+    proposed = edits(folder / "proposal.osc")
+    keys = [(one.tag, int(one.get("id", "0"))) for one in proposed]
+    held = read_elements(extract, keys)
+    assert {kind for kind, _ in keys} == {"way", "relation"}
+    for key, one in zip(keys, proposed, strict=True):
+        before = held[key]
+        tags = {tag.get("k"): tag.get("v") for tag in one.iterfind("tag")}
+        changed = {"landuse", "natural", "landcover", "leaf_type", "leaf_cycle", "crop"}
+        assert {k: v for k, v in before.tags.items() if k not in changed}.items() <= tags.items()
+        assert tuple(int(nd.get("ref", "0")) for nd in one.iterfind("nd")) == before.nodes
+        members = [
+            (m.get("type"), int(m.get("ref")), m.get("role")) for m in one.iterfind("member")
+        ]
+        assert tuple(members) == before.members
+        assert one.get("version") == str(before.version)
+        assert set(one.attrib) == {"id", "version"}
+
+
+def test_preview_applies_to_the_extract(folder, extract, tmp_path) -> None:
+    after = tmp_path / "after.osm.pbf"
+    merge = osmium.MergeInputReader()
+    merge.add_file(str(folder / "preview.osc"))
+    writer = osmium.io.Writer(str(after))
+    merge.apply_to_reader(osmium.io.Reader(str(extract)), writer)
+    writer.close()
+    proposed = edits(folder / "proposal.osc")
+    held = read_elements(after, [(one.tag, int(one.get("id", "0"))) for one in proposed])
+    for one in proposed:
+        now = held[one.tag, int(one.get("id", "0"))]
+        assert now.version == int(one.get("version", "0")) + 1
+        assert now.tags == {tag.get("k"): tag.get("v") for tag in one.iterfind("tag")}
+
+
+def tasks(path: Path) -> list[dict]:
+    lines = path.read_text("utf-8").removesuffix("\n").split("\n")
+    assert all(line.startswith("\x1e") for line in lines)
+    return [json.loads(line.removeprefix("\x1e")) for line in lines]
+
+
+def test_tasks_pass_the_schema(folder, shared) -> None:
+    path = shared / "schemas" / "maproulette" / "cooperative_task.schema.json"
+    check = Draft202012Validator(json.loads(path.read_text("utf-8")))
+    lines = tasks(folder / "maproulette.geojsonl")
+    for task in lines:
+        check.validate(task)
+        (feature,) = task["features"]
+        assert feature["properties"]["@id"] == feature["id"]
+        assert int(feature["properties"]["base_version"]) > 0
+        assert task["cooperativeWork"]["operations"][0]["data"]["id"] == feature["id"]
+        geometry = shape(feature["geometry"])
+        assert not geometry.has_z
+        assert 9 < geometry.centroid.x < 10
+        parts = getattr(geometry, "geoms", [geometry])
+        assert all(part.exterior.is_ccw for part in parts)
+    names = [task["features"][0]["properties"]["glocal_id"] for task in lines]
+    assert len(set(names)) == len(names) == len(edits(folder / "proposal.osc"))
+    broken = json.loads(json.dumps(lines[0]))
+    broken["cooperativeWork"]["operations"][0]["data"]["id"] = "point/1"
+    assert not check.is_valid(broken)
+
+
+def test_uses_are_flagged_and_never_edited(folder) -> None:
+    flags = json.loads((folder / "flags.geojson").read_text("utf-8"))["features"]
+    assert {one["properties"]["current"] for one in flags} == {"landuse=residential"}
+    assert all(one["properties"]["why_no_edit"] for one in flags)
+
+
+def test_readme_names_licence_and_way_to_answer(folder) -> None:
+    text = (folder / "PROPOSAL_README.md").read_text("utf-8")
+    for part in ("ODbL-1.0", "Copernicus", "one human decision", "round 3", "not reviewed"):
+        assert part.lower() in text.lower()
+
+
+def test_same_input_same_bytes(folder, wishes, observed, extract, tmp_path) -> None:
+    shuffled = wishes.take(np.random.default_rng(1).permutation(len(wishes)))
+    paths = encode_osm(shuffled, observed, tmp_path, extract=extract, legend=LEGEND)
+    assert [path.name for path in paths] == [n for n in FILES if (folder / n).exists()]
+    for path in paths:
+        assert path.read_bytes() == (folder / path.name).read_bytes()
+
+
+def test_at_most_so_many_tasks(wishes, observed, extract, tmp_path) -> None:
+    encode_osm(wishes, observed, tmp_path, extract=extract, legend=LEGEND, max_tasks=3)
+    assert len(tasks(tmp_path / "maproulette.geojsonl")) == 3
+    assert len(edits(tmp_path / "proposal.osc")) == 3
+    assert "held back" in (tmp_path / "PROPOSAL_README.md").read_text("utf-8")
+
+
+def test_stale_elements_are_refused_by_name_of_version(wishes, observed, extract, tmp_path) -> None:
+    check_base(extract, wishes)
+    record = wishes.record.copy()
+    element, _, version = record[0].partition("@")
+    record[0] = f"{element}@{int(version) + 5}"
+    index = [0]
+    stale = corrections(observed, [(0, "modify", "grass")], record=record[index])
+    with pytest.raises(BadSourceError, match=f"{element} is version {version} now"):
+        check_base(extract, stale)
+
+
+def test_a_newer_extract_turns_edits_into_flags(wishes, observed, shared, tmp_path) -> None:
+    older = shared / "osm" / "liechtenstein-20150727.osm.pbf"
+    encode_osm(wishes, observed, tmp_path, extract=older, legend=LEGEND)
+    flags = json.loads((tmp_path / "flags.geojson").read_text("utf-8"))["features"]
+    reasons = [one["properties"]["why_no_edit"] for one in flags]
+    assert any("the proposal was made from version" in one for one in reasons)
+    assert any("is not in" in one for one in reasons)
+
+
+def test_without_versions_no_osmchange_and_no_tag_fix(wishes, observed, tmp_path) -> None:
+    (tmp_path / "proposal.osc").write_text("left from an earlier run")
+    columns = dict(observed.columns)
+    columns["version"] = np.zeros(len(observed), np.int32)
+    bare = Observations(
+        source="osm",
+        support="objects",
+        geobox=observed.geobox,
+        symbols=observed.symbols,
+        crosswalk=observed.crosswalk,
+        phenomenon_time=observed.phenomenon_time,
+        provenance=observed.provenance,
+        geometry=observed.geometry,
+        record=np.array([f"geofabrik/{i}" for i in range(len(observed))]),
+        columns=columns,
+    )
+    place = [observed.record.tolist().index(one) for one in wishes.record.tolist()]
+    rows = [(i, "modify", str(name)) for i, name in zip(place, wishes.proposed, strict=True)]
+    encode_osm(corrections(bare, rows), bare, tmp_path, legend=LEGEND)
+    assert not (tmp_path / "proposal.osc").exists()
+    assert all("cooperativeWork" not in one for one in tasks(tmp_path / "maproulette.geojsonl"))
+    assert "neither versions nor node" in (tmp_path / "PROPOSAL_README.md").read_text("utf-8")
+
+
+def test_unmapped_areas_become_surveys_without_an_edit(observed, tmp_path) -> None:
+    found = corrections(
+        observed,
+        [(0, "flag", "water"), (1, "flag", "tree"), (2, "delete", "tree")],
+        record=np.array(["new/r3-1", "new/r3-2", str(observed.record[2])]),
+    )
+    paths = encode_osm(found, observed, tmp_path, legend=LEGEND)
+    assert {path.name for path in paths} == {
+        "missing.geojsonl",
+        "flags.geojson",
+        "PROPOSAL_README.md",
+    }
+    lines = tasks(tmp_path / "missing.geojsonl")
+    assert len(lines) == 2
+    assert all("cooperativeWork" not in line for line in lines)
+
+
+def test_evidence_that_osm_cannot_accept_never_becomes_an_edit(wishes, observed, tmp_path) -> None:
+    place = [observed.record.tolist().index(one) for one in wishes.record.tolist()]
+    rows = [(i, "modify", "grass") for i in place[:2]]
+    tainted = Provenance(activity="propose", agent="glocal", licences=frozenset({"CC-BY-4.0"}))
+    other = corrections(observed, rows, receiver="landcover", provenance=tainted)
+    with pytest.raises(LicenceConflictError, match="CC-BY"):
+        encode_osm(other, observed, tmp_path, legend=LEGEND)
+    assert not list(tmp_path.iterdir())
+
+
+def test_awkward_text_survives_and_limits_are_checked(tmp_path) -> None:
+    tags = {"name": 'Ça & <là> "x"\n😀', "landuse": "meadow"}
+    whole = Whole(osm_type="way", osm_id=5, version=2, tags=tags, nodes=(1, 2, 3, 1))
+    assert problem(whole) == ""
+    path = tmp_path / "one.osc"
+    path.write_text(change_xml([whole]), encoding="utf-8")
+    for read in osmium.FileProcessor(str(path)):
+        assert {tag.k: tag.v for tag in read.tags} == tags
+        assert [node.ref for node in read.nodes] == [1, 2, 3, 1]
+        assert read.version == 2
+    long = Whole(osm_type="way", osm_id=5, version=2, tags={"name": "x" * 256}, nodes=(1, 2))
+    assert "255" in problem(long)
+    many = Whole(osm_type="way", osm_id=5, version=2, tags=tags, nodes=tuple(range(2001)))
+    assert "2001 nodes" in problem(many)
+    bad = Whole(osm_type="way", osm_id=5, version=2, tags={"name": "a\x07"}, nodes=(1, 2))
+    assert "XML" in problem(bad)
+
+
+@given(st.sampled_from(LEGEND.values), st.dictionaries(
+    st.sampled_from(["landuse", "natural", "leisure", "name", "leaf_type", "boundary", "crop"]),
+    st.sampled_from(["farmland", "meadow", "wood", "scrub", "water", "residential", "forest"]),
+))  # fmt: skip
+def test_an_edit_says_the_class_and_keeps_the_rest(value: int, tags: dict[str, str]) -> None:
+    edit = tags_for(value, tags, LEGEND)
+    if not edit:
+        return
+    after = edit.applied(tags)
+    row = classify(after)
+    assert row is not None
+    assert set(row.shares) == {value}
+    assert {"name", "boundary", "leisure"} & set(tags) == {"name", "boundary", "leisure"} & set(
+        after
+    )
+    assert not tags_for(value, after, LEGEND)
+
+
+def test_never_proposes_deprecated_or_built_tags(shared) -> None:
+    (path,) = (shared / "schemas").glob("osm_deprecated_tags_*.json")
+    old = [entry["old"] for entry in json.loads(path.read_text("utf-8"))]
+    proposed = [{key: value} for key, value in CANONICAL.values()] + [{"natural": "grassland"}]
+    assert not [one for one in proposed if one in old]
+    for tags in ({"landuse": "farmland"}, {"natural": "wood"}):
+        assert not tags_for(50, tags, LEGEND)
+        assert not tags_for(60, tags, LEGEND)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"landuse": "residential"},
+        {"landuse": "military", "natural": "scrub"},
+        {"landuse": "orchard"},
+        {"landuse": "vineyard"},
+        {"leisure": "park", "natural": "wood"},
+        {"natural": "wood", "boundary": "protected_area"},
+        {"natural": "water", "intermittent": "yes"},
+        {"building": "yes", "landuse": "meadow"},
+        {},
+    ],
+)
+def test_what_cover_cannot_decide_is_left_alone(tags: dict[str, str]) -> None:
+    assert not any(retaggable(tags, value) for value in LEGEND.values)
+
+
+def test_outlines_are_rounded_to_what_osm_stores(folder) -> None:
+    lines = tasks(folder / "maproulette.geojsonl")
+    xy = shapely.get_coordinates([shape(one["features"][0]["geometry"]) for one in lines])
+    assert np.array_equal(xy, xy.round(7))
