@@ -1,0 +1,221 @@
+"""Files for map makers, imagery people and the model: right, complete, repeatable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from odc.geo.geobox import GeoBox
+from rio_cogeo.cogeo import cog_validate
+from scipy import ndimage
+
+from glocal.core.accuracy import olofsson
+from glocal.core.grid import area_geobox
+from glocal.core.interval import Interval
+from glocal.core.legend import ClassDef, Legend
+from glocal.core.result import Displacement
+from glocal.sources.image_out import encode_image
+from glocal.sources.map_out import encode_map, encode_shares, patch_labels
+from glocal.sources.model_out import SCALE, UNKNOWN, encode_model
+
+NOTES = {"licence": "ODbL-1.0", "attribution": "© OpenStreetMap contributors"}
+LEGEND = Legend(
+    name="small",
+    classes=(
+        ClassDef(value=10, name="tree", title="Tree", color="00aa00"),
+        ClassDef(value=20, name="crop", title="Crop", color="aaaa00"),
+    ),
+)
+
+
+@pytest.fixture
+def grid() -> GeoBox:
+    return area_geobox((330_000, 5_814_360, 330_080, 5_814_420), "EPSG:32633", 10)
+
+
+def _map(folder: Path, grid: GeoBox, **more: object) -> list[Path]:
+    original = np.full(grid.shape, 10, np.uint8)
+    original[:, 7] = 0
+    corrected = original.copy()
+    corrected[1:3, 1:4] = 20
+    corrected[5, 5] = 20
+    probability = np.full(grid.shape, 0.9)
+    given = {"accuracy": None, "why_no_accuracy": "no points", "corrections": None, **NOTES}
+    return encode_map(
+        folder,
+        corrected=corrected,
+        original=original,
+        probability=probability,
+        geobox=grid,
+        legend=LEGEND,
+        **{**given, **more},
+    )
+
+
+def _image(folder: Path, grid: GeoBox, shift: Displacement | None = None) -> list[Path]:
+    kind = np.zeros(grid.shape, np.uint8)
+    kind[0] = 3
+    return encode_image(
+        folder,
+        displacement=shift,
+        cloud_kind=kind,
+        geobox=grid,
+        interval=Interval.parse("2017-02-16"),
+        **NOTES,
+    )
+
+
+def _model(folder: Path, grid: GeoBox) -> list[Path]:
+    tree = np.random.default_rng(1).random(grid.shape).astype(np.float32)
+    probability = np.stack([tree, 1 - tree], axis=-1)
+    probability[0, 0] = np.nan
+    return encode_model(
+        folder,
+        probability=probability,
+        weight=np.ones(grid.shape, np.float32),
+        geobox=grid,
+        legend=LEGEND,
+        **NOTES,
+    )
+
+
+def _shares(folder: Path, grid: GeoBox) -> list[Path]:
+    cells = np.array([shapely.box(330_000, 5_814_360, 330_040, 5_814_400)], object)
+    return encode_shares(
+        folder,
+        cells,
+        np.array(["=c1"]),
+        np.array([[0.7, 0.3]]),
+        np.array([[0.1, 0.1]]),
+        LEGEND,
+        grid,
+        **NOTES,
+    )
+
+
+@pytest.mark.parametrize("write", [_map, _image, _model, _shares])
+def test_files_are_repeatable_and_carry_their_licence(tmp_path: Path, grid: GeoBox, write) -> None:
+    first = write(tmp_path / "a", grid)
+    second = write(tmp_path / "b", grid)
+    assert sorted((tmp_path / "a").iterdir()) == sorted(first)
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+        if one.suffix != ".qml":
+            assert b"ODbL-1.0" in one.read_bytes(), one.name
+
+
+def test_rasters_are_cloud_optimised(tmp_path: Path, grid: GeoBox) -> None:
+    for path in _map(tmp_path, grid) + _image(tmp_path, grid) + _model(tmp_path, grid):
+        if path.suffix == ".tif":
+            valid, errors, _ = cog_validate(path)
+            assert valid, errors
+
+
+def test_patches_name_the_change(tmp_path: Path, grid: GeoBox) -> None:
+    _map(tmp_path, grid)
+    patches = gpd.read_parquet(tmp_path / "patches.parquet")
+    assert len(patches) == 1
+    one = patches.iloc[0]
+    assert (one.class_from, one.class_to, one.status) == ("tree", "crop", "proposed")
+    assert one.geometry.area == 600
+    assert one.probability == pytest.approx(0.9)
+    assert pq.read_schema(tmp_path / "patches.parquet").metadata[b"licence"] == b"ODbL-1.0"
+    everything = _map(tmp_path, grid, mmu_cells=1)
+    assert len(gpd.read_parquet(everything[2])) == 2
+    assert len(gpd.read_file(_map(tmp_path, grid, mmu_cells=99)[3])) == 0
+
+
+def test_accuracy_or_the_reason_why_not(tmp_path: Path, grid: GeoBox) -> None:
+    _map(tmp_path, grid)
+    report = json.loads((tmp_path / "accuracy.json").read_text())
+    assert (report["available"], report["reason"]) == (False, "no points")
+    _map(tmp_path, grid, accuracy=olofsson([[8, 1], [2, 9]], [3, 4]), why_no_accuracy="")
+    report = json.loads((tmp_path / "accuracy.json").read_text())
+    assert report["estimates"]["overall_accuracy"]["ci95"] > 0
+    with pytest.raises(ValueError, match="why_no_accuracy"):
+        _map(tmp_path, grid, why_no_accuracy="")
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.int64, (6, 7), elements=st.integers(0, 2)), st.integers(1, 4))
+def test_patches_agree_with_scipy(code: np.ndarray, smallest: int) -> None:
+    labels = patch_labels(code, smallest)
+    expected = 0
+    for value in (1, 2):
+        parts, count = ndimage.label(code == value)
+        size = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+        expected += int((size >= smallest).sum())
+        for part in np.flatnonzero(size >= smallest) + 1:
+            found = np.unique(labels[parts == part])
+            assert len(found) == 1
+            assert (labels == found[0]).sum() == size[part - 1]
+    assert labels.max(initial=0) == expected
+
+
+def test_registration_is_honest(tmp_path: Path, grid: GeoBox) -> None:
+    shift = Displacement(dy=10.0, dx=0.0, covariance=((1.0, 0.0), (0.0, 4.0)))
+    _image(tmp_path, grid, shift)
+    report = json.loads((tmp_path / "registration.json").read_text())
+    assert report["standard_uncertainty_m"] == {"north": 1.0, "east": 2.0}
+    assert report["significant"]
+    assert report["note"].startswith("prior-driven")
+    assert report["quality"]["no_data"] == pytest.approx(1 / 6, abs=1e-6)
+    _image(tmp_path, grid)
+    assert not json.loads((tmp_path / "registration.json").read_text())["available"]
+    with pytest.raises(ValueError, match="cloud_kind"):
+        encode_image(
+            tmp_path,
+            displacement=None,
+            cloud_kind=np.full(grid.shape, 9, np.uint8),
+            geobox=grid,
+            interval=Interval.of_year(2017),
+            **NOTES,
+        )
+
+
+def test_soft_labels_come_back(tmp_path: Path, grid: GeoBox) -> None:
+    _model(tmp_path, grid)
+    with rasterio.open(tmp_path / "soft_labels.tif") as dataset:
+        stored = dataset.read()
+        assert dataset.descriptions == ("tree", "crop")
+    tree = np.random.default_rng(1).random(grid.shape).astype(np.float32)
+    assert (stored[:, 0, 0] == UNKNOWN).all()
+    assert np.abs(stored[0] / SCALE - tree)[1:].max() <= 0.5 / SCALE + 1e-6
+    with rasterio.open(tmp_path / "label_weight.tif") as dataset:
+        assert dataset.read(1)[0, 0] == 0
+    with pytest.raises(ValueError, match="sum to 1"):
+        encode_model(
+            tmp_path,
+            probability=np.ones((*grid.shape, 2), np.float32),
+            weight=np.ones(grid.shape, np.float32),
+            geobox=grid,
+            legend=LEGEND,
+            **NOTES,
+        )
+
+
+def test_shares_are_guarded(tmp_path: Path, grid: GeoBox) -> None:
+    _shares(tmp_path, grid)
+    header, row = (tmp_path / "shares.csv").read_text("utf-8").splitlines()
+    assert row.startswith("'=c1,,tree,0.7,0.1,0.3,0.1,")
+    assert header.endswith("lon,lat,licence,attribution")
+    with pytest.raises(ValueError, match="sum to 1"):
+        encode_shares(
+            tmp_path,
+            np.array([shapely.box(0, 0, 1, 1)], object),
+            np.array(["a"]),
+            np.array([[0.7, 0.7]]),
+            np.array([[0.1, 0.1]]),
+            LEGEND,
+            grid,
+            **NOTES,
+        )
