@@ -315,9 +315,9 @@ def _with_points(table: pd.DataFrame, points: PointTable, geobox: GeoBox) -> gpd
         return table
     shape = np.full(len(table), None, dtype=object)
     shape[points.row] = shapely.points(points.x, points.y)
-    return gpd.GeoDataFrame(
-        table, geometry=gpd.GeoSeries(shape, index=table.index, crs=str(geobox.crs))
-    )
+    name = "geometry" if "geometry" not in table else "loop_geometry"
+    series = gpd.GeoSeries(shape, index=table.index, crs=str(geobox.crs))
+    return gpd.GeoDataFrame(table.assign(**{name: series}), geometry=name)
 
 
 def _verdict(
