@@ -12,7 +12,7 @@ __all__ = ["Categorical", "Displacement", "Normal", "frozen", "log_normalise"]
 
 def frozen(array: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return a read-only view of ``array``."""
-    view = array.view()
+    view = np.asarray(array).view()
     view.flags.writeable = False
     return view
 

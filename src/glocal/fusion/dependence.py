@@ -1,0 +1,163 @@
+"""Shared evidence is counted once: copies are merged, families share a budget.
+
+The posterior is a log-linear pool: each source's log-likelihood is multiplied by
+an exponent gamma in 0..1. Where a source speaks together with n members of its
+family (itself included), gamma = g * n ** -delta. ``g`` belongs to the source and
+``delta`` to the family: delta = 1 treats the members as one voice, delta = 0 as
+independent ones. A silent relative costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+
+from glocal.core.observation import Observations
+from glocal.fusion.problem import Located, Problem
+
+__all__ = ["MIN_ANCHORS", "Exponents", "conservative", "families_of", "gammas", "learn", "merge_copies"]
+
+MIN_ANCHORS = 30
+"""Answered anchors below which exponents are not learned."""
+
+ALONE = 0.8
+"""Exponent of a source without relatives, before anything is learned."""
+
+RIDGE = 4.0
+"""Pull of the learned exponents towards the conservative ones, in nats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exponents:
+    """How much each source counts, alone and among its family."""
+
+    g: dict[str, float]
+    """Per source, 0..1."""
+
+    delta: dict[tuple[str, ...], float]
+    """Per family, 0..1."""
+
+    learned: bool = False
+    """True when anchors set them."""
+
+
+def families_of(observations: Sequence[Observations]) -> dict[str, tuple[str, ...]]:
+    """Return for each source the sorted names of all sources tied to it by shared roots."""
+    family = {one.source: {one.source} for one in observations}
+    for a in observations:
+        for b in observations:
+            if a.provenance.shares_root(b.provenance) and family[a.source] is not family[b.source]:
+                joined = family[a.source] | family[b.source]
+                for name in joined:
+                    family[name] = joined
+    return {name: tuple(sorted(members)) for name, members in family.items()}
+
+
+def merge_copies(
+    observations: Sequence[Observations],
+) -> tuple[list[Observations], dict[str, str]]:
+    """Drop sources that repeat another word for word from the same roots.
+
+    Returns the sources that are kept and, for each dropped one, the name of its twin.
+    """
+    kept: list[Observations] = []
+    twin: dict[str, str] = {}
+    for one in observations:
+        for other in kept:
+            if _same(one, other):
+                twin[one.source] = other.source
+                break
+        else:
+            kept.append(one)
+    return kept, twin
+
+
+def _same(a: Observations, b: Observations) -> bool:
+    return (
+        a.support == b.support
+        and bool(a.provenance.roots)
+        and a.provenance.roots == b.provenance.roots
+        and a.crosswalk.symbols == b.crosswalk.symbols
+        and np.array_equal(a.symbols, b.symbols)
+        and np.array_equal(a.geometry, b.geometry)
+    )
+
+
+def conservative(problem: Problem) -> Exponents:
+    """Return the exponents that are safe without anchors: a family speaks with one voice."""
+    return Exponents(
+        g={term.name: ALONE for term in problem.terms},
+        delta={term.family: 1.0 for term in problem.terms if len(term.family) > 1},
+    )
+
+
+def _speakers(problem: Problem) -> NDArray[np.float64]:
+    """Return how many members of its family speak with each term, shape (S, U), at least 1."""
+    speaks = {term.name: term.speaks for term in problem.terms}
+    rows = []
+    for term in problem.terms:
+        together = [speaks[name] for name in term.family if name in speaks]
+        rows.append(np.maximum(np.sum(together, axis=0), 1.0))
+    return np.array(rows, dtype=np.float64)
+
+
+def gammas(problem: Problem, exponents: Exponents) -> dict[str, NDArray[np.float64]]:
+    """Return the exponent of every source in every unit, shape (U,) each."""
+    together = _speakers(problem)
+    return {
+        term.name: exponents.g[term.name]
+        * together[i] ** -exponents.delta.get(term.family, 0.0)
+        for i, term in enumerate(problem.terms)
+    }
+
+
+def learn(
+    problem: Problem,
+    messages: dict[str, NDArray[np.float64]],
+    log_prior: NDArray[np.float64],
+    anchors: Located,
+) -> Exponents:
+    """Return the exponents that make held-out anchors most likely.
+
+    Parameters
+    ----------
+    messages
+        Per source, shape (A, K): what it said at each anchor, computed from
+        reliabilities that did not use that anchor.
+    log_prior
+        Shape (A, K), likewise.
+
+    Notes
+    -----
+    Minimises the weighted cross-entropy plus a ridge towards the conservative
+    exponents, under 0 <= g, delta <= 1 (stacking of experts with lineage as prior).
+    """
+    start = conservative(problem)
+    names = [term.name for term in problem.terms]
+    kin = sorted(start.delta)
+    heard = np.stack([messages[name] for name in names])
+    together = _speakers(problem)[:, anchors.unit]
+    member = np.array(
+        [[term.family == family for family in kin] for term in problem.terms], float
+    ).reshape(len(names), len(kin))
+    origin = np.array([start.g[name] for name in names] + [start.delta[one] for one in kin])
+
+    def loss(x: NDArray[np.float64]) -> float:
+        g, delta = x[: len(names)], x[len(names) :]
+        power = g[:, None] * together ** -(member @ delta)[:, None]
+        log_q = log_prior + np.einsum("sa,sak->ak", power, heard)
+        log_q = log_q - logsumexp(log_q, axis=1, keepdims=True)
+        fit = -(anchors.weight[:, None] * anchors.shares * log_q).sum()
+        return float(fit + RIDGE * ((x - origin) ** 2).sum())
+
+    best = minimize(loss, origin, method="L-BFGS-B", bounds=[(0.0, 1.0)] * len(origin)).x
+    return Exponents(
+        g=dict(zip(names, best[: len(names)].tolist(), strict=True)),
+        delta=dict(zip(kin, best[len(names) :].tolist(), strict=True)),
+        learned=True,
+    )

@@ -1,0 +1,161 @@
+"""What each source tells each unit, by the support of its statements.
+
+A message is a log-likelihood over classes, shape (U, K), up to a constant per unit,
+and zero where the source is silent. It never contains the unit's own evidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.core.result import log_normalise
+from glocal.fusion.problem import Problem, Term
+from glocal.fusion.reliability import Confusion, cell_counts, tally
+
+__all__ = ["Told", "listen"]
+
+PURITY = 0.85
+"""Chance that a cell inside an object has the object's class."""
+
+CORRELATION = 0.3
+"""Correlation of evidence between cells of one object: n cells are worth
+n / (1 + (n - 1) * CORRELATION) independent ones."""
+
+COARSE_STRENGTH = 4.0
+"""A coarse cell's statement is one observation of its class shares; the prior of
+those shares is worth this many."""
+
+Table = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Told:
+    """The message of one source, and what it makes the source's statements mean."""
+
+    message: Table
+    """Shape (U, K)."""
+
+    statements: Table | None = None
+    """Objects and points: posterior of each statement's own class, shape (n + 1, K)."""
+
+    cavity: Table | None = None
+    """The same without what the source says, as log-probabilities, shape (n + 1, K)."""
+
+
+def listen(
+    problem: Problem, term: Term, confusion: Confusion, log_prior: Table, evidence: Table
+) -> Told:
+    """Return what ``term`` tells every unit.
+
+    ``evidence`` (U, K) is the log-likelihood from the *other* sources.
+    """
+    if term.support == "cells":
+        return Told(message=_heard(term, _of_statement(term, confusion)))
+    if term.support == "mixtures":
+        return _mixtures(problem, term, confusion, log_prior, evidence)
+    if term.support == "objects":
+        return _objects(problem, term, confusion, log_prior, evidence)
+    return _points(term, confusion, log_prior, evidence)
+
+
+def counts(
+    problem: Problem, term: Term, confusion: Confusion, told: Told, q: Table
+) -> NDArray[np.float64]:
+    """Return the expected counts (context, K, M) of a source's statements."""
+    if term.support == "cells":
+        return cell_counts(problem, term, q)
+    if told.statements is None:
+        raise ValueError(f"{term.name}: {term.support} must carry their statements")
+    said = np.flatnonzero(told.statements.sum(axis=1) > 0)
+    return tally(term, said, told.statements[said])
+
+
+def _of_statement(term: Term, confusion: Confusion) -> Table:
+    """Return log P(what was said | class) per statement, shape (n + 1, K); row 0 is zero."""
+    table = confusion.log_p[term.context, :, term.symbol]
+    table[0] = 0.0
+    return table
+
+
+def _heard(term: Term, per_statement: Table) -> Table:
+    return per_statement[term.of_unit]
+
+
+def _sum_by(statement: NDArray[np.int64], values: Table, n: int) -> Table:
+    return np.stack(
+        [np.bincount(statement, values[:, k], minlength=n) for k in range(values.shape[1])], axis=1
+    )
+
+
+def _objects(
+    problem: Problem, term: Term, confusion: Confusion, log_prior: Table, evidence: Table
+) -> Told:
+    """Cells of an object pool what others say of them; the tag then speaks once for all."""
+    n = len(term.symbol)
+    inside = np.flatnonzero(term.of_unit)
+    owner = term.of_unit[inside]
+    count = problem.units.count[inside]
+    own = log_normalise(evidence[inside] + log_prior) - log_prior
+    size = np.bincount(owner, count, minlength=n)
+    pooled = _sum_by(owner, own * count[:, None], n)
+    said = _of_statement(term, confusion)
+    damp = 1.0 / (1.0 + np.maximum(size - 1, 0) * CORRELATION)
+    cavity = log_normalise(log_prior + pooled * damp[:, None])
+    statements = np.exp(log_normalise(cavity + said))
+    statements[(size == 0) | (np.arange(n) == 0)] = 0.0
+    # the message to a cell leaves that cell's own evidence out
+    others = log_prior + (pooled[owner] - own) * damp[owner, None]
+    of_object = np.exp(log_normalise(others + said[owner]))
+    message = np.zeros_like(evidence)
+    message[inside] = np.log(PURITY * of_object / np.exp(log_prior) + (1 - PURITY))
+    return Told(message=message, statements=statements, cavity=cavity)
+
+
+def _mixtures(
+    problem: Problem, term: Term, confusion: Confusion, log_prior: Table, evidence: Table
+) -> Told:
+    """A coarse cell is one observation of the class shares inside it."""
+    n = len(term.symbol)
+    said = _of_statement(term, confusion)
+    expected = np.exp(log_normalise(log_prior + said))
+    shares = (COARSE_STRENGTH * np.exp(log_prior) + expected) / (COARSE_STRENGTH + 1)
+    tilt = np.log(shares) - log_prior
+    tilt[0] = 0.0
+    inside = np.flatnonzero(term.of_unit)
+    owner, count = term.of_unit[inside], problem.units.count[inside]
+    q = np.exp(log_normalise(evidence[inside] + log_prior))
+    found = _sum_by(owner, q * count[:, None], n)
+    size = np.bincount(owner, count, minlength=n)
+    found = found / np.maximum(size, 1)[:, None]
+    statements = np.where(
+        size[:, None] > 0, np.exp(log_normalise(np.log(np.maximum(found, 1e-12)) + said)), 0.0
+    )
+    statements[0] = 0.0
+    cavity = np.log(np.maximum(np.where(size[:, None] > 0, found, np.exp(log_prior)), 1e-12))
+    return Told(message=_heard(term, tilt), statements=statements, cavity=log_normalise(cavity))
+
+
+def _points(term: Term, confusion: Confusion, log_prior: Table, evidence: Table) -> Told:
+    """A point speaks of one cell, and we do not know quite which."""
+    if term.cells is None:
+        raise ValueError(f"{term.name}: a points term needs its cells")
+    n = len(term.symbol)
+    point, unit, weight = term.cells.point, term.cells.cell, term.cells.weight
+    said = np.exp(_of_statement(term, confusion))
+    q = np.exp(log_normalise(evidence[unit] + log_prior))
+    here = weight * (q * said[point]).sum(axis=1)
+    elsewhere = np.bincount(point, here, minlength=n)[point] - here
+    message = np.zeros_like(evidence)
+    np.add.at(
+        message, unit, np.log(np.maximum(elsewhere, 0)[:, None] + weight[:, None] * said[point])
+    )
+    cavity = _sum_by(point, q * weight[:, None], n)
+    silent = cavity.sum(axis=1) == 0
+    cavity[silent] = np.exp(log_prior)
+    cavity = np.log(np.maximum(cavity, 1e-12))
+    statements = np.exp(log_normalise(cavity + np.log(said)))
+    statements[silent] = 0.0
+    return Told(message=message, statements=statements, cavity=log_normalise(cavity))

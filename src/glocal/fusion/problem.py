@@ -1,0 +1,254 @@
+"""The fusion problem in the form that the engine computes on.
+
+One term per source and one row per unit (see :mod:`glocal.fusion.patterns`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from glocal.core.legend import Legend
+from glocal.core.observation import Anchors, Observations, Support
+from glocal.fusion.patterns import Units, compress
+from glocal.fusion.support import PointCells, paint, point_cells
+
+__all__ = ["Located", "Problem", "Term", "locate", "prepare"]
+
+REGION = 2048
+"""Side in cells of the regions in which reliabilities may differ."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Term:
+    """The statements of one source.
+
+    A *statement* is what counts once: a (context, symbol) pair for cells, an object,
+    a coarse cell or a point otherwise. Statement 0 is silence.
+    """
+
+    name: str
+    support: Support
+    symbol: NDArray[np.int64]
+    """Shape (n + 1,), symbol of each statement, 0-based; entry 0 is not used."""
+
+    context: NDArray[np.int64]
+    """Shape (n + 1,), context of each statement."""
+
+    contexts: int
+    prior: NDArray[np.float64]
+    """Shape (M, K), P(class | symbol) before any data, mixed with ignorance."""
+
+    trust: NDArray[np.float64]
+    """Shape (M,), 0..0.99, how far each row of the crosswalk is believed."""
+
+    of_unit: NDArray[np.int64]
+    """Shape (U,), the statement heard in each unit; 0 for silence. Points: unused."""
+
+    cells: PointCells | None = None
+    """Points only: possible cells, with ``cell`` replaced by the unit's number."""
+
+    family: tuple[str, ...] = ()
+    """Names of the sources that share a root with it, itself included."""
+
+    @property
+    def speaks(self) -> NDArray[np.bool_]:
+        """Shape (U,), True where the source says something."""
+        if self.cells is None:
+            return self.of_unit > 0
+        heard = np.zeros(len(self.of_unit), bool)
+        heard[self.cells.cell] = True
+        return heard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Problem:
+    """All terms over one table of units."""
+
+    geobox: GeoBox
+    legend: Legend
+    units: Units
+    terms: tuple[Term, ...]
+
+    def without(self, names: set[str]) -> Problem:
+        """Return the problem as if these sources had never spoken."""
+        kept = tuple(term for term in self.terms if term.name not in names)
+        return Problem(geobox=self.geobox, legend=self.legend, units=self.units, terms=kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Located:
+    """Anchors with the unit that each of them lies in."""
+
+    unit: NDArray[np.int64]
+    cell: NDArray[np.int64]
+    shares: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.unit)
+
+    def take(self, keep: NDArray[np.bool_]) -> Located:
+        """Return the anchors selected by ``keep``."""
+        return Located(
+            unit=self.unit[keep],
+            cell=self.cell[keep],
+            shares=self.shares[keep],
+            weight=self.weight[keep],
+        )
+
+
+def prepare(
+    observations: Sequence[Observations], families: dict[str, tuple[str, ...]]
+) -> Problem:
+    """Return the problem that ``observations`` (all on one grid) pose."""
+    geobox, legend = observations[0].geobox, observations[0].legend
+    for one in observations:
+        if one.geobox != geobox or one.legend != legend:
+            raise ValueError(f"{one.source}: all observations must share one grid and one legend")
+    cells = int(np.prod(geobox.shape))
+    spread = {
+        one.source: point_cells(one.geometry, one.position_sd_m, geobox)
+        for one in observations
+        if one.support == "points"
+    }
+    layers = [
+        _layer(one, geobox)
+        for one in observations
+        if one.support != "points"
+    ]
+    region = _regions(geobox)
+    units = compress([*layers, region, _touched(spread, cells)], cells)
+    column = iter(range(len(layers)))
+    region_of_unit = units.columns[:, len(layers)]
+    terms = []
+    for one in observations:
+        family = families.get(one.source, (one.source,))
+        if one.support == "points":
+            terms.append(_point_term(one, spread[one.source], units, family))
+        elif one.support == "cells":
+            heard = units.columns[:, next(column)]
+            terms.append(_cell_term(one, heard, region_of_unit, family))
+        else:
+            terms.append(_object_term(one, units.columns[:, next(column)], family))
+    return Problem(geobox=geobox, legend=legend, units=units, terms=tuple(terms))
+
+
+def locate(anchors: Anchors | None, cell: NDArray[np.int64], problem: Problem) -> Located:
+    """Return the answered anchors that lie on the grid; ``cell`` is their flat index or -1."""
+    if anchors is None:
+        none = np.empty(0, np.int64)
+        return Located(
+            unit=none, cell=none, shares=np.empty((0, len(problem.legend))), weight=np.empty(0)
+        )
+    use = anchors.answered & (cell >= 0)
+    weight = anchors.weight[use]
+    return Located(
+        unit=problem.units.of_cell[cell[use]].astype(np.int64),
+        cell=cell[use],
+        shares=anchors.shares[use],
+        weight=weight / weight.mean() if len(weight) else weight,
+    )
+
+
+def _layer(one: Observations, geobox: GeoBox) -> NDArray[np.int64]:
+    """Return one integer per cell that says which statement of ``one`` is heard there."""
+    if one.support != "cells":
+        return paint(one.geometry, geobox).ravel().astype(np.int64)
+    symbols = one.symbols.ravel().astype(np.int64)
+    if one.stratum is None:
+        return symbols
+    width = len(one.crosswalk.symbols) + 1
+    return np.where(symbols > 0, one.stratum.ravel().astype(np.int64) * width + symbols, 0)
+
+
+def _regions(geobox: GeoBox) -> NDArray[np.int64]:
+    height, width = geobox.shape
+    row, column = np.arange(height) // REGION, np.arange(width) // REGION
+    across = int(column[-1]) + 1
+    return (row[:, None] * across + column[None, :]).ravel().astype(np.int64)
+
+
+def _touched(spread: dict[str, PointCells], cells: int) -> NDArray[np.int64]:
+    """Give every cell in which a point may lie a number of its own (0 elsewhere)."""
+    layer = np.zeros(cells, np.int64)
+    if spread:
+        hit = np.unique(np.concatenate([one.cell for one in spread.values()]))
+        layer[hit] = np.arange(1, len(hit) + 1)
+    return layer
+
+
+def _mixed_prior(one: Observations) -> NDArray[np.float64]:
+    """Return P(class | symbol), each row weakened by how little it is believed."""
+    trust = one.crosswalk.confidence[:, None]
+    return np.asarray(trust * one.crosswalk.matrix + (1 - trust) / len(one.legend))
+
+
+def _cell_term(
+    one: Observations,
+    heard: NDArray[np.int64],
+    region: NDArray[np.int64],
+    family: tuple[str, ...],
+) -> Term:
+    width = len(one.crosswalk.symbols) + 1
+    stratum, symbol = heard // width, heard % width
+    regions = int(region.max()) + 1
+    context = stratum * regions + region
+    pair, of_unit = np.unique(context * width + symbol, return_inverse=True)
+    talking = pair % width > 0
+    number = np.where(talking, np.cumsum(talking), 0)
+    return Term(
+        name=one.source,
+        support="cells",
+        symbol=np.concatenate([[0], pair[talking] % width - 1]),
+        context=np.concatenate([[0], pair[talking] // width]),
+        contexts=int(context.max()) + 1,
+        prior=_mixed_prior(one),
+        trust=np.minimum(one.crosswalk.confidence, 0.99),
+        of_unit=number[of_unit.ravel()],
+        family=family,
+    )
+
+
+def _object_term(one: Observations, heard: NDArray[np.int64], family: tuple[str, ...]) -> Term:
+    silent = np.concatenate([[True], one.symbols == 0])
+    stratum = np.zeros(len(one), np.int64) if one.stratum is None else one.stratum.astype(np.int64)
+    return Term(
+        name=one.source,
+        support=one.support,
+        symbol=np.concatenate([[0], np.maximum(one.symbols.astype(np.int64) - 1, 0)]),
+        context=np.concatenate([[0], stratum]),
+        contexts=int(stratum.max(initial=0)) + 1,
+        prior=_mixed_prior(one),
+        trust=np.minimum(one.crosswalk.confidence, 0.99),
+        of_unit=np.where(silent[heard], 0, heard),
+        family=family,
+    )
+
+
+def _point_term(
+    one: Observations, spread: PointCells, units: Units, family: tuple[str, ...]
+) -> Term:
+    term = _object_term(one, np.zeros(len(units), np.int64), family)
+    said = one.symbols[spread.point] > 0
+    located = PointCells(
+        point=spread.point[said] + 1,
+        cell=units.of_cell[spread.cell[said]].astype(np.int64),
+        weight=spread.weight[said],
+    )
+    return Term(
+        name=term.name,
+        support="points",
+        symbol=term.symbol,
+        context=term.context,
+        contexts=term.contexts,
+        prior=term.prior,
+        trust=term.trust,
+        of_unit=term.of_unit,
+        cells=located,
+        family=family,
+    )

@@ -1,0 +1,105 @@
+"""How often each source says what where which class is true: its confusion.
+
+Confusions are estimated by expectation-maximisation (Dawid and Skene 1979) with
+Dirichlet back-off: the crosswalk is the prior of the global table, the global
+table the prior of every context. Statements count once over their own support.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.fusion.problem import Located, Problem, Term
+
+__all__ = ["Confusion", "anchor_counts", "cell_counts", "initial", "update"]
+
+CELLS_PER_STATEMENT = 1000.0
+"""Neighbouring cells repeat each other: about 30 x 30 cells (a field, a wood) are one
+independent statement. Only the ratio of data to prior depends on it."""
+
+PRIOR_STRENGTH = 30.0
+"""Statements per class that a crosswalk believed at even odds is worth."""
+
+CONTEXT_STRENGTH = 60.0
+"""Statements per class that the global table is worth in a context."""
+
+ANCHOR_STRENGTH = 5.0
+"""An anchor's class is known: it counts as this many statements."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Confusion:
+    """P(symbol | class, context) of one source."""
+
+    log_p: NDArray[np.float64]
+    """Shape (context, K, M), natural logarithm."""
+
+    counts: NDArray[np.float64]
+    """Shape (context, K, M), effective statements."""
+
+    prior: NDArray[np.float64]
+    """Shape (K, M), the table that the crosswalk implies."""
+
+    strength: float
+    """Statements per class that ``prior`` is worth."""
+
+def initial(term: Term, frequency: NDArray[np.float64], class_prior: NDArray[np.float64]) -> Confusion:
+    """Return the confusion that the crosswalk implies, before any data.
+
+    ``frequency`` (M,) is how often each symbol is used: a crosswalk speaks of
+    P(class | symbol), and Bayes' rule turns it round.
+    """
+    used = (frequency + 0.5) / (frequency + 0.5).sum()
+    joint = term.prior * used[:, None]
+    # a class that no symbol stands for is heard as the source's usual mixture
+    joint = joint + 0.02 * used[:, None] * class_prior[None, :]
+    table = (joint / joint.sum(axis=0)).T
+    counts = np.zeros((term.contexts, *table.shape))
+    return Confusion(
+        log_p=np.log(np.broadcast_to(table, counts.shape)).copy(),
+        counts=counts,
+        prior=table,
+        strength=PRIOR_STRENGTH * float(used @ (term.trust / (1 - term.trust))),
+    )
+
+
+def update(old: Confusion, counts: NDArray[np.float64]) -> Confusion:
+    """Return the confusion after ``counts`` (context, K, M), with both back-offs."""
+    total = counts.sum(axis=0)
+    table = total + old.strength * old.prior
+    table = table / table.sum(axis=1, keepdims=True)
+    if len(counts) > 1:
+        local = counts + CONTEXT_STRENGTH * table
+        local = local / local.sum(axis=2, keepdims=True)
+    else:
+        local = table[None]
+    return Confusion(log_p=np.log(np.maximum(local, 1e-12)), counts=counts, prior=old.prior, strength=old.strength)
+
+
+def tally(term: Term, statement: NDArray[np.int64], p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum class weights ``p`` (n, K) into (context, K, M) by the statements' symbols."""
+    classes, symbols = p.shape[1], term.prior.shape[0]
+    key = term.context[statement] * symbols + term.symbol[statement]
+    flat = [np.bincount(key, p[:, k], minlength=term.contexts * symbols) for k in range(classes)]
+    return np.stack(flat).reshape(classes, term.contexts, symbols).transpose(1, 0, 2)
+
+
+def cell_counts(problem: Problem, term: Term, q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return expected counts (context, K, M) of a ``cells`` source, given posteriors (U, K)."""
+    heard = np.flatnonzero(term.of_unit)
+    weight = problem.units.count[heard, None] / CELLS_PER_STATEMENT
+    return tally(term, term.of_unit[heard], q[heard] * weight)
+
+
+def anchor_counts(term: Term, anchors: Located) -> NDArray[np.float64]:
+    """Return what the anchors say of a source, as counts (context, K, M)."""
+    classes, symbols = anchors.shares.shape[1], term.prior.shape[0]
+    if term.support in ("mixtures", "points") or not len(anchors):
+        return np.zeros((term.contexts, classes, symbols))
+    statement = term.of_unit[anchors.unit]
+    heard = statement > 0
+    p = anchors.shares[heard] * anchors.weight[heard, None] * ANCHOR_STRENGTH
+    return tally(term, statement[heard], p)

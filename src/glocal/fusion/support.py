@@ -1,0 +1,91 @@
+"""Change of support: from polygons and points to cells, once and visibly.
+
+Rasterising is a pure function of geometry and grid, so it lives here and not with
+the readers: sources keep their native support until they are fused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.features import rasterize
+from scipy.special import ndtr
+
+__all__ = ["PointCells", "paint", "point_cells"]
+
+REACH = 2.5
+"""A point's position is followed this many standard uncertainties away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PointCells:
+    """Where points may really lie: a sparse matrix in three columns."""
+
+    point: NDArray[np.int64]
+    """Shape (m,), index of the point; sorted."""
+
+    cell: NDArray[np.int64]
+    """Shape (m,), flat index of the cell, row * W + column."""
+
+    weight: NDArray[np.float64]
+    """Shape (m,), probability that the point lies in the cell; sums to 1 per point."""
+
+
+def paint(geometry: NDArray[Any], geobox: GeoBox) -> NDArray[np.int32]:
+    """Return for every cell the index + 1 of the object that holds its centre, shape (H, W).
+
+    Where objects overlap the later one speaks; 0 means none. Geometries are
+    shapely objects (x, y) in the CRS of ``geobox``; empty ones are passed over.
+    """
+    height, width = geobox.shape
+    there = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
+    shapes = [(geometry[i], int(i) + 1) for i in np.flatnonzero(there)]
+    if not shapes:
+        return np.zeros((height, width), np.int32)
+    painted = rasterize(
+        shapes, out_shape=(height, width), transform=geobox.transform, fill=0, dtype="int32"
+    )
+    return np.asarray(painted, np.int32)
+
+
+def point_cells(geometry: NDArray[Any], sd_m: NDArray[np.float64], geobox: GeoBox) -> PointCells:
+    """Return the cells in which each point may lie, with their probabilities.
+
+    The position is taken as normal around the point with standard uncertainty
+    ``sd_m`` (metres, shape (n,)) in x and y, cut at 2.5 of them and at the grid's
+    edge. A point that lies outside the grid has no cells.
+    """
+    height, width = geobox.shape
+    columns, rows = ~geobox.transform * (shapely.get_x(geometry), shapely.get_y(geometry))
+    sd = np.maximum(sd_m / abs(float(geobox.resolution.x)), 1e-6)
+    found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
+    for i in range(len(geometry)):
+        if not (0 <= rows[i] < height and 0 <= columns[i] < width):
+            continue
+        r, row_share = _spread(float(rows[i]), float(sd[i]), height)
+        c, column_share = _spread(float(columns[i]), float(sd[i]), width)
+        weight = np.outer(row_share, column_share).ravel()
+        cell = (r[:, None] * width + c[None, :]).ravel()
+        keep = weight > 1e-3 * weight.max()
+        found.append((np.full(int(keep.sum()), i), cell[keep], weight[keep] / weight[keep].sum()))
+    if not found:
+        nothing = np.empty(0, np.int64)
+        return PointCells(point=nothing, cell=nothing, weight=np.empty(0))
+    point, cell, share = (np.concatenate(part) for part in zip(*found, strict=True))
+    return PointCells(point=point, cell=cell, weight=share)
+
+
+def _spread(
+    centre: float, sd: float, length: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the cells along one axis and the share of a normal distribution in each."""
+    first = max(int(np.floor(centre - REACH * sd)), 0)
+    last = min(int(np.floor(centre + REACH * sd)), length - 1)
+    edges = np.arange(first, last + 2)
+    share = np.diff(ndtr((edges - centre) / sd))
+    return edges[:-1].astype(np.int64), share

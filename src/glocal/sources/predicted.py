@@ -1,0 +1,257 @@
+"""A classifier of pixels and their neighbourhood: a source like any other.
+
+It learns from the loop's soft labels and from reference points, and predicts every
+cell from a model that saw no label of that cell's block (out of fold). What it
+states is a symbol, (first class, second class, confidence bin), whose meaning the
+engine learns as it does for every source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from scipy import ndimage
+from scipy.optimize import minimize
+from sklearn.kernel_approximation import Nystroem
+
+from glocal.core.chip import Chip
+from glocal.core.interval import Interval
+from glocal.core.legend import Crosswalk, Legend
+from glocal.core.observation import Observations
+from glocal.core.provenance import Provenance
+from glocal.errors import BadSourceError
+
+__all__ = ["Features", "Labels", "features", "observe_predicted", "predict"]
+
+WINDOW = 5
+"""Side in cells of the neighbourhood of local statistics."""
+
+COMPONENTS = 128
+"""Landmarks of the kernel approximation."""
+
+PENALTY = 1.0
+"""L2 penalty of the logistic regression, relative to one label."""
+
+BINS = (0.5, 0.65, 0.8, 0.9, 0.95)
+"""Edges of the confidence bins."""
+
+CHUNK = 1 << 16
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Features:
+    """What the classifier sees of every cell."""
+
+    values: Array
+    """Shape (cells, D), standardised (mean 0, standard deviation 1 over valid cells)."""
+
+    valid: NDArray[np.bool_]
+    """Shape (cells,), False where any input is missing (cloud, no data)."""
+
+    names: tuple[str, ...]
+    """Names of the D features."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Labels:
+    """Soft labels of some cells."""
+
+    cell: NDArray[np.int64]
+    """Shape (n,), flat indices."""
+
+    shares: NDArray[np.float64]
+    """Shape (n, K), rows sum to 1."""
+
+    weight: NDArray[np.float64]
+    """Shape (n,), > 0; 1 is the weight of one reference point."""
+
+    bars: NDArray[np.int64]
+    """Shape (n,), number of a statement that reaches beyond one cell (an object), 0 for none.
+    A model of a fold never sees a label whose statement reaches into that fold."""
+
+
+def features(chips: Sequence[Chip], clear: NDArray[np.bool_]) -> Features:
+    """Return band values, normalised differences and local statistics of ``chips``.
+
+    All chips share one grid (H, W). Cells outside ``clear`` (H, W) are invalid.
+    """
+    layers: list[Array] = []
+    names: list[str] = []
+    for number, chip in enumerate(chips):
+        for name, layer in _of_chip(chip):
+            layers.append(layer)
+            names.append(f"{number}:{name}")
+    stack = np.stack([layer.ravel() for layer in layers], axis=1)
+    valid = np.isfinite(stack).all(axis=1) & clear.ravel()
+    if not valid.any():
+        raise BadSourceError("no cell has all bands valid and clear; add an image with fewer clouds")
+    mean, std = stack[valid].mean(axis=0), stack[valid].std(axis=0)
+    stack = (stack - mean) / np.where(std > 0, std, 1)
+    np.clip(stack, -6, 6, out=stack)
+    stack[~valid] = 0
+    return Features(values=stack.astype(np.float32), valid=valid, names=tuple(names))
+
+
+def _of_chip(chip: Chip) -> list[tuple[str, Array]]:
+    # atmospheric bands say nothing of the ground
+    used = [band.name for band in chip.bands if band.common_name not in ("cirrus", "nir09")]
+    bands = {name: chip.band(name) for name in used}
+    optical = chip.has("red")
+    out = [(name, np.log(np.maximum(v, 1e-3)) if optical else v) for name, v in bands.items()]
+    ratios = ("blue", "green", "red", "nir", "swir16", "swir22")
+    for a, b in combinations([name for name in ratios if chip.has(name)], 2):
+        first, second = chip.band(a), chip.band(b)
+        total = np.maximum(first + second, 1e-3)
+        out.append((f"{a}-{b}", ((first - second) / total).astype(np.float32)))
+    keys = ("green", "red", "nir", "swir16") if optical else tuple(used)
+    for name in (key for key in keys if chip.has(key)):
+        mean, std = _local(chip.band(name))
+        out += [(f"{name} mean", mean), (f"{name} std", std)]
+    return out
+
+
+def _local(layer: Array) -> tuple[Array, Array]:
+    """Return mean and log standard deviation in the window, from valid cells only."""
+    valid = np.isfinite(layer)
+    filled = np.where(valid, layer, 0).astype(np.float64)
+    share = np.maximum(ndimage.uniform_filter(valid.astype(np.float64), WINDOW), 1e-9)
+    mean = ndimage.uniform_filter(filled, WINDOW) / share
+    square = ndimage.uniform_filter(filled**2, WINDOW) / share
+    std = np.sqrt(np.maximum(square - mean**2, 1e-8))
+    blank = np.where(valid, 0, np.nan)
+    return (mean + blank).astype(np.float32), (np.log(std) + blank).astype(np.float32)
+
+
+def predict(
+    seen: Features, labels: Labels, fold: NDArray[np.uint8], *, seed: int = 0
+) -> NDArray[np.float32]:
+    """Return class probabilities of every cell, shape (cells, K), out of fold; NaN if invalid.
+
+    ``fold`` (H, W) is constant in blocks; the model of a fold sees labels of the
+    other folds only. Deterministic for a given seed.
+    """
+    fold = fold.ravel()
+    classes = labels.shares.shape[1]
+    lift = _landmarks(seen, seed)
+    usable = seen.valid[labels.cell]
+    out = np.full((len(seen.valid), classes), np.nan, np.float32)
+    lifted = _lift(lift, seen.values[labels.cell])
+    models = []
+    folds = np.unique(fold)
+    for f in folds:
+        own = fold[labels.cell] == f
+        reaching = np.unique(labels.bars[own & (labels.bars > 0)])
+        train = usable & ~own & ~np.isin(labels.bars, reaching)
+        if not train.any():
+            raise BadSourceError(
+                f"the classifier has no label outside fold {f}; use smaller blocks (block:) or "
+                "add reference points or OSM"
+            )
+        models.append(_train(lifted[train], labels.shares[train], labels.weight[train]))
+    of_fold = np.searchsorted(folds, fold)
+    cells = np.flatnonzero(seen.valid)
+    for start in range(0, len(cells), CHUNK):
+        part = cells[start : start + CHUNK]
+        x = _lift(lift, seen.values[part])
+        for i, model in enumerate(models):
+            mine = of_fold[part] == i
+            out[part[mine]] = _softmax(x[mine] @ model)
+    return out
+
+
+def _landmarks(seen: Features, seed: int) -> Nystroem:
+    """Return a kernel map around landmarks drawn from the scene (Nyström approximation)."""
+    rng = np.random.default_rng(seed)
+    cells = rng.choice(np.flatnonzero(seen.valid), min(4 * COMPONENTS, int(seen.valid.sum())), False)
+    width = seen.values.shape[1]
+    return Nystroem(
+        gamma=0.5 / width, n_components=min(COMPONENTS, len(cells)), random_state=seed
+    ).fit(seen.values[cells].astype(np.float64))
+
+
+def _lift(lift: Nystroem, values: Array) -> Array:
+    """Return kernel features beside the plain ones and a constant, shape (n, E)."""
+    kernel = lift.transform(values).astype(np.float32) * np.float32(4.0)
+    one = np.ones((len(values), 1), np.float32)
+    return np.concatenate([kernel, values * np.float32(0.25), one], axis=1)
+
+
+def _train(x: Array, shares: NDArray[np.float64], weight: NDArray[np.float64]) -> Array:
+    """Fit multinomial logistic regression to soft labels; returns (E, K)."""
+    features_, classes = x.shape[1], shares.shape[1]
+    wide = x.astype(np.float64)
+    target = shares * weight[:, None]
+
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        model = flat.reshape(features_, classes)
+        log_p = wide @ model
+        log_p -= log_p.max(axis=1, keepdims=True)
+        log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+        gradient = wide.T @ (np.exp(log_p) * weight[:, None] - target) + PENALTY * model
+        return float(-(target * log_p).sum() + 0.5 * PENALTY * (model**2).sum()), gradient.ravel()
+
+    start = np.zeros(features_ * classes)
+    best = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200})
+    return np.asarray(best.x.reshape(features_, classes), np.float32)
+
+
+def _softmax(score: Array) -> Array:
+    power = np.exp(score - score.max(axis=1, keepdims=True))
+    return np.asarray(power / power.sum(axis=1, keepdims=True))
+
+
+def observe_predicted(
+    probability: NDArray[np.float32],
+    geobox: GeoBox,
+    legend: Legend,
+    *,
+    source: str,
+    interval: Interval,
+    provenance: Provenance,
+) -> Observations:
+    """Turn probabilities (cells, K) into symbols; cells with NaN say nothing.
+
+    A symbol is (first class, second class, confidence bin): at most K * (K - 1) * 6,
+    of which those that occur get a number. Its prior meaning is the mean probability
+    over the cells that carry it.
+    """
+    speaks = np.flatnonzero(np.isfinite(probability[:, 0]))
+    p = probability[speaks]
+    order = np.argsort(-p, axis=1, kind="stable")[:, :2]
+    confidence = np.digitize(np.take_along_axis(p, order[:, :1], axis=1)[:, 0], BINS)
+    classes = len(legend)
+    code = (order[:, 0] * classes + order[:, 1]) * (len(BINS) + 1) + confidence
+    present, inverse, count = np.unique(code, return_inverse=True, return_counts=True)
+    mean = np.stack(
+        [np.bincount(inverse, p[:, k], minlength=len(present)) for k in range(classes)], axis=1
+    )
+    symbols = np.zeros(len(probability), np.uint16)
+    symbols[speaks] = inverse + 1
+    matrix = mean / count[:, None]
+    return Observations(
+        source=source,
+        support="cells",
+        geobox=geobox,
+        symbols=symbols.reshape(geobox.shape),
+        crosswalk=Crosswalk(
+            symbols=tuple(_name(int(one), legend) for one in present),
+            target=legend,
+            matrix=matrix / matrix.sum(axis=1, keepdims=True),
+            confidence=np.full(len(present), 0.95),
+        ),
+        phenomenon_time=interval,
+        provenance=provenance,
+    )
+
+
+def _name(code: int, legend: Legend) -> str:
+    pair, confidence = divmod(code, len(BINS) + 1)
+    first, second = divmod(pair, len(legend))
+    return f"{legend.names[first]}>{legend.names[second]}/{confidence}"
