@@ -78,7 +78,7 @@ def test_soft_labels_and_non_response() -> None:
 
 @pytest.mark.parametrize("counts", [[[1, 0]], [[-1, 0], [0, 5]], [[1, 0], [0, 0]]])
 def test_bad_tables_are_refused(counts: list[list[int]]) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"counts|accuracy needs"):
         olofsson(counts, [1.0] * len(counts))
 
 

@@ -109,3 +109,12 @@ def test_polygons_follow_cells() -> None:
     assert one.area == 300
     assert two.bounds == (30, 0, 40, 20)
     assert vector.polygons_of_labels(labels * 0, grid).shape == (0,)
+
+
+def test_several_layers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    table = _table().drop(columns="fid")
+    table.to_file(path, layer="one")
+    table.to_file(path, layer="two")
+    with pytest.raises(BadSourceError, match=r"exactly one layer.*two"):
+        vector.read_table(path)

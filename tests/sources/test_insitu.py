@@ -128,6 +128,15 @@ def test_swapped_degrees_are_named(tmp_path: Path, grid: GeoBox) -> None:
             _observe(_csv(tmp_path, swapped, "id,lon,lat,class\n"), grid)
 
 
+@pytest.mark.parametrize("geo", ["place-", "_place_", "gps_"])
+def test_degrees_of_forms_are_found(tmp_path: Path, grid: GeoBox, geo: str) -> None:
+    lon, lat = _centre(grid)
+    header = f"KEY,{geo}Latitude,{geo}Longitude,cover\n"
+    path = _csv(tmp_path, f"uuid:1,{lat},{lon},forest\n", header)
+    seen = _observe(path, grid, columns={"id": "KEY", "class": "cover"})
+    assert seen.record.tolist() == ["uuid:1"]
+
+
 def test_missing_columns_time_and_licence(tmp_path: Path, grid: GeoBox) -> None:
     path = _csv(tmp_path, "1,330105,5814505,crop\n", "nr,x,y,class\n")
     with pytest.raises(BadSourceError, match="no column found for \\['id'\\]"):

@@ -125,6 +125,6 @@ def test_files(tmp_path: Path) -> None:
     assert len(tree.findall("{http://www.topografix.com/GPX/1/1}wpt")) == 3
     lines = first[2].decode().splitlines()
     assert len(lines) == 4
-    lat, lon = (float(value) for value in lines[1].split(",")[2].split()[:2])
+    lat, lon = (float(value) for value in lines[1].split(",")[3].split()[:2])
     assert 52 < lat < 53
     assert 12 < lon < 13

@@ -70,7 +70,7 @@ def read_table(path: Path) -> gpd.GeoDataFrame | pd.DataFrame:
         if suffix in (".parquet", ".geoparquet"):
             return _read_parquet(path)
         if suffix in (".geojson", ".json", ".gpkg", ".fgb"):
-            return gpd.read_file(path, engine="pyogrio")
+            return _read_layer(path)
     except (OSError, UnicodeDecodeError, RuntimeError, pa.ArrowException) as error:
         raise SourceUnavailableError(
             f"{path.name} could not be read as {suffix[1:]}: {error}; "
@@ -104,6 +104,15 @@ def _read_parquet(path: Path) -> gpd.GeoDataFrame | pd.DataFrame:
     if b"geo" in (pq.read_schema(path).metadata or {}):
         return gpd.read_parquet(path)
     return pd.read_parquet(path)
+
+
+def _read_layer(path: Path) -> gpd.GeoDataFrame:
+    layers = pyogrio.list_layers(path)[:, 0].tolist()
+    if len(layers) != 1:
+        raise BadSourceError(
+            f"{path.name} must hold exactly one layer, it has {layers}; export the one you mean"
+        )
+    return gpd.read_file(path, engine="pyogrio")
 
 
 def write_table(path: Path, table: gpd.GeoDataFrame, *, licence: str, attribution: str) -> Path:
@@ -149,7 +158,7 @@ def write_gpkg(
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Path:
-    """Write UTF-8 CSV, commas, ``\\n``; ``None`` and NaN become empty."""
+    """Write UTF-8 CSV with commas and line feeds; ``None`` and NaN become empty."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(list(header))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -186,6 +187,8 @@ def _columns(path: Path, table: pd.DataFrame, given: Mapping[str, str]) -> dict[
     lower = {str(name).lower(): str(name) for name in table.columns}
     for axis, candidates in (("x", LONGITUDES), ("y", LATITUDES)):
         found = [lower[name] for name in candidates if name in lower]
+        # ODK and Kobo: <question>-Longitude, _<question>_longitude.
+        found = found or [lower[name] for name in lower if name.endswith(candidates[1:2])]
         if axis not in names and found and not has_points:
             names[axis] = found[0]
     missing = [one for one in ("id", "class") if one not in names]
@@ -286,7 +289,7 @@ def _coordinates(
     if "east_west" in names and not (x < 0).any():
         west = np.char.upper(_text(table, names["east_west"])) == "W"
         x = np.where(west, -x, x)
-    degrees = names["x"].lower() in (*LONGITUDES, "th_long")
+    degrees = re.search(r"(^|[_\W])(lon|lng)", names["x"].lower()) is not None
     return x, y, crs or ("EPSG:4326" if degrees else str(geobox.crs))
 
 

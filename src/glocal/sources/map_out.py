@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def encode_map(
     licence: str,
     attribution: str,
     mmu_cells: int = 4,
+    design: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write a corrected copy of a map, with every change as a polygon of its own.
 
@@ -56,6 +58,9 @@ def encode_map(
         Names the evidence and the round; ``None`` leaves them empty.
     mmu_cells
         Smallest patch in the list of changes; the map itself keeps smaller ones.
+    design
+        What the report must say of the reference sample: ``sampling``, ``strata``,
+        ``response``, ``independent_of_training``, ``reference``...
     """
     _check_map(corrected, original, probability, geobox, accuracy, why_no_accuracy)
     folder = Path(folder)
@@ -75,10 +80,13 @@ def encode_map(
     given = {"licence": licence, "attribution": attribution}
     write_table(folder / "patches.parquet", patches, **given)
     write_gpkg(folder / "patches.gpkg", patches, layer="patches", **given)
-    write_json(
-        folder / "accuracy.json",
-        _accuracy(accuracy, why_no_accuracy, legend, geobox, licence, attribution, mmu_cells),
-    )
+    unit = f"cell of {abs(float(geobox.resolution.x)):g} m"
+    head = {
+        "legend": legend.name,
+        "design": {"assessment_unit": unit, "patches_from_cells": mmu_cells, **(design or {})},
+        **given,
+    }
+    write_json(folder / "accuracy.json", _accuracy(accuracy, why_no_accuracy, legend, head))
     names = ("corrected_map.tif", "corrected_map.qml", "patches.parquet", "patches.gpkg")
     return [folder / name for name in (*names, "accuracy.json")]
 
@@ -102,29 +110,18 @@ def _check_map(
 
 
 def _accuracy(
-    report: AccuracyReport | None,
-    why: str,
-    legend: Legend,
-    geobox: GeoBox,
-    licence: str,
-    attribution: str,
-    mmu_cells: int,
+    report: AccuracyReport | None, why: str, legend: Legend, head: dict[str, Any]
 ) -> dict[str, Any]:
-    head = {
+    said = {"available": False, "reason": why}
+    if report is not None:
+        said = {"available": True, **report.as_dict(legend)}
+    return {
         "type": "glocal-accuracy-report",
         "version": "1.0",
         "map": "corrected_map.tif",
-        "legend": legend.name,
-        "licence": licence,
-        "attribution": attribution,
-        "design": {
-            "assessment_unit": f"cell of {abs(float(geobox.resolution.x)):g} m",
-            "minimum_mapping_unit_cells_of_patches": mmu_cells,
-        },
+        **head,
+        **said,
     }
-    if report is None:
-        return {**head, "available": False, "reason": why}
-    return {**head, "available": True, **report.as_dict(legend)}
 
 
 def patch_labels(code: NDArray[np.int64], smallest: int) -> NDArray[np.int32]:

@@ -203,7 +203,8 @@ def write_visits(
 ) -> list[Path]:
     """Write the plan for phones and maps: GeoJSON, GPX 1.1, and an ODK entity list (CSV).
 
-    The form must bring ``sample_id`` back, so that an answer finds its place.
+    The CSV serves as an entity list or as choices of a form (``name``, ``label``); the form
+    must bring ``sample_id`` back, so that an answer finds its place.
     """
     folder = Path(folder)
     geojson = write_geojson(
@@ -212,6 +213,7 @@ def write_visits(
     write_text(folder / "visits.gpx", _gpx(visits, licence, attribution))
     rows = [
         [
+            one.sample_id,
             one.sample_id,
             guard(f"{one.sample_id} ({one.class_now or 'no class'})"),
             f"{one.lat:.7f} {one.lon:.7f} 0 0",
@@ -223,7 +225,15 @@ def write_visits(
         ]
         for one in visits.itertuples()
     ]
-    header = ["name", "label", "geometry", "inclusion_probability", "reason", "class_now"]
+    header = [
+        "name",
+        "sample_id",
+        "label",
+        "geometry",
+        "inclusion_probability",
+        "reason",
+        "class_now",
+    ]
     entities = write_csv(folder / "visits_odk.csv", [*header, "licence", "attribution"], rows)
     return [geojson, folder / "visits.gpx", entities]
 
