@@ -6,13 +6,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import BoundingBox, Geometry
+from pyproj import Transformer
+from shapely.geometry.base import BaseGeometry
 
 from glocal.errors import GridMismatchError
 
-__all__ = ["area_geobox", "block_folds", "cell_area_ha", "cells_of_points", "require_overlap", "tiles"]
+__all__ = [
+    "area_geobox",
+    "block_folds",
+    "cell_area_ha",
+    "cells_of_points",
+    "require_overlap",
+    "tiles",
+]
 
 
 def area_geobox(bbox: tuple[float, float, float, float], crs: Any, resolution: float) -> GeoBox:
@@ -58,7 +68,9 @@ def block_folds(geobox: GeoBox, block: int, folds: int, *, seed: int = 0) -> NDA
     return np.repeat(np.repeat(of_block, block, axis=0), block, axis=1)[:height, :width]
 
 
-def tiles(geobox: GeoBox, size: int, halo: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+def tiles(
+    geobox: GeoBox, size: int, halo: int
+) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
     """Yield (inner, outer) row and column slices of square tiles; outer holds the halo."""
     height, width = geobox.shape
     for top in range(0, height, size):
@@ -82,10 +94,18 @@ def require_overlap(name: str, extent: Geometry, geobox: GeoBox) -> None:
         Names both boxes in longitude and latitude.
     """
     area = geobox.extent
-    if not extent.intersects(area.to_crs(extent.crs)):  # a global extent has no UTM outline
-        ours = tuple(round(v, 4) for v in area.to_crs("EPSG:4326").boundingbox)
-        theirs = tuple(round(v, 4) for v in extent.to_crs("EPSG:4326").boundingbox)
+    # Compared in the CRS of the source: a global extent has no outline in a UTM zone.
+    if not extent.geom.intersects(_in_crs(area, extent.crs)):
+        ours, theirs = (
+            tuple(round(float(v), 4) for v in _in_crs(one, "EPSG:4326").bounds)
+            for one in (area, extent)
+        )
         raise GridMismatchError(
             f"{name} does not overlap the area: it spans lon/lat {theirs}, the area {ours}; "
             "check the CRS of the file and the order of its coordinates"
         )
+
+
+def _in_crs(geometry: Geometry, crs: Any) -> BaseGeometry:
+    project = Transformer.from_crs(str(geometry.crs), str(crs), always_xy=True).transform
+    return shapely.transform(geometry.geom, project, interleaved=False)

@@ -171,7 +171,7 @@ def _bounds_in(geobox: GeoBox, grid: GeoBox) -> tuple[float, float, float, float
 
 
 def cell_size_on(grid: GeoBox, geobox: GeoBox) -> float:
-    """Return the side of a cell of ``grid``, measured in cells of ``geobox``, at its centre.
+    """Return the side of a cell of ``grid`` in cells of ``geobox``, about, over its extent.
 
     >>> one = GeoBox.from_bbox((0, 0, 100, 100), "EPSG:32633", resolution=10)
     >>> cell_size_on(one.zoom_out(2), one)

@@ -177,5 +177,5 @@ def _clouds(bands: _Bands, seen: NDArray[np.bool_], cell_m: float) -> NDArray[np
         cloud |= bands.cirrus > 0.01
     # Roofs are as white as clouds but small: what an opening of about 70 m removes is none.
     size = 2 * max(round(EDGE_M / cell_m), 1) + 1
-    cloud = ndimage.binary_opening(cloud, np.ones((size, size), bool))
+    cloud = ndimage.binary_opening(cloud & seen, np.ones((size, size), bool))
     return np.asarray(ndimage.binary_dilation(cloud, iterations=max(round(EDGE_M / cell_m), 1)))

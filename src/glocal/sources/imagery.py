@@ -217,7 +217,7 @@ def _stored_unit(product: Product, unit: str | None, geobox: GeoBox, crs: Any | 
     if unit not in (None, "DN", "1", "reflectance"):
         raise UnitError(f"Sentinel-2 is stored as DN or 1 (reflectance), got unit {unit!r}")
     file, number = product.bands.get("B08") or next(iter(product.bands.values()))
-    values, valid = read_on(file, geobox, band=number, resampling="bilinear", crs=crs)
+    values, valid = read_on(file, geobox, band=number, crs=crs, nodata=(0, 65535))
     high = float(np.percentile(values[valid], 99)) if valid.any() else np.nan
     looks = "DN" if high > 10 else "1"
     said = {"reflectance": "1"}.get(unit or "", unit)
