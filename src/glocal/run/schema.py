@@ -103,7 +103,11 @@ Crs = Annotated[str, BeforeValidator(_crs)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Licence = Annotated[str, AfterValidator(_spdx)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_tuple), Field(min_length=1)]
-Column = Literal["id", "x", "y", "class", "confidence", "second", "date", "position_sd_m"]
+Column = Literal["id", "x", "y", "class", "confidence", "second", "position_sd", "weight", "date"]
+Unit = Annotated[
+    Literal["DN", "1", "reflectance", "dB", "linear", "power", "m"],
+    BeforeValidator(lambda value: str(value) if isinstance(value, int) else value),
+]
 ClassMap = Annotated[dict[str, int | str], BeforeValidator(_texts)]
 Part = Literal["first", "second"]
 
@@ -161,8 +165,11 @@ class ImagerySource(_Model):
     date: Date | None = None
     """When the sensor looked, where the files don't say."""
 
-    unit: str | None = None
-    """Unit of the stored numbers, where the files don't say (``dB``, ``linear``, …)."""
+    unit: Unit | None = None
+    """Unit of the stored numbers, where the files don't say."""
+
+    offset: float | None = None
+    """Added to Sentinel-2 numbers before scaling, where no metadata says it (-1000 or 0)."""
 
     crs: Crs | None = None
     """Replaces a missing or wrong CRS of the files."""
