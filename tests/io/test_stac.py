@@ -129,6 +129,25 @@ def test_item_names_files_relative_to_itself(item: dict[str, Any], tmp_path: Pat
     assert str(tmp_path) not in json.dumps(item)
 
 
+def test_crs_without_a_code(tmp_path: Path) -> None:
+    grid = area_geobox((0, 0, 100, 100), "+proj=laea +lat_0=50 +lon_0=10 +type=crs", 10)
+    item = round_item(
+        area="a",
+        round=0,
+        geobox=grid,
+        interval=Interval.of_year(2017),
+        legend=LEGEND,
+        provenance=Provenance(activity="x", agent="y"),
+        assets={},
+        folder=tmp_path,
+        licence="ODbL-1.0",
+        software={},
+    )
+    assert item["properties"]["proj:code"] is None
+    assert item["properties"]["proj:wkt2"].startswith("PROJCRS")
+    assert _errors(item) == []
+
+
 def test_missing_assets_are_refused(tmp_path: Path, grid: GeoBox) -> None:
     with pytest.raises(RunError, match=r"no\.tif"):
         round_item(

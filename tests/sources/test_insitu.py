@@ -163,6 +163,23 @@ def test_lucas_2018_is_recognised(tmp_path: Path) -> None:
     assert seen.phenomenon_time.isoformat() == "2018-06-03T00:00:00Z/2018-06-06T00:00:00Z"
 
 
+def test_lucas_harmonised_is_recognised(tmp_path: Path, grid: GeoBox) -> None:
+    lon, lat = _centre(grid)
+    header = "id,point_id,year,th_lat,th_long,survey_date,obs_type,lc1\n"
+    body = f"7,1,2018,{lat},{lon},03/06/18,In situ < 100 m,E20\n"
+    body += f"8,2,2018,{lat},{lon},2018-06-04,In situ PI,B55\n"
+    seen = _observe(_csv(tmp_path, body, header), grid, interval=None)
+    assert seen.record.tolist() == ["7", "8"]
+    assert seen.crosswalk.symbols == ("B55/med", "E20/high")
+    assert seen.crosswalk.matrix[0, 1] == pytest.approx(seen.crosswalk.matrix[0, 2])
+
+
+@pytest.mark.parametrize("text", ["not built", "green urban area", "tree and grass", "savanna"])
+def test_unclear_words_are_refused(text: str) -> None:
+    with pytest.raises(LegendMismatchError, match="class_names"):
+        meanings([text], LEGEND)
+
+
 @pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".parquet"])
 def test_layers_bring_their_own_crs(tmp_path: Path, grid: GeoBox, suffix: str) -> None:
     table = gpd.GeoDataFrame(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
+from pyproj import CRS, Transformer
 
 from glocal.core.interval import Interval
 from glocal.core.legend import Legend
@@ -165,7 +165,7 @@ def round_item(
             "end_datetime": stop,
             "license": spdx,
             "attribution": "; ".join(provenance.attribution),
-            "proj:code": str(geobox.crs),
+            **_projection(geobox),
             "processing:lineage": f"round {round}: " + ", ".join(sorted(provenance.roots)),
             "processing:software": dict(software),
             "glocal:legend": legend.name,
@@ -176,6 +176,16 @@ def round_item(
         "links": _links(licence, derived_from, previous, prov),
         "assets": {key: _asset(one, Path(folder)) for key, one in sorted(assets.items())},
     }
+
+
+def _projection(geobox: GeoBox) -> dict[str, Any]:
+    crs = CRS.from_user_input(str(geobox.crs))
+    authority = crs.to_authority()
+    return (
+        {"proj:code": ":".join(authority)}
+        if authority
+        else {"proj:code": None, "proj:wkt2": crs.to_wkt()}
+    )
 
 
 def _links(

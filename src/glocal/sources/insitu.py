@@ -288,6 +288,8 @@ def encode_insitu(
         }
     )
     private = [name for name in table.columns if str(name).lower() in PERSONAL]
+    if private:
+        log.info("%s: columns with personal data are left out: %s", original, private)
     table = table.drop(columns=private)
     folder, stem = Path(folder), Path(original).stem
     plain = table.drop(columns=table.geometry.name)

@@ -32,16 +32,22 @@ GROUPS: dict[str, frozenset[str]] = {
     "tree": frozenset({"tree", "trees", "treecover", "forest", "wood", "woods", "woodland"}),
     "shrub": frozenset({"shrub", "shrubs", "shrubland", "scrub", "bush", "bushes", "heath"}),
     "grass": frozenset({"grass", "grasses", "grassland", "meadow", "meadows", "pasture"}),
-    "crop": frozenset({"crop", "crops", "cropland", "arable", "farmland", "cultivated"}),
-    "built": frozenset({"built", "builtup", "urban", "artificial", "settlement", "impervious"}),
+    "crop": frozenset({"crop", "crops", "cropland", "arable", "farmland", "cultivated"})
+    | {"agriculture", "agricultural"},
+    "built": frozenset({"built", "builtup", "urban", "artificial", "settlement", "impervious"})
+    | {"residential", "building", "buildings", "road", "roads"},
     "bare": frozenset({"bare", "bareland", "barren", "sparse", "soil", "rock", "sand"}),
     "snow": frozenset({"snow", "ice", "glacier", "glaciers"}),
-    "water": frozenset({"water", "lake", "river", "pond", "sea"}),
-    "wetland": frozenset({"wetland", "wetlands", "marsh", "swamp", "bog", "flooded", "reed"}),
+    "water": frozenset({"water", "lake", "river", "pond", "sea", "stream", "canal", "reservoir"}),
+    "wetland": frozenset({"wetland", "wetlands", "marsh", "swamp", "bog", "flooded", "reed"})
+    | {"marshes", "peatland", "mire", "fen"},
     "mangrove": frozenset({"mangrove", "mangroves"}),
     "moss": frozenset({"moss", "lichen", "lichens"}),
 }
 """Synonyms in English; a class of a legend belongs to the group of its name or title."""
+
+UNCLEAR = frozenset({"non", "not", "no", "without", "green", "mosaic"})
+"""Words that turn or blur the meaning ("not built", "green urban area"): better ask."""
 
 LUCAS: dict[str, Shares] = {
     "A": {"built": 1.0},
@@ -162,6 +168,8 @@ def _meaning(text: str, legend: Legend, given: Mapping[str, int | str]) -> Share
 def _group(text: str) -> str | None:
     """Return the one group that the words of ``text`` belong to, if there is exactly one."""
     words = set(re.findall(r"[a-z]+", text.lower().replace("built-up", "built")))
+    if words & UNCLEAR:
+        return None
     hits = [name for name, synonyms in GROUPS.items() if words & synonyms]
     return hits[0] if len(hits) == 1 else None
 

@@ -105,6 +105,9 @@ def _check_map(
             f"corrected, original and probability must have the grid's shape {shape}, got "
             f"{corrected.shape}, {original.shape}, {probability.shape}"
         )
+    at_changes = probability[(corrected != original) & (corrected > 0) & (original > 0)]
+    if not ((at_changes >= 0) & (at_changes <= 1)).all():
+        raise ValueError("probability must lie in 0..1 wherever the class changes")
     if accuracy is None and not why:
         raise ValueError("without an accuracy report, why_no_accuracy must say why")
 
@@ -169,7 +172,8 @@ def _patches(
     _, at = np.unique(flat, return_index=True)
     at = at[-n:] if n else at[:0]
     size = np.bincount(flat, minlength=n + 1)[1:]
-    mean = np.bincount(flat, probability.ravel(), n + 1)[1:] / np.maximum(size, 1)
+    sure = np.where(flat > 0, probability.ravel(), 0.0)
+    mean = np.bincount(flat, sure, n + 1)[1:] / np.maximum(size, 1)
     names = dict(zip(legend.values, legend.names, strict=True))
     before = [names.get(value, str(value)) for value in original.ravel()[at].tolist()]
     after = [names.get(value, str(value)) for value in corrected.ravel()[at].tolist()]
