@@ -6,8 +6,7 @@ import hashlib
 import hmac
 import json
 import logging
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,13 +36,25 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rows:
+class _Said:
     """The elements that say something about the area, and what each of them says."""
 
     index: NDArray[np.int64]
-    rows: list[TagRow]
-    symbols: list[str]
+    """Shape (n,), which of the elements."""
+
+    kind: NDArray[np.int64]
+    """Shape (n,), position in ``names`` and ``level``."""
+
+    names: NDArray[np.str_]
+    """Symbol of each kind; several kinds may share one."""
+
+    level: NDArray[np.int64]
     geometry: NDArray[np.object_]
+    """Shape (n,), in the grid's CRS."""
+
+    def take(self, order: NDArray[np.int64]) -> _Said:
+        index, kind, geometry = self.index[order], self.kind[order], self.geometry[order]
+        return replace(self, index=index, kind=kind, geometry=geometry)
 
 
 def observations_of(
@@ -71,21 +82,20 @@ def observations_of(
         Nothing in it can be used; says how many objects were read, usable, in the area.
     """
     said = _select(elements, geobox, name)
-    order = _painting_order(said, elements)
-    index = said.index[order]
-    spoken = [said.symbols[i] for i in order]
-    alphabet, symbols = np.unique(np.array(spoken), return_inverse=True)
+    said = said.take(_painting_order(said, elements))
+    index = said.index
+    alphabet, symbol_of_kind = np.unique(said.names, return_inverse=True)
     counts = f"{len(elements)} areas read, {len(index)} used, {elements.broken} broken"
     log.info("%s: %s", name, counts)
     return Observations(
         source=source,
         support="objects",
         geobox=geobox,
-        symbols=(symbols + 1).astype(np.uint16),
+        symbols=(symbol_of_kind[said.kind] + 1).astype(np.uint16),
         crosswalk=crosswalk_of(tuple(alphabet.tolist()), legend),
         phenomenon_time=interval,
         provenance=_provenance(name, counts, source, licence),
-        geometry=said.geometry[order],
+        geometry=said.geometry,
         record=_records(elements, index),
         stratum=_strata(elements.uid, index, salt),
         columns=_columns(elements, index),
@@ -103,9 +113,9 @@ def _provenance(name: str, counts: str, source: str, licence: str) -> Provenance
     )
 
 
-def _select(elements: Elements, geobox: GeoBox, name: str) -> _Rows:
-    rows = _rows_of(elements)
-    usable = np.flatnonzero([row is not None for row in rows])
+def _select(elements: Elements, geobox: GeoBox, name: str) -> _Said:
+    rows, kind = _kinds(elements)
+    usable = np.flatnonzero(kind >= 0)
     if not len(usable):
         raise BadSourceError(
             f"{name}: {len(elements)} areas read, none with a tag of land cover "
@@ -120,32 +130,32 @@ def _select(elements: Elements, geobox: GeoBox, name: str) -> _Rows:
             f"{name}: {len(elements)} areas read, {len(usable)} of them with a tag of land "
             "cover, but none touches the area; check the area or take another extract"
         )
-    kept = [row for row in (rows[i] for i in index) if row is not None]
-    return _Rows(index=index, rows=kept, symbols=_symbols(elements, index, kept), geometry=geometry)
+    present, kind, count = np.unique(kind[index], return_inverse=True, return_counts=True)
+    found = [rows[i] for i in present]
+    level = np.array([level_of(row) for _, row in found])
+    names = [given or symbol_of(row, int(n)) for (given, row), n in zip(found, count, strict=True)]
+    return _Said(index=index, kind=kind, names=np.array(names), level=level, geometry=geometry)
 
 
-def _rows_of(elements: Elements) -> list[TagRow | None]:
-    if elements.symbol is None:
-        # Most elements share their tags with many others.
-        known: dict[Any, TagRow | None] = {}
-        rows = []
-        for tags, line in zip(elements.tags, elements.is_line.tolist(), strict=True):
-            key = (line, *tags.items())
-            if key not in known:
-                known[key] = classify(tags, is_line=line)
-            rows.append(known[key])
-        return rows
-    table = {symbol: row_of(symbol) for symbol in set(elements.symbol)}
-    found = (table[symbol] for symbol in elements.symbol)
-    return [row if row.shares else None for row in found]
-
-
-def _symbols(elements: Elements, index: NDArray[np.int64], rows: list[TagRow]) -> list[str]:
-    if elements.symbol is not None:
-        return [elements.symbol[i] for i in index]
-    count = Counter(row.symbol for row in rows)
-    name = {row.symbol: symbol_of(row, count[row.symbol]) for row in rows}
-    return [name[row.symbol] for row in rows]
+def _kinds(elements: Elements) -> tuple[list[tuple[str, TagRow]], NDArray[np.int64]]:
+    """Return the distinct (given symbol, row) and which one each element has; -1 is none."""
+    kinds: dict[str, tuple[str, TagRow]] = {}
+    place: dict[str, int] = {}
+    known: dict[Any, int] = {}  # most elements share their tags with many others
+    code = []
+    given = elements.symbol or [""] * len(elements)
+    lines = elements.is_line.tolist()
+    for symbol, tags, line in zip(given, elements.tags, lines, strict=True):
+        key = symbol or (line, *tags.items())
+        if key not in known:
+            known[key] = -1
+            row = row_of(symbol) if symbol else classify(tags, is_line=line)
+            if row is not None and row.shares:
+                name = symbol or row.symbol
+                kinds[name] = (symbol, row)
+                known[key] = place.setdefault(name, len(place))
+        code.append(known[key])
+    return list(kinds.values()), np.array(code, dtype=np.int64)
 
 
 def _inside(
@@ -172,10 +182,9 @@ def _project(geometry: NDArray[np.object_], crs: Any, geobox: GeoBox) -> NDArray
     )
 
 
-def _painting_order(said: _Rows, elements: Elements) -> NDArray[np.int64]:
-    level = np.array([level_of(row) for row in said.rows])
+def _painting_order(said: _Said, elements: Elements) -> NDArray[np.int64]:
     tie = elements.row if elements.row is not None else elements.osm_id
-    return np.lexsort((tie[said.index], -shapely.area(said.geometry), level))
+    return np.lexsort((tie[said.index], -shapely.area(said.geometry), said.level[said.kind]))
 
 
 def _records(elements: Elements, index: NDArray[np.int64]) -> NDArray[np.str_]:
