@@ -216,7 +216,7 @@ def test_doctor_prints_json_and_tells_what_is_missing(monkeypatch):
         "pip install 'nosuchpackage>=1'",
         "",
         "pip install 'numpy>=9999'",
-        "pip install 'glocal[clouds]'",
+        "pip install 'nosuchextra>=1'",
     ]
     assert "nosuchpackage" in glocal("doctor").stdout
 

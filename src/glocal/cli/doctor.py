@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from glocal.errors import SourceUnavailableError
@@ -66,18 +67,17 @@ def _by_extra(requirement: str) -> tuple[str, str]:
 
 
 def _package(requirement: str) -> Finding | None:
-    """Return the state of one ``name>=bound; extra == "x"`` line; None for our own extras."""
+    """Return the state of one ``name>=bound; extra == "x"`` line; None for the sum of extras."""
     match = REQUIREMENT.match(requirement)
-    if match is None or match["name"] == "glocal":
+    if match is None or match["extra"] == "all":
         return None
     name, bounds, extra = match["name"], match["bounds"].strip(), match["extra"]
-    install = f"pip install 'glocal[{extra}]'" if extra else f"pip install '{name}{bounds}'"
     try:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:
         found = ""
     old = found and _release(found) < _release(bounds.removeprefix(">="))
-    fix = install if not found or old else ""
+    fix = f"pip install '{name}{bounds}'" if not found or old else ""
     return Finding(what=name, needed_for=extra or "core", found=found, fix=fix)
 
 
@@ -111,5 +111,5 @@ def print_findings(found: Iterable[Finding], console: Console) -> None:
     for one in found:
         core = one.needed_for == "core"
         state = "[green]ok[/]" if not one.fix else "[red]missing[/]" if core else "absent"
-        table.add_row(state, one.what, one.needed_for, one.found, one.fix.replace("[", "\\["))
+        table.add_row(state, one.what, one.needed_for, one.found, escape(one.fix))
     console.print(table)
