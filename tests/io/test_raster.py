@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zipfile import ZipFile
+
 import numpy as np
 import pytest
 import rasterio
@@ -212,3 +214,19 @@ def test_qml_lists_every_class(tmp_path):
     text = (tmp_path / "lc.qml").read_text("utf-8")
     assert text.count("<paletteEntry") == 11
     assert 'value="10" color="#006400" label="Tree cover"' in text
+
+
+def test_a_zip_with_one_raster_is_read(tmp_path):
+    box = grid()
+    path = save(tmp_path / "dem.tif", np.full(box.shape, 7, np.uint8), box)
+    with ZipFile(tmp_path / "dem.zip", "w") as archive:
+        archive.write(path, "dem.tif")
+    assert (read_on(tmp_path / "dem.zip", box)[0] == 7).all()
+    with ZipFile(tmp_path / "two.zip", "w") as archive:
+        archive.write(path, "a.tif")
+        archive.write(path, "b.tif")
+    with pytest.raises(SourceUnavailableError, match="holds 2 files"):
+        read_on(tmp_path / "two.zip", box)
+    (tmp_path / "bad.zip").write_bytes(b"PK nothing")
+    with pytest.raises(SourceUnavailableError, match="bad"):
+        read_on(tmp_path / "bad.zip", box)

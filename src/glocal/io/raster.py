@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import rasterio
@@ -92,15 +93,28 @@ def _opened(path: Path) -> Iterator[DatasetReader]:
         if not path.exists():
             raise SourceUnavailableError(f"{path} does not exist; check the path in area.yaml")
         _refuse_truncated_jp2(path)
-        with rasterio.open(path) as dataset:
+        with rasterio.open(_inside(path)) as dataset:
             yield dataset
-    except (RasterioError, OSError) as error:
+    except (RasterioError, OSError, BadZipFile) as error:
         if isinstance(error, SourceUnavailableError):
             raise
         cause = error.__cause__ or error
         raise SourceUnavailableError(
             f"can't read {path}: {cause}; the file may be truncated, download it again"
         ) from error
+
+
+def _inside(path: Path) -> str:
+    """Return what GDAL opens: the file itself, or the only file of a zip (SRTM tiles)."""
+    if path.suffix.lower() != ".zip":
+        return str(path)
+    with ZipFile(path) as archive:
+        members = archive.namelist()
+    if len(members) != 1:
+        raise SourceUnavailableError(
+            f"{path} must hold one raster, it holds {len(members)} files; unpack it and name one"
+        )
+    return f"/vsizip/{path.resolve()}/{members[0]}"
 
 
 def _refuse_truncated_jp2(path: Path) -> None:

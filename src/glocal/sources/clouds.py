@@ -63,7 +63,7 @@ def clear_cells(
     red and near infrared (radar, heights, plain colour) can't be screened: every valid
     cell of theirs is clear.
     """
-    seen = chip.valid.all(axis=0)
+    seen: NDArray[np.bool_] = np.asarray(chip.valid.all(axis=0))
     kind = np.where(seen, CLEAR, NO_DATA).astype(np.uint8)
     if scl is not None:
         for value, codes in ((CLOUD, SCL_CLOUD), (SHADOW, SCL_SHADOW), (NO_DATA, SCL_NO_DATA)):

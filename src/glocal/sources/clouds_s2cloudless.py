@@ -30,7 +30,7 @@ def clear_cells_s2cloudless(
     lacking = [name for name in BANDS if not chip.has(name)]
     if lacking:
         raise BadSourceError(f"s2cloudless needs Level-1C bands; missing: {', '.join(lacking)}")
-    seen = chip.valid.all(axis=0)
+    seen: NDArray[np.bool_] = np.asarray(chip.valid.all(axis=0))
     cell_m = abs(float(chip.geobox.resolution.x))
     detector = S2PixelCloudDetector(
         threshold=threshold,

@@ -82,22 +82,23 @@ def observe_landcover(
     alphabet = _alphabet(source, legend_name, legend, interval, legend_csv)
     pixels = _whole_numbers(path, read_pixels(path, geobox, crs=crs, categorical=True))
     _require_known(source, path, pixels, geobox, alphabet)
-    fields = {
-        "source": source,
-        "geobox": geobox,
-        "crosswalk": alphabet.crosswalk,
-        "phenomenon_time": interval,
-        "provenance": _provenance(path, alphabet, licence, interval),
-    }
     size = cell_size_on(grid, geobox)
     if size <= COARSE:
         symbols = _on_cells(pixels, geobox, alphabet, "mode" if size < 1 else "nearest")
-        _require_any(source, path, symbols)
-        return Observations(support="cells", symbols=symbols, **fields)
-    symbols, outlines, record = _coarse(pixels, geobox, alphabet)
+        outlines, record = np.empty(0, object), np.empty(0, "U1")
+    else:
+        symbols, outlines, record = _coarse(pixels, geobox, alphabet)
     _require_any(source, path, symbols)
     return Observations(
-        support="mixtures", symbols=symbols, geometry=outlines, record=record, **fields
+        source=source,
+        support="cells" if size <= COARSE else "mixtures",
+        geobox=geobox,
+        symbols=symbols,
+        geometry=outlines,
+        record=record,
+        crosswalk=alphabet.crosswalk,
+        phenomenon_time=interval,
+        provenance=_provenance(path, alphabet, licence, interval),
     )
 
 
