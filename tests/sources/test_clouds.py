@@ -92,6 +92,22 @@ def test_without_short_wave_infrared():
     assert (kind[20:50, 80:120] == CLOUD).mean() > 0.98
 
 
+def test_a_shadow_is_found_away_from_the_morning_sun():
+    cover = np.full((200, 200), "soil", dtype="U8")
+    cover[120:160, 120:160] = "cloud"
+    one = chip(cover)
+    values = one.values.copy()
+    values[:, 60:100, 95:135] *= 0.45  # 60 rows north, 25 columns west of the cloud
+    shaded = Chip(
+        values=values, valid=one.valid, bands=one.bands, geobox=one.geobox,
+        interval=one.interval, provenance=one.provenance,
+    )  # fmt: skip
+    _, kind = clear_cells(shaded)
+    assert (kind[62:98, 97:133] == SHADOW).mean() > 0.9
+    assert (kind == SHADOW).sum() < 50 * 50
+    assert not (clear_cells(one)[1] == SHADOW).any()
+
+
 def test_all_cloud_is_refused():
     _, kind = clear_cells(chip(np.full((60, 60), "cloud")))
     assert (kind == CLOUD).all()

@@ -6,9 +6,11 @@ doi:10.1016/j.rse.2011.10.028; Zhu, Wang & Woodcock 2015, doi:10.1016/j.rse.2014
 and instead of its thermal probability the distance from the scene's clear line of blue
 against red (haze-optimised transform, Zhang, Guindon & Cihlar 2002,
 doi:10.1016/S0034-4257(02)00034-2). Snow, ice and water are no cloud.
-Limits: haze that hides little passes, so may cloud over snow; cloud shadow is told only
-where an SCL tells it (a geometric match of shadows was tried on a winter scene with a low
-sun and thin clouds, and met dark cells no more often than chance).
+Shadows: as in Fmask the cloud mask is moved away from the sun until it meets dark cells,
+here all clouds together, over all directions of a morning overpass; dark means well below
+the brightness of the ground around it. Thin clouds under a low sun throw no shadow that
+this finds.
+Limits: haze that hides little passes, and so may cloud over snow.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyproj
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -39,6 +42,21 @@ BRIGHT = 0.3
 
 EDGE_M = 30.0
 """Clouds are widened by this, as Fmask widens them by 3 of its cells at most."""
+
+DARK = 0.7
+"""A cell is dark below this share of the brightness of the clear land within about 1 km."""
+
+SIMILARITY = 0.3
+"""Fmask: a shadow is accepted when this share of the moved cloud falls on dark cells."""
+
+CONTRAST = 2.0
+"""And when that share is so many times what chance would give."""
+
+REACH_M = (100.0, 5000.0)
+"""Distances between cloud and shadow that are searched."""
+
+SEARCH_CELLS = 80_000
+"""The search runs on a thinned grid of at most so many cells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,7 +89,9 @@ def clear_cells(
     elif chip.has("blue", "green", "red", "nir") and seen.any():
         bands = _bands(chip, seen)
         cell_m = abs(float(chip.geobox.resolution.x))
-        kind[_clouds(bands, seen, cell_m) & seen] = CLOUD
+        cloud = _clouds(bands, seen, cell_m)
+        kind[_shadows(bands, cloud, chip) & seen] = SHADOW
+        kind[cloud & seen] = CLOUD
     return kind == CLEAR, kind
 
 
@@ -179,3 +199,73 @@ def _clouds(bands: _Bands, seen: NDArray[np.bool_], cell_m: float) -> NDArray[np
     size = 2 * max(round(EDGE_M / cell_m), 1) + 1
     cloud = ndimage.binary_opening(cloud & seen, np.ones((size, size), bool))
     return np.asarray(ndimage.binary_dilation(cloud, iterations=max(round(EDGE_M / cell_m), 1)))
+
+
+def _brightness(bands: _Bands, ground: NDArray[np.bool_], cell_m: float) -> NDArray[np.float32]:
+    """Return the mean ratio of each band to its local mean over ``ground``."""
+    width = 600 / cell_m
+    weight = np.maximum(ndimage.gaussian_filter(ground.astype(np.float32), width), 1e-3)
+    used = [one for one in (bands.blue, bands.red, bands.nir, bands.swir) if one is not None]
+    ratios = [
+        one / np.maximum(ndimage.gaussian_filter(one * ground, width) / weight, 1e-3)
+        for one in used
+    ]
+    return np.asarray(np.mean(ratios, axis=0), np.float32)
+
+
+def _shadows(bands: _Bands, cloud: NDArray[np.bool_], chip: Chip) -> NDArray[np.bool_]:
+    """Return the dark cells under the clouds' shadows; none where no shift explains them."""
+    cell_m = abs(float(chip.geobox.resolution.x))
+    edge = ndimage.binary_dilation(cloud, iterations=max(round(50 / cell_m), 1))
+    ground = ~edge & ~_water(bands)
+    if not cloud.any() or not ground.any():
+        return np.zeros(cloud.shape, bool)
+    dark = ground & (_brightness(bands, ground, cell_m) < DARK)
+    thin = max(1, round(np.sqrt(cloud.size / SEARCH_CELLS)))
+    every = np.s_[::thin, ::thin]
+    step = _best_step(cloud[every], dark[every], ground[every], _steps(chip, cell_m * thin))
+    if step is None:
+        return np.zeros(cloud.shape, bool)
+    return np.asarray(_moved(cloud, step[0] * thin, step[1] * thin) & dark)
+
+
+def _steps(chip: Chip, cell_m: float) -> list[tuple[int, int]]:
+    """Return shifts (rows, columns) away from a morning sun, in the chip's hemisphere."""
+    x, y = chip.geobox.extent.centroid.coords[0]
+    to_degrees = pyproj.Transformer.from_crs(str(chip.geobox.crs), "EPSG:4326", always_xy=True)
+    latitude = to_degrees.transform(x, y)[1]
+    low, high = (100, 180) if latitude > 25 else (0, 80) if latitude < -25 else (20, 160)
+    sun = np.radians(np.arange(low, high + 1, 5))
+    reach = np.arange(REACH_M[0], REACH_M[1], max(2 * cell_m, 50)) / cell_m
+    rows = np.round(np.outer(reach, np.cos(sun))).astype(int).ravel()
+    columns = np.round(np.outer(reach, -np.sin(sun))).astype(int).ravel()
+    return sorted(set(zip(rows.tolist(), columns.tolist(), strict=True)))
+
+
+def _best_step(
+    cloud: NDArray[np.bool_],
+    dark: NDArray[np.bool_],
+    ground: NDArray[np.bool_],
+    steps: list[tuple[int, int]],
+) -> tuple[int, int] | None:
+    best = max(SIMILARITY, CONTRAST * float(dark.sum()) / max(int(ground.sum()), 1))
+    found = None
+    for step in steps:
+        thrown = _moved(cloud, *step) & ground
+        if thrown.sum() < SIMILARITY * cloud.sum():
+            continue
+        similarity = float((dark & thrown).sum()) / max(int(thrown.sum()), 1)
+        if similarity > best:
+            best, found = similarity, step
+    return found
+
+
+def _moved(mask: NDArray[np.bool_], down: int, right: int) -> NDArray[np.bool_]:
+    """Return ``mask`` moved by whole cells, False where nothing comes in."""
+    height, width = mask.shape
+    moved = np.zeros_like(mask)
+    if abs(down) < height and abs(right) < width:
+        part = mask[max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)]
+        top, left = max(down, 0), max(right, 0)
+        moved[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return moved
