@@ -207,7 +207,7 @@ def _stack_bands(path: Path, bands: tuple[str, ...] | None) -> dict[str, tuple[P
     found = [band_of_name(name) for name in names]
     if bands is None and len(names) == 1 and found == [None]:
         found = [band_of_name(path.stem)]
-    unknown = [name or f"band {i}" for i, name in enumerate(names, 1) if found[i - 1] is None]
+    unknown = [name[:20] or f"band {i}" for i, name in enumerate(names, 1) if found[i - 1] is None]
     if unknown and (bands is not None or len(unknown) == len(names)):
         raise BadSourceError(
             f"{path} does not say which band is which ({', '.join(unknown[:4])}...); "
