@@ -9,6 +9,7 @@ through Python objects one by one.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 __all__ = ["burn"]
+
+BATCH = 1 << 18
+"""Cells written at once."""
 
 
 def burn(geometry: NDArray[Any], geobox: GeoBox) -> NDArray[np.int32]:
@@ -34,17 +38,22 @@ def burn(geometry: NDArray[Any], geobox: GeoBox) -> NDArray[np.int32]:
     height, width = geobox.shape
     owner, row, column = _crossings(geometry, geobox)
     # Sorted as one number: by polygon, then row, then column.
-    key = np.sort((owner * height + row) * (width + 1) + column)
+    key = (owner * height + row) * (width + 1) + column
+    key.sort()
     opens, closes = key[0::2], key[1::2]
     length = closes - opens
     line, start = np.divmod(opens, width + 1)
     number, row = np.divmod(line, height)
     out = np.zeros(height * width, np.int32)
-    before = np.cumsum(length) - length
-    first = (row * width + start - before).astype(np.int64)
-    cell = np.repeat(first, length) + np.arange(int(length.sum()))
-    # NumPy writes repeated indices in order, so the last polygon stays.
-    out[cell] = np.repeat((number + 1).astype(np.int32), length)
+    total = np.cumsum(length)
+    cuts = np.searchsorted(total, np.arange(0, total[-1:].sum() + BATCH, BATCH), side="right")
+    # In batches that fit the processor's cache.
+    for first, last in pairwise(np.append(cuts, len(length)).tolist()):
+        run = length[first:last]
+        begin = (row[first:last] * width + start[first:last]) - (np.cumsum(run) - run)
+        cell = np.repeat(begin, run) + np.arange(int(run.sum()))
+        # NumPy writes repeated indices in order, so the last polygon stays.
+        out[cell] = np.repeat((number[first:last] + 1).astype(np.int32), run)
     return out.reshape(height, width)
 
 

@@ -138,20 +138,30 @@ def read_areas(path: Path, *, with_uid: bool = False) -> Elements:
 
 def _collect(areas: Iterable[Any], with_uid: bool) -> Elements:
     to_wkb = osmium.geom.WKBFactory().create_multipolygon
-    wkb, tags, ids, versions, times, uids = [], [], [], [], [], []
+    wkb, tags, rows = [], [], []
+    buildings: dict[str, dict[str, str]] = {}  # thousands share one dictionary
     for area in areas:
         try:
             wkb.append(bytes.fromhex(to_wkb(area)))
         except RuntimeError:  # an area without a ring
             continue
-        tags.append(_tags(area.tags))
-        ids.append(area.id)
-        versions.append(area.version)
-        times.append(area.timestamp.timestamp())
-        if with_uid:
-            uids.append(area.uid)
-    number = np.array(ids, dtype=np.int64)
-    seconds = np.array(times, dtype=np.int64)
+        held = area.tags
+        building = held.get("building", "no")
+        # A building is never retagged and its other tags are mostly an address.
+        if building == "no":
+            tags.append({k: v for k, v in held if not k.startswith(PERSONAL)})
+        else:
+            tags.append(buildings.setdefault(building, {"building": building}))
+        uid = area.uid if with_uid else 0
+        rows.append((area.id, area.version, area.timestamp.timestamp(), uid))
+    table = np.array(rows, dtype=np.float64).reshape(-1, 4).astype(np.int64)
+    return _elements(wkb, tags, table, with_uid)
+
+
+def _elements(
+    wkb: list[bytes], tags: list[dict[str, str]], table: NDArray[np.int64], with_uid: bool
+) -> Elements:
+    number, version, seconds, uid = table.T
     is_way = number % 2 == 0  # as libosmium numbers areas
     stamps = seconds.astype("datetime64[s]")
     stamps[seconds <= 0] = np.datetime64("NaT")
@@ -159,21 +169,13 @@ def _collect(areas: Iterable[Any], with_uid: bool) -> Elements:
     return Elements(
         osm_type=np.where(is_way, "way", "relation"),
         osm_id=number // 2,
-        version=np.array(versions, dtype=np.int32),
+        version=version.astype(np.int32),
         timestamp=stamps,
         tags=tags,
         is_line=is_way & undeclared,
         geometry=np.asarray(shapely.from_wkb(wkb), dtype=object).reshape(-1),
-        uid=np.array(uids, dtype=np.int64) if with_uid else None,
+        uid=uid if with_uid else None,
     )
-
-
-def _tags(tags: Any) -> dict[str, str]:
-    # A building is never retagged and its other tags are mostly an address.
-    building = tags.get("building")
-    if building is not None and building != "no":
-        return {"building": building}
-    return {k: v for k, v in tags if not k.startswith(PERSONAL)}
 
 
 def _multipolygons(path: str, keys: Any) -> set[int]:

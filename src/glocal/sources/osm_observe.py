@@ -141,7 +141,7 @@ def _kinds(elements: Elements) -> tuple[list[tuple[str, TagRow]], NDArray[np.int
     """Return the distinct (given symbol, row) and which one each element has; -1 is none."""
     kinds: dict[str, tuple[str, TagRow]] = {}
     place: dict[str, int] = {}
-    known: dict[Any, int] = {}  # most elements share their tags with many others
+    known: dict[Any, int] = {}  # many elements have the same tags
     code = []
     given = elements.symbol or [""] * len(elements)
     lines = elements.is_line.tolist()
@@ -207,13 +207,12 @@ def _columns(elements: Elements, index: NDArray[np.int64]) -> dict[str, NDArray[
 
 
 def _as_json(tags: list[dict[str, str]]) -> NDArray[np.object_]:
-    known: dict[Any, str] = {}
+    distinct = {id(one): one for one in tags}
+    text = {
+        key: json.dumps(one, ensure_ascii=False, sort_keys=True) for key, one in distinct.items()
+    }
     out = np.empty(len(tags), object)
-    for i, one in enumerate(tags):
-        key = tuple(one.items())
-        if key not in known:
-            known[key] = json.dumps(one, ensure_ascii=False, sort_keys=True)
-        out[i] = known[key]
+    out[:] = [text[id(one)] for one in tags]
     return out
 
 

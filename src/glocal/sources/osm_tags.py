@@ -28,6 +28,7 @@ __all__ = [
     "level_of",
     "retaggable",
     "row_of",
+    "rows_of_table",
     "symbol_of",
     "tags_for",
 ]
@@ -202,6 +203,11 @@ def _table() -> dict[tuple[str, str], tuple[TagRow, ...]]:
         tag: tuple(sorted(rows, key=lambda row: -len(row.qualifiers)))
         for tag, rows in table.items()
     }
+
+
+def rows_of_table() -> list[TagRow]:
+    """Return all rows, in the order of the table."""
+    return [row for rows in _table().values() for row in rows]
 
 
 def row_of(symbol: str) -> TagRow:
