@@ -3,7 +3,8 @@
 Whole processes, from the command line to the grid in memory or on disk: the extract is
 read, areas are assembled, classified, projected, ordered (uses, cover, built things;
 large before small) and rasterised. The yardstick makes the same grid with GDAL: ogr2ogr
-reads the ``multipolygons`` layer with the same keys into a GeoPackage, gdal_rasterize
+reads the ``multipolygons`` layer with the same keys into a GeoPackage (with versions,
+times and all tags, as we keep them for the way back), gdal_rasterize
 orders and burns it with the class as a CASE expression made from the same table.
 
     python benchmarks/osm_read.py EXTRACT.osm.pbf [--copies 1 8] [--runs 5]
@@ -68,8 +69,10 @@ osm_id=yes
 [multipolygons]
 osm_id=yes
 osm_way_id=yes
+osm_version=yes
+osm_timestamp=yes
 attributes={attributes}
-other_tags=no
+other_tags=yes
 [multilinestrings]
 osm_id=yes
 [other_relations]
@@ -212,11 +215,13 @@ def compare(path: Path, folder: Path, runs: int, crs: str) -> None:
     whole, painted = agreement(folder, bounds)
     size = path.stat().st_size / 1e6
     a, b = statistics.median(ours), statistics.median(gdal)
+    print(f"{path.name}, {size:.1f} MB")
+    print(f"  ours   {a:6.2f} s ({min(ours):.2f}-{max(ours):.2f}), packages loaded {warm:.2f} s")
     print(
-        f"{path.name:28s} {size:6.1f} MB | ours {a:6.2f} s ({min(ours):.2f}-{max(ours):.2f}; loaded {warm:.2f}) | "
-        f"GDAL {b:6.2f} s ({min(gdal):.2f}-{max(gdal):.2f}; read {read:.2f}, burn {burned:.2f}) | "
-        f"GDAL/ours {b / a:4.2f}, loaded {b / warm:4.2f} | same cells {whole:.4f}, of painted {painted:.4f}"
+        f"  GDAL   {b:6.2f} s ({min(gdal):.2f}-{max(gdal):.2f}), read {read:.2f} burn {burned:.2f}"
     )
+    print(f"  GDAL / ours {b / a:.2f}, packages loaded {b / warm:.2f}")
+    print(f"  cells that agree {whole:.4f}, of painted ones {painted:.4f}", flush=True)
 
 
 def main() -> None:

@@ -84,8 +84,8 @@ def _checked(path: Path) -> str:
         raise _unreadable(path, error) from error
     if history:
         raise BadSourceError(
-            f"{path.name} is a history file (several versions of one element); cut one date "
-            "out of it first: osmium time-filter FILE 2021-01-01T00:00:00Z -o day.osm.pbf"
+            f"{path.name} is a history or change file (several versions of one element); cut one "
+            "date out of a history: osmium time-filter FILE 2021-01-01T00:00:00Z -o day.osm.pbf"
         )
     return str(path)
 
@@ -118,7 +118,7 @@ def read_areas(path: Path, *, with_uid: bool = False) -> Elements:
     SourceUnavailableError
         The file is missing, truncated or not OSM data.
     BadSourceError
-        It is a history file.
+        It is a history or change file.
     """
     name, keys = _checked(path), osmium.filter.KeyFilter(*KEYS)
     processor = (
