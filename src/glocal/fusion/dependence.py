@@ -28,7 +28,7 @@ MIN_ANCHORS = 30
 ALONE = 0.8
 """Exponent of a source without relatives, before anything is learned."""
 
-RIDGE = 4.0
+RIDGE = 1.0
 """Pull of the learned exponents towards the conservative ones, in nats."""
 
 

@@ -16,6 +16,7 @@ from glocal.fusion.dependence import (
     Exponents,
     conservative,
     families_of,
+    gammas,
     learn,
     merge_copies,
 )
@@ -68,6 +69,30 @@ class Fused:
     def units(self, silent: frozenset[str] = frozenset()) -> NDArray[np.float64]:
         """Return the log-posterior of every unit, shape (U, K), before the spatial term."""
         return self.fit.log_q(frozenset(self.twins.get(name, name) for name in silent))
+
+    def disagreement(self) -> NDArray[np.float32]:
+        """Return how far families contradict each other, shape (H, W), 0..1.
+
+        The Jensen-Shannon divergence between what the families say where they speak,
+        over its largest possible value; 0 where fewer than two speak.
+        """
+        problem, prior = self.fit.problem, self.fit.log_prior
+        power = gammas(problem, self.fit.exponents)
+        families = sorted({term.family for term in problem.terms})
+        opinions, speaks = [], []
+        for family in families:
+            members = [term for term in problem.terms if term.family == family]
+            said = sum(power[one.name][:, None] * self.fit.told[one.name].message for one in members)
+            opinions.append(np.exp(log_normalise(prior + said)))
+            speaks.append(np.logical_or.reduce([one.speaks for one in members]))
+        weight = np.array(speaks, float)[..., None]
+        voices = np.maximum(weight.sum(axis=0), 1)
+        p = np.maximum(np.array(opinions), 1e-12)
+        mean = (weight * p).sum(axis=0) / voices
+        mean = np.maximum(mean, 1e-12)
+        spread = (weight * p * (np.log(p) - np.log(mean))).sum(axis=(0, 2)) / voices[:, 0]
+        scaled = np.clip(spread / np.log(max(len(families), 2)), 0, 1).astype(np.float32)
+        return scaled[problem.units.of_cell].reshape(problem.geobox.shape)
 
     def reliabilities(self) -> tuple[Reliability, ...]:
         """Return the reliability of every source, copies included."""

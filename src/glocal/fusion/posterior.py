@@ -172,43 +172,39 @@ def smooth(
     return np.asarray(_mean_field(log_q, np.float32(beta), across, down, SMOOTHING_SWEEPS))
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _mean_field(log_q, beta, across, down, sweeps):  # type: ignore[no-untyped-def] # pragma: no cover
     height, width, classes = log_q.shape
-    q = np.exp(log_q)
-    new = np.empty_like(q)
-    out = np.empty_like(log_q)
-    for _sweep in range(sweeps):
-        for row in numba.prange(height):
-            field = np.empty(classes, np.float32)
+    old = np.exp(log_q)
+    new = np.empty_like(old)
+    field = np.empty(classes, np.float32)
+    for _ in range(sweeps):
+        for row in range(height):
             for column in range(width):
                 for k in range(classes):
                     field[k] = log_q[row, column, k]
                 if row > 0:
                     tie = beta * down[row - 1, column]
                     for k in range(classes):
-                        field[k] += tie * q[row - 1, column, k]
+                        field[k] += tie * old[row - 1, column, k]
                 if row < height - 1:
                     tie = beta * down[row, column]
                     for k in range(classes):
-                        field[k] += tie * q[row + 1, column, k]
+                        field[k] += tie * old[row + 1, column, k]
                 if column > 0:
                     tie = beta * across[row, column - 1]
                     for k in range(classes):
-                        field[k] += tie * q[row, column - 1, k]
+                        field[k] += tie * old[row, column - 1, k]
                 if column < width - 1:
                     tie = beta * across[row, column]
                     for k in range(classes):
-                        field[k] += tie * q[row, column + 1, k]
-                peak = field[0]
-                for k in range(1, classes):
-                    peak = max(peak, field[k])
+                        field[k] += tie * old[row, column + 1, k]
+                peak = field.max()
                 total = np.float32(0.0)
                 for k in range(classes):
-                    total += np.exp(field[k] - peak)
-                norm = peak + np.log(total)
+                    field[k] = np.exp(field[k] - peak)
+                    total += field[k]
                 for k in range(classes):
-                    out[row, column, k] = field[k] - norm
-                    new[row, column, k] = np.exp(field[k] - norm)
-        q, new = new, q
-    return out
+                    new[row, column, k] = field[k] / total
+        old, new = new, old
+    return np.log(np.maximum(old, np.float32(1e-12)))

@@ -81,7 +81,7 @@ def demo_config(data: Path, points: Path) -> AreaConfig:
         "path": points,
         "crs": "EPSG:32633",
         "classes": CLASSES,
-        "position_sd_m": 5,
+        "position_sd_m": 1,
         "date": "2017-02-16",
         "licence": "CC0-1.0",
     }

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
 from scipy.optimize import minimize
-from sklearn.kernel_approximation import Nystroem
 
 from glocal.core.chip import Chip
 from glocal.core.interval import Interval
@@ -36,6 +35,11 @@ COMPONENTS = 128
 
 PENALTY = 1.0
 """L2 penalty of the logistic regression, relative to one label."""
+
+KERNEL, PLAIN = np.float32(4.0), np.float32(0.25)
+"""Scale of kernel features and of plain ones; a larger scale is penalised less."""
+
+ITERATIONS = 80
 
 BINS = (0.5, 0.65, 0.8, 0.9, 0.95)
 """Edges of the confidence bins."""
@@ -130,75 +134,118 @@ def _local(layer: Array) -> tuple[Array, Array]:
 
 
 def predict(
-    seen: Features, labels: Labels, fold: NDArray[np.uint8], *, seed: int = 0
+    seen: Features,
+    labels: Labels,
+    fold: NDArray[np.uint8],
+    *,
+    seed: int = 0,
+    only: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
     """Return class probabilities of every cell, shape (cells, K), out of fold; NaN if invalid.
 
     ``fold`` (H, W) is constant in blocks; the model of a fold sees labels of the
-    other folds only. Deterministic for a given seed.
+    other folds only. With ``only`` (flat indices) all other cells stay NaN.
+    Deterministic for a given seed.
     """
     fold = fold.ravel()
-    classes = labels.shares.shape[1]
-    lift = _landmarks(seen, seed)
-    usable = seen.valid[labels.cell]
-    out = np.full((len(seen.valid), classes), np.nan, np.float32)
-    lifted = _lift(lift, seen.values[labels.cell])
-    models = []
     folds = np.unique(fold)
+    kernel = _landmarks(seen, seed)
+    models = _train_folds(kernel, seen, labels, fold, folds)
+    # a fold's model speaks of the landmarks through one product, so no cell is lifted twice
+    direct = [_direct(kernel, model) for model in models]
+    of_fold = np.searchsorted(folds, fold)
+    out = np.full((len(seen.valid), labels.shares.shape[1]), np.nan, np.float32)
+    cells = np.flatnonzero(seen.valid) if only is None else only[seen.valid[only]]
+    for start in range(0, len(cells), CHUNK):
+        part = cells[start : start + CHUNK]
+        x = seen.values[part]
+        near = kernel.near(x)
+        for i, (by_landmark, by_feature, constant) in enumerate(direct):
+            mine = of_fold[part] == i
+            score = near[mine] @ by_landmark + x[mine] @ by_feature + constant
+            out[part[mine]] = _softmax(score)
+    return out
+
+
+def _train_folds(
+    kernel: _Kernel,
+    seen: Features,
+    labels: Labels,
+    fold: NDArray[np.uint8],
+    folds: NDArray[np.uint8],
+) -> list[Array]:
+    """Train one model per fold, from the labels that lie and reach outside it."""
+    lifted = kernel.lift(seen.values[labels.cell])
+    models = []
     for f in folds:
         own = fold[labels.cell] == f
         reaching = np.unique(labels.bars[own & (labels.bars > 0)])
-        train = usable & ~own & ~np.isin(labels.bars, reaching)
+        train = seen.valid[labels.cell] & ~own & ~np.isin(labels.bars, reaching)
         if not train.any():
             raise BadSourceError(
                 f"the classifier has no label outside fold {f}; use smaller blocks (block:) or "
                 "add reference points or OSM"
             )
         models.append(_train(lifted[train], labels.shares[train], labels.weight[train]))
-    of_fold = np.searchsorted(folds, fold)
+    return models
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Kernel:
+    """A Gaussian kernel seen through landmarks (Nyström approximation)."""
+
+    landmarks: Array
+    """Shape (L, D)."""
+
+    whiten: Array
+    """Shape (L, L), inverse square root of the landmarks' own kernel."""
+
+    def near(self, x: Array) -> Array:
+        """Return the kernel between cells (n, D) and landmarks, shape (n, L)."""
+        square = (x * x).sum(axis=1)[:, None] + (self.landmarks**2).sum(axis=1)[None, :]
+        square -= 2 * (x @ self.landmarks.T)
+        return np.asarray(np.exp(square * np.float32(-0.5 / x.shape[1])))
+
+    def lift(self, x: Array) -> Array:
+        """Return kernel features beside the plain ones and a constant, shape (n, L + D + 1)."""
+        one = np.ones((len(x), 1), np.float32)
+        return np.concatenate([self.near(x) @ self.whiten * KERNEL, x * PLAIN, one], axis=1)
+
+
+def _landmarks(seen: Features, seed: int) -> _Kernel:
+    """Return a kernel around cells drawn from the scene."""
     cells = np.flatnonzero(seen.valid)
-    for start in range(0, len(cells), CHUNK):
-        part = cells[start : start + CHUNK]
-        x = _lift(lift, seen.values[part])
-        for i, model in enumerate(models):
-            mine = of_fold[part] == i
-            out[part[mine]] = _softmax(x[mine] @ model)
-    return out
+    drawn = np.random.default_rng(seed).choice(cells, min(COMPONENTS, len(cells)), replace=False)
+    kernel = _Kernel(landmarks=seen.values[drawn], whiten=np.empty((0, 0), np.float32))
+    value, vector = np.linalg.eigh(kernel.near(kernel.landmarks).astype(np.float64))
+    whiten = (vector / np.sqrt(np.maximum(value, 1e-4))) @ vector.T
+    return _Kernel(landmarks=kernel.landmarks, whiten=whiten.astype(np.float32))
 
 
-def _landmarks(seen: Features, seed: int) -> Nystroem:
-    """Return a kernel map around landmarks drawn from the scene (Nyström approximation)."""
-    rng = np.random.default_rng(seed)
-    cells = rng.choice(np.flatnonzero(seen.valid), min(4 * COMPONENTS, int(seen.valid.sum())), False)
-    width = seen.values.shape[1]
-    return Nystroem(
-        gamma=0.5 / width, n_components=min(COMPONENTS, len(cells)), random_state=seed
-    ).fit(seen.values[cells].astype(np.float64))
-
-
-def _lift(lift: Nystroem, values: Array) -> Array:
-    """Return kernel features beside the plain ones and a constant, shape (n, E)."""
-    kernel = lift.transform(values).astype(np.float32) * np.float32(4.0)
-    one = np.ones((len(values), 1), np.float32)
-    return np.concatenate([kernel, values * np.float32(0.25), one], axis=1)
+def _direct(kernel: _Kernel, model: Array) -> tuple[Array, Array, Array]:
+    """Split a model (L + D + 1, K) into its parts per landmark, per feature and the constant."""
+    n = len(kernel.landmarks)
+    return kernel.whiten @ model[:n] * KERNEL, model[n:-1] * PLAIN, model[-1]
 
 
 def _train(x: Array, shares: NDArray[np.float64], weight: NDArray[np.float64]) -> Array:
     """Fit multinomial logistic regression to soft labels; returns (E, K)."""
     features_, classes = x.shape[1], shares.shape[1]
-    wide = x.astype(np.float64)
-    target = shares * weight[:, None]
+    target = (shares * weight[:, None]).astype(np.float32)
+    mass = weight[:, None].astype(np.float32)
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        model = flat.reshape(features_, classes)
-        log_p = wide @ model
+        model = flat.reshape(features_, classes).astype(np.float32)
+        log_p = x @ model
         log_p -= log_p.max(axis=1, keepdims=True)
         log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
-        gradient = wide.T @ (np.exp(log_p) * weight[:, None] - target) + PENALTY * model
-        return float(-(target * log_p).sum() + 0.5 * PENALTY * (model**2).sum()), gradient.ravel()
+        gradient = x.T @ (np.exp(log_p) * mass - target) + np.float32(PENALTY) * model
+        value = -(target * log_p).sum(dtype=np.float64)
+        value += 0.5 * PENALTY * (model**2).sum(dtype=np.float64)
+        return float(value), gradient.astype(np.float64).ravel()
 
     start = np.zeros(features_ * classes)
-    best = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200})
+    best = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
     return np.asarray(best.x.reshape(features_, classes), np.float32)
 
 

@@ -1,0 +1,244 @@
+"""From an estimate and a source's own words to what may be wrong with the source.
+
+A statement is doubted by what *everybody else* says (the cavity), weighed against how
+reliable the source has proved to be; a change is proposed only if the cavity alone
+prefers it too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.features import shapes
+from scipy import ndimage
+
+from glocal.core.grid import cell_area_ha
+from glocal.core.legend import Crosswalk
+from glocal.core.observation import Observations
+from glocal.core.result import log_normalise
+from glocal.fusion.fuse import Fused
+from glocal.fusion.messages import CORRELATION
+from glocal.fusion.posterior import hear
+from glocal.fusion.support import paint
+
+__all__ = [
+    "Doubts",
+    "Patches",
+    "cell_doubts",
+    "missing_areas",
+    "object_doubts",
+    "patches_of",
+    "point_doubts",
+    "threshold_for",
+]
+
+MEANT = 0.15
+"""A class is among those that a symbol stands for if its crosswalk share reaches this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Doubts:
+    """How likely each statement of a source is to be wrong, and what would be right."""
+
+    correct: NDArray[np.float64]
+    """Shape (n,) or (H, W): probability that the truth is one of the classes meant."""
+
+    proposed: NDArray[np.int64]
+    """Same shape: position of the most probable class outside those meant."""
+
+    probability: NDArray[np.float64]
+    """Same shape: probability of ``proposed``."""
+
+    supported: NDArray[np.bool_]
+    """Same shape: True where the others alone prefer ``proposed`` too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Patches:
+    """Connected cells of one proposed class."""
+
+    geometry: NDArray[np.object_]
+    label: NDArray[np.int64]
+    """Position of the class."""
+
+    probability: NDArray[np.float64]
+    """Mean probability over the patch."""
+
+    current: NDArray[np.int64]
+    """Most frequent value of ``said`` inside (0 where nothing was said)."""
+
+    area_ha: NDArray[np.float64]
+
+
+def meant(crosswalk: Crosswalk) -> NDArray[np.bool_]:
+    """Return which classes each symbol stands for, shape (M + 1, K); row 0 and unknowns: all."""
+    out = crosswalk.matrix >= np.minimum(MEANT, crosswalk.matrix.max(axis=1, keepdims=True))
+    out |= (crosswalk.confidence == 0)[:, None]
+    return np.concatenate([np.ones((1, out.shape[1]), bool), out])
+
+
+def _judge(
+    cavity: NDArray[np.floating], log_q: NDArray[np.floating], ok: NDArray[np.bool_]
+) -> Doubts:
+    p = np.exp(log_q)
+    other = np.where(ok, -1.0, p)
+    proposed = other.argmax(axis=-1)
+    best_alone = np.where(ok, cavity, -np.inf).max(axis=-1)
+    there = np.take_along_axis(cavity, proposed[..., None], axis=-1)[..., 0]
+    return Doubts(
+        correct=np.clip((p * ok).sum(axis=-1), 0, 1),
+        proposed=proposed,
+        probability=np.clip(other.max(axis=-1), 0, 1),
+        supported=(there > best_alone) & ~ok.all(axis=-1),
+    )
+
+
+def object_doubts(
+    fused: Fused, source: Observations, silent: frozenset[str] = frozenset()
+) -> Doubts:
+    """Judge the objects of ``source`` by the others' evidence in their interior.
+
+    The interior is the object less one cell at its edge (all of it where nothing is
+    left); n cells count as n / (1 + (n - 1) * rho) independent ones. ``silent`` names
+    further sources whose evidence may not be used.
+    """
+    problem = fused.fit.problem
+    log_prior = fused.fit.log_prior
+    log_q = fused.units(silent | {source.source})[problem.units.of_cell]
+    step = abs(float(problem.geobox.resolution.x))
+    inner = shapely.buffer(source.geometry, -step)
+    inner = np.where(shapely.is_empty(inner), source.geometry, inner)
+    owner = paint(inner, problem.geobox).ravel()
+    n = len(source) + 1
+    size = np.bincount(owner, minlength=n)[1:]
+    total = np.stack([np.bincount(owner, log_q[:, k], minlength=n)[1:] for k in range(log_q.shape[1])], 1)
+    mean = total / np.maximum(size, 1)[:, None]
+    worth = size / (1 + np.maximum(size - 1, 0) * CORRELATION)
+    cavity = log_normalise(log_prior + worth[:, None] * (log_normalise(mean) - log_prior))
+    cavity[size == 0] = log_prior
+    said = _said(fused, source)
+    return _judge(cavity, log_normalise(cavity + said), meant(source.crosswalk)[source.symbols])
+
+
+def _said(fused: Fused, source: Observations) -> NDArray[np.float64]:
+    """Return the source's own, tempered log-likelihood per statement, shape (n, K)."""
+    name = fused.twins.get(source.source, source.source)
+    table = fused.fit.confusion[name].log_p
+    stratum = 0 if source.stratum is None else source.stratum.astype(np.int64)
+    own = table[stratum, :, np.maximum(source.symbols.astype(np.int64) - 1, 0)]
+    own = own * fused.fit.exponents.g[name]
+    return np.where((source.symbols > 0)[..., None], own, 0.0)
+
+
+def point_doubts(
+    fused: Fused, source: Observations, silent: frozenset[str] = frozenset()
+) -> Doubts:
+    """Judge the points of ``source`` by what the others say where they may lie."""
+    name = fused.twins.get(source.source, source.source)
+    quiet = {fused.twins.get(one, one) for one in silent} - {name}
+    problem = fused.fit.problem.without(quiet)
+    told = hear(problem, fused.fit.log_prior, fused.fit.exponents, fused.fit.confusion)[name]
+    if told.cavity is None:
+        raise ValueError(f"{source.source}: points must carry a cavity")
+    cavity = told.cavity[1:]
+    return _judge(
+        cavity,
+        log_normalise(cavity + _said(fused, source)),
+        meant(source.crosswalk)[source.symbols],
+    )
+
+
+def cell_doubts(
+    fused: Fused, source: Observations, silent: frozenset[str] = frozenset()
+) -> Doubts:
+    """Judge every cell of a map by the others' decoded evidence."""
+    cavity = fused.cells(silent | {source.source}).astype(np.float64)
+    said = _said(fused, source)
+    return _judge(
+        cavity, log_normalise(cavity + said), meant(source.crosswalk)[source.symbols]
+    )
+
+
+def threshold_for(probability: NDArray[np.floating], precision: float) -> tuple[float, float]:
+    """Return the lowest threshold whose selection is expected to be right often enough.
+
+    Returns the threshold and the expected precision (mean probability) of what passes;
+    the threshold is infinite and the precision NaN when nothing passes.
+
+    >>> threshold_for(np.array([0.99, 0.9, 0.4]), 0.9)
+    (0.9, 0.945)
+    """
+    ranked = np.sort(np.asarray(probability, np.float64).ravel())[::-1]
+    if not len(ranked):
+        return float("inf"), float("nan")
+    mean = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+    passing = np.flatnonzero(mean >= precision)
+    if not len(passing):
+        return float("inf"), float("nan")
+    last = int(passing[-1])
+    return float(ranked[last]), float(mean[last])
+
+
+def patches_of(
+    label: NDArray[np.int64],
+    probability: NDArray[np.floating],
+    said: NDArray[Any],
+    fused: Fused,
+    min_cells: int,
+) -> Patches:
+    """Return connected patches of equal ``label`` (H, W; -1 for none), at least ``min_cells`` large."""
+    geobox = fused.fit.problem.geobox
+    number = np.zeros(label.shape, np.int32)
+    found = 0
+    for k in np.unique(label[label >= 0]):
+        part, count = ndimage.label(label == k)
+        number += np.where(part > 0, part + found, 0).astype(np.int32)
+        found += count
+    size = np.bincount(number.ravel(), minlength=found + 1)
+    keep = size >= min_cells
+    keep[0] = False
+    number = np.where(keep[number], number, 0).astype(np.int32)
+    ids = np.flatnonzero(keep)
+    outline = {
+        int(value): shapely.geometry.shape(polygon)
+        for polygon, value in shapes(number, mask=number > 0, transform=geobox.transform)
+    }
+    at = ndimage.find_objects(number)
+    mean = ndimage.mean(probability, number, ids) if len(ids) else np.empty(0)
+    current = [
+        int(np.bincount(said[at[i - 1]][number[at[i - 1]] == i].astype(np.int64)).argmax())
+        for i in ids
+    ]
+    first = [int(label[at[i - 1]][number[at[i - 1]] == i][0]) for i in ids]
+    geometry = np.empty(len(ids), object)
+    geometry[:] = [outline[int(i)] for i in ids]
+    return Patches(
+        geometry=geometry,
+        label=np.array(first, np.int64),
+        probability=np.clip(np.asarray(mean, np.float64), 0, 1),
+        current=np.array(current, np.int64),
+        area_ha=size[ids] * cell_area_ha(geobox),
+    )
+
+
+def missing_areas(
+    fused: Fused,
+    source: Observations,
+    classes: NDArray[np.int64],
+    *,
+    min_area_ha: float,
+    min_probability: float,
+    silent: frozenset[str] = frozenset(),
+) -> Patches:
+    """Return areas where the others agree on one of ``classes`` and no object is mapped."""
+    log_q = fused.cells(silent | {source.source})
+    best = log_q.argmax(axis=-1).astype(np.int64)
+    p = np.exp(log_q.max(axis=-1))
+    mapped = paint(source.geometry, fused.fit.problem.geobox) > 0
+    label = np.where(np.isin(best, classes) & (p >= min_probability) & ~mapped, best, -1)
+    min_cells = int(np.ceil(min_area_ha / cell_area_ha(fused.fit.problem.geobox)))
+    return patches_of(label, p, np.zeros(label.shape, np.uint8), fused, min_cells)

@@ -1,0 +1,372 @@
+"""How good is everything, on reference points that the loop did not see?
+
+The points of the probability sample are dealt into folds. For each fold the whole
+loop runs without its points; estimate, sources before and after, and baselines are
+then read at them. Nothing is scored on a point that helped to make it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
+
+from glocal.core.observation import Anchors, Observations
+from glocal.fusion.support import paint
+from glocal.run.area import Area, cells_of
+from glocal.run.give_back import corrected_classes, propose, recalibrated, said_class
+from glocal.run.rounds import Turn, owners, point_labels, turns
+from glocal.sources.osm import apply_corrections
+from glocal.sources.predicted import Labels, predict
+
+__all__ = ["fold_of", "score_fold", "summarise"]
+
+TREES = 200
+RAW_CELLS = 1000
+FOREST_CELLS = 3000
+RESAMPLES = 2000
+BINS = np.array([0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
+
+Codes = NDArray[np.int64]
+
+
+def fold_of(reference: Anchors, folds: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold of every reference point, shape (n,), in nearly equal parts."""
+    order = np.argsort(reference.record, kind="stable")
+    fold = np.empty(len(reference), np.int64)
+    fold[order] = np.random.default_rng(seed).permutation(len(reference)) % folds
+    return fold
+
+
+def score_fold(area: Area, fold: int) -> dict[str, Any]:
+    """Run the loop without one fold's points, and read everything at them.
+
+    Returns JSON-ready columns of one length: ``record``, ``cell``, ``loop`` (K
+    log-probabilities each), ``baselines`` and ``sources`` (class positions, -1 where
+    nothing is said).
+    """
+    if area.reference is None:
+        raise ValueError("an area without reference points can't be scored")
+    config = area.config
+    held = area.reference.take(fold_of(area.reference, config.folds, config.seed) == fold)
+    at = cells_of(held, area.geobox)
+    held, at = held.take(at >= 0), at[at >= 0]
+    small, turn = turns(area.without(held.record), config.rounds)
+    safe = (small, turn) if small.all_for_osm else turns(small.only_for_osm(), config.rounds)
+    log_q = turn.log_q.reshape(-1, len(area.legend))[at]
+    return {
+        "record": held.record.tolist(),
+        "cell": at.tolist(),
+        "loop": np.round(log_q.astype(float), 5).tolist(),
+        "sources": _sources(small, turn, safe, at),
+        "baselines": _baselines(small, at),
+    }
+
+
+def _sources(
+    area: Area, turn: Turn, safe: tuple[Area, Turn], at: Codes
+) -> dict[str, dict[str, list[int]]]:
+    """Return every source's class at the points, before and after its corrections."""
+    out = {}
+    for one in area.observations:
+        kind = area.config.source(one.source).kind
+        if one.support == "objects":
+            out[one.source] = _objects(*safe, one.source, at)
+        elif kind == "rules":
+            symbol = one.symbols.ravel()[at]
+            learned = np.where(symbol > 0, recalibrated(area, turn, one).argmax(axis=1)[symbol], -1)
+            out[one.source] = _pair(said_class(one)[symbol], learned)
+        elif one.support == "cells":
+            after = corrected_classes(area, one, propose(area, turn, one)).ravel()[at]
+            out[one.source] = _pair(said_class(one)[one.symbols].ravel()[at], after)
+    for model in turn.models:
+        after = said_class(model)[model.symbols.ravel()[at]]
+        before = _taught_raw(area, model.source, at)
+        out[model.source] = _pair(np.where(after >= 0, before, -1), after)
+    return out
+
+
+def _pair(before: NDArray[Any], after: NDArray[Any]) -> dict[str, list[int]]:
+    return {"before": before.tolist(), "after": after.tolist()}
+
+
+def _objects(area: Area, turn: Turn, name: str, at: Codes) -> dict[str, list[int]]:
+    source = next(one for one in area.observations if one.source == name)
+    gift = propose(area, turn, source)
+    after = source
+    if gift.corrections is not None:
+        edits = gift.corrections.take(gift.corrections.action == "modify")
+        after = apply_corrections(source, edits)
+    return _pair(_object_class(source, area, at), _object_class(after, area, at))
+
+
+def _object_class(source: Observations, area: Area, at: Codes) -> Codes:
+    owner = paint(source.geometry, area.geobox).ravel()[at]
+    return said_class(source)[np.concatenate([[0], source.symbols])[owner]]
+
+
+def _word_for_word(area: Area) -> tuple[Codes, NDArray[np.int64]]:
+    """Return (cell, class) wherever an object or map speaks, each taken at its word."""
+    cells, classes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for one in area.observations:
+        if area.config.source(one.source).kind not in ("osm", "landcover"):
+            continue
+        if one.support == "cells":
+            said = said_class(one)[one.symbols].ravel()
+        else:
+            owner = paint(one.geometry, area.geobox).ravel()
+            said = said_class(one)[np.concatenate([[0], one.symbols])[owner]]
+        cells.append(np.flatnonzero(said >= 0))
+        classes.append(said[said >= 0])
+    return np.concatenate(cells), np.concatenate(classes)
+
+
+def _taught_raw(area: Area, model: str, at: Codes) -> Codes:
+    """Return what the model would say if it had learned from the sources as they are."""
+    cell, said = _word_for_word(area)
+    rng = np.random.default_rng([area.config.seed, 17])
+    pick = rng.choice(len(cell), min(RAW_CELLS, len(cell)), replace=False)
+    points, shares = point_labels(area)
+    labels = Labels(
+        cell=np.concatenate([points, cell[pick]]),
+        shares=np.concatenate([shares, np.eye(len(area.legend))[said[pick]]]),
+        weight=np.ones(len(points) + len(pick)),
+        bars=np.concatenate([np.zeros(len(points), np.int64), owners(area)[cell[pick]]]),
+    )
+    p = predict(area.seen[model], labels, area.fold, seed=area.config.seed, only=at)[at]
+    return np.where(np.isfinite(p[:, 0]), np.nan_to_num(p).argmax(axis=1), -1).astype(np.int64)
+
+
+def _baselines(area: Area, at: Codes) -> dict[str, list[int]]:
+    """Return what simpler ways say at the points, from the same data."""
+    out = {}
+    points, shares = point_labels(area)
+    if len(points):
+        out["majority class"] = np.full(len(at), int(shares.sum(axis=0).argmax()))
+    for one in area.observations:
+        kind = area.config.source(one.source).kind
+        if kind == "rules":
+            out[f"{one.source} as they are"] = said_class(one)[one.symbols.ravel()[at]]
+        elif one.support == "objects":
+            out[f"{one.source} where mapped"] = _object_class(one, area, at)
+        elif one.support == "cells":
+            out[f"{one.source} as it is"] = said_class(one)[one.symbols.ravel()[at]]
+    for model, seen in area.seen.items():
+        osm = _word_for_word(area)
+        rng = np.random.default_rng([area.config.seed, 23])
+        pick = rng.choice(len(osm[0]), min(FOREST_CELLS, len(osm[0])), replace=False)
+        tail = "" if len(area.seen) == 1 else f" ({model})"
+        if len(pick):
+            name = f"random forest trained on the maps{tail}"
+            out[name] = _forest(seen, osm[0][pick], osm[1][pick], at, area.config.seed)
+        if len(points):
+            name = f"random forest trained on the points{tail}"
+            out[name] = _forest(seen, points, shares.argmax(axis=1), at, area.config.seed)
+    return {name: codes.tolist() for name, codes in out.items()}
+
+
+def _forest(seen: Any, cell: Codes, label: Codes, at: Codes, seed: int) -> Codes:
+    use = seen.valid[cell]
+    forest = RandomForestClassifier(TREES, random_state=seed, n_jobs=1)
+    forest.fit(seen.values[cell[use]], label[use])
+    # no pixel-based method can read a hidden cell: it then says its most frequent class
+    fallback = int(np.bincount(label[use]).argmax())
+    return np.where(seen.valid[at], forest.predict(seen.values[at]), fallback).astype(np.int64)
+
+
+def summarise(area: Area, folds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return scores with 95 % intervals from what `score_fold` read.
+
+    Intervals are bootstrapped over spatial blocks, paired where two things are compared.
+    """
+    if area.reference is None:
+        return {"reference": None, "estimate": None, "baselines": None, "scored": {}}
+    order = {name: i for i, name in enumerate(area.reference.record.tolist())}
+    index = np.array([order[name] for fold in folds for name in fold["record"]], np.int64)
+    shares = area.reference.shares[index]
+    answered = shares.sum(axis=1) > 0
+    truth = np.where(answered, shares.argmax(axis=1), -1)
+    cell = np.array([one for fold in folds for one in fold["cell"]], np.int64)
+    log_q = np.array([row for fold in folds for row in fold["loop"]])
+    block = _blocks(area, cell)
+    loop = log_q.argmax(axis=1)
+
+    def column(group: str, name: str, key: str | None = None) -> Codes:
+        parts = [fold[group][name] if key is None else fold[group][name][key] for fold in folds]
+        return np.array([code for part in parts for code in part], np.int64)
+
+    baselines = {}
+    for name in folds[0]["baselines"]:
+        codes = column("baselines", name)
+        use = answered & (codes >= 0)
+        baselines[name] = _against(loop == truth, codes == truth, use, block)
+    scored = {}
+    for name in folds[0]["sources"]:
+        before, after = column("sources", name, "before"), column("sources", name, "after")
+        use = answered & (before >= 0) & (after >= 0)
+        scored[name] = _gain(before == truth, after == truth, use, block)
+    return {
+        "reference": {
+            "n": len(index),
+            "answered": int(answered.sum()),
+            "nonresponse": int((~answered).sum()),
+            "folds": area.config.folds,
+            "design": "reference points of the anchors' sample, cross-fitted",
+        },
+        "estimate": _estimate(log_q, shares, truth, answered, block),
+        "baselines": baselines,
+        "scored": scored,
+        "calibration": _calibration(log_q, truth, answered),
+        "visible": _visible(area, cell, answered, block),
+    }
+
+
+def _blocks(area: Area, cell: Codes) -> Codes:
+    height, width = area.geobox.shape
+    row, column = np.divmod(cell, width)
+    side = area.config.block
+    return row // side * (width // side + 1) + column // side
+
+
+def _resample(
+    values: NDArray[np.floating], use: NDArray[np.bool_], block: Codes
+) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of ``values[use]``, resampling whole blocks."""
+    _, number = np.unique(block[use], return_inverse=True)
+    total = np.bincount(number, values[use])
+    size = np.bincount(number)
+    rng = np.random.default_rng(0)
+    draw = rng.integers(0, len(size), (RESAMPLES, len(size)))
+    means = total[draw].sum(axis=1) / size[draw].sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _against(
+    loop: NDArray[np.bool_], other: NDArray[np.bool_], use: NDArray[np.bool_], block: Codes
+) -> dict[str, Any] | None:
+    if use.sum() < 2:
+        return None
+    difference = loop.astype(float) - other
+    low, high = _resample(difference, use, block)
+    return {
+        "accuracy": float(other[use].mean()),
+        "n": int(use.sum()),
+        "loop": float(loop[use].mean()),
+        "difference": float(difference[use].mean()),
+        "low": low,
+        "high": high,
+    }
+
+
+def _gain(
+    before: NDArray[np.bool_], after: NDArray[np.bool_], use: NDArray[np.bool_], block: Codes
+) -> dict[str, Any]:
+    if use.sum() < 2:
+        return {"n": int(use.sum())}
+    gain = after.astype(float) - before
+    low, high = _resample(gain, use, block)
+    return {
+        "before": float(before[use].mean()),
+        "after": float(after[use].mean()),
+        "gain": float(gain[use].mean()),
+        "low": low,
+        "high": high,
+        "n": int(use.sum()),
+    }
+
+
+def _estimate(
+    log_q: NDArray[np.floating],
+    shares: NDArray[np.floating],
+    truth: Codes,
+    answered: NDArray[np.bool_],
+    block: Codes,
+) -> dict[str, Any]:
+    right = log_q.argmax(axis=1) == truth
+    low, high = _resample(right.astype(float), answered, block)
+    loss = -(shares * log_q).sum(axis=1)[answered]
+    present = np.unique(truth[answered])
+    return {
+        "accuracy": float(right[answered].mean()),
+        "low": low,
+        "high": high,
+        "macro_f1": float(np.mean([_f1(log_q.argmax(axis=1), truth, k, answered) for k in present])),
+        "log_loss": float(loss.mean()),
+        "ece": float(
+            sum(
+                one["n"] * abs(one["confidence"] - one["accuracy"])
+                for one in _calibration(log_q, truth, answered)
+            )
+            / answered.sum()
+        ),
+        "n": int(answered.sum()),
+    }
+
+
+def _f1(said: Codes, truth: Codes, k: int, use: NDArray[np.bool_]) -> float:
+    both = ((said == k) & (truth == k) & use).sum()
+    either = ((said == k) & use).sum() + ((truth == k) & use).sum()
+    return float(2 * both / either) if either else 0.0
+
+
+def _calibration(
+    log_q: NDArray[np.floating], truth: Codes, answered: NDArray[np.bool_]
+) -> list[dict[str, Any]]:
+    """Return stated confidence against accuracy, in bins of confidence that hold points."""
+    confidence = np.exp(log_q.max(axis=1))[answered]
+    right = (log_q.argmax(axis=1) == truth)[answered]
+    of = np.clip(np.digitize(confidence, BINS) - 1, 0, len(BINS) - 2)
+    return [
+        {
+            "low": float(BINS[i]),
+            "high": float(BINS[i + 1]),
+            "n": int((of == i).sum()),
+            "confidence": float(confidence[of == i].mean()),
+            "accuracy": float(right[of == i].mean()),
+        }
+        for i in np.unique(of)
+    ]
+
+
+def _visible(
+    area: Area, cell: Codes, answered: NDArray[np.bool_], block: Codes
+) -> dict[str, dict[str, Any]]:
+    """Return, per optical image, how many cells offered as usable show the ground.
+
+    Before: every cell with data; after: those outside the exported mask. A reference
+    point without an answer could not be seen. The mask uses no reference point.
+    """
+    out: dict[str, dict[str, Any]] = {}
+    for name, image in area.images.items():
+        if not image.chip.has("red") or answered.all():
+            continue
+        seen = image.kind.ravel()[cell] != 3
+        kept = seen & image.clear.ravel()[cell]
+        if kept.sum() < 2:
+            continue
+        before, after = answered[seen].mean(), answered[kept].mean()
+        low, high = _ratio_gain(answered, seen, kept, block)
+        out[name] = {
+            "before": float(before),
+            "after": float(after),
+            "gain": float(after - before),
+            "low": low,
+            "high": high,
+            "n": int(seen.sum()),
+        }
+    return out
+
+
+def _ratio_gain(
+    right: NDArray[np.bool_], seen: NDArray[np.bool_], kept: NDArray[np.bool_], block: Codes
+) -> tuple[float, float]:
+    _, number = np.unique(block, return_inverse=True)
+    n = int(number.max()) + 1
+    sums = [np.bincount(number, one.astype(float), n) for one in (right & kept, kept, right & seen, seen)]
+    draw = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
+    a, b, c, d = (one[draw].sum(axis=1) for one in sums)
+    low, high = np.percentile(a / np.maximum(b, 1) - c / np.maximum(d, 1), [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,529 @@
+"""What every source gets back: proposals from the last round, in its own format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.core.accuracy import AccuracyReport, sample_accuracy
+from glocal.core.correction import Corrections
+from glocal.core.grid import cell_area_ha
+from glocal.core.observation import Observations
+from glocal.core.provenance import Provenance
+from glocal.core.result import Displacement, log_normalise
+from glocal.fusion.propose import (
+    Doubts,
+    cell_doubts,
+    missing_areas,
+    object_doubts,
+    patches_of,
+    point_doubts,
+    threshold_for,
+)
+from glocal.fusion.support import paint
+from glocal.io.vector import write_csv
+from glocal.run import schema
+from glocal.run.area import Area, cells_of
+from glocal.run.rounds import Turn
+from glocal.sources.image_out import encode_image
+from glocal.sources.insitu import encode_insitu
+from glocal.sources.map_out import encode_map, encode_shares
+from glocal.sources.model_out import encode_model
+from glocal.sources.osm_tags import retaggable
+from glocal.sources.osm_tasks import encode_osm
+from glocal.sources.sampling import plan_visits, write_visits
+
+__all__ = ["Gift", "evidence_of", "give_back", "licence_of", "propose", "recalibrated", "said_class"]
+
+MISSING_CLASSES = (10, 80)
+"""Classes whose absence from OSM can be seen from above: trees and water."""
+
+MISSING_HA = 2.0
+"""Smallest unmapped area that is worth somebody's look."""
+
+MISSING_MOST = 50
+DOUBTED = 0.1
+"""An object or point is flagged when its class is right with less than this probability."""
+
+MIN_PATCH_CELLS = 4
+VISITS = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Gift:
+    """What one source receives."""
+
+    corrections: Corrections | None = None
+    threshold: float | None = None
+    expected_precision: float | None = None
+    files: tuple[Path, ...] = ()
+    note: str = ""
+    count: dict[str, int] = field(default_factory=dict)
+
+
+def licence_of(licences: frozenset[str]) -> str:
+    """Return the licence of something made under all of ``licences``.
+
+    Anything that OSM evidence entered is a derivative database, so ODbL; otherwise the
+    names are joined, for a person to weigh.
+    """
+    return "ODbL-1.0" if "ODbL-1.0" in licences else " AND ".join(sorted(licences)) or "unknown"
+
+
+def evidence_of(area: Area, turn: Turn, source: str) -> tuple[tuple[str, ...], Provenance]:
+    """Return who speaks for a correction of ``source`` (never itself), and the provenance."""
+    others = [o for o in (*area.observations, *turn.models) if o.source != source]
+    names = tuple(sorted(one.source for one in others))
+    return names, Provenance.derive("fuse", [one.provenance for one in others], used=names)
+
+
+def said_class(source: Observations) -> NDArray[np.int64]:
+    """Return the class that each symbol 0..M stands for at its word, -1 for none."""
+    best = source.crosswalk.matrix.argmax(axis=1)
+    best = np.where(source.crosswalk.confidence > 0, best, -1)
+    return np.concatenate([[-1], best]).astype(np.int64)
+
+
+def _symbol_names(source: Observations) -> NDArray[np.str_]:
+    return np.array(["", *source.crosswalk.symbols])
+
+
+def propose(area: Area, turn: Turn, source: Observations) -> Gift:
+    """Return the corrections of one source that are confident enough to be exported."""
+    if source.support == "objects":
+        return _propose_objects(area, turn, source)
+    if source.support == "points":
+        return _propose_points(area, turn, source)
+    if source.support == "cells":
+        return _propose_cells(area, turn, source)
+    return Gift(note="one statement per coarse cell: it gets class shares, not new codes")
+
+
+def _propose_objects(area: Area, turn: Turn, source: Observations) -> Gift:
+    doubts = object_doubts(turn.fused, source)
+    value = np.array(area.legend.values)[doubts.proposed]
+    tags = [json.loads(text) for text in source.columns["tags"]]
+    can = np.array([retaggable(tag, int(v)) for tag, v in zip(tags, value, strict=True)], bool)
+    candidates = doubts.supported & can & (source.symbols > 0)
+    threshold, precision = threshold_for(doubts.probability[candidates], area.config.precision)
+    edit = candidates & (doubts.probability >= threshold)
+    doubted = ~edit & doubts.supported & (doubts.correct < DOUBTED) & (source.symbols > 0)
+    rows = np.flatnonzero(edit | doubted)
+    because, provenance = evidence_of(area, turn, source.source)
+    corrections = Corrections(
+        source=source.source,
+        receiver="osm",
+        record=source.record[rows],
+        action=np.where(edit[rows], "modify", "flag"),
+        current=_symbol_names(source)[source.symbols[rows]],
+        proposed=np.array(area.legend.names)[doubts.proposed[rows]],
+        probability=np.where(edit, doubts.probability, 1 - doubts.correct)[rows],
+        support=source.geometry[rows],
+        crs=str(area.geobox.crs),
+        because=because,
+        round=turn.round,
+        provenance=provenance,
+    )
+    return _gift(_with_missing(area, turn, source, corrections), threshold, precision)
+
+
+def _with_missing(
+    area: Area, turn: Turn, source: Observations, corrections: Corrections
+) -> Corrections:
+    """Add areas where the others agree and nothing is mapped, as flags for a survey."""
+    classes = np.array(
+        [i for i, v in enumerate(area.legend.values) if v in MISSING_CLASSES], np.int64
+    )
+    found = missing_areas(
+        turn.fused,
+        source,
+        classes,
+        min_area_ha=MISSING_HA,
+        min_probability=area.config.precision,
+    )
+    order = np.argsort(-found.probability * np.log1p(found.area_ha), kind="stable")
+    order = order[:MISSING_MOST]
+    names = np.array(area.legend.names)[found.label[order]]
+    record = [
+        f"new/{name}/{shape.representative_point().x:.0f}_{shape.representative_point().y:.0f}"
+        for name, shape in zip(names, found.geometry[order], strict=True)
+    ]
+    return replace(
+        corrections,
+        record=np.concatenate([corrections.record, np.array(record, str)]),
+        action=np.concatenate([corrections.action, np.full(len(order), "flag")]),
+        current=np.concatenate([corrections.current, np.full(len(order), "")]),
+        proposed=np.concatenate([corrections.proposed, names]),
+        probability=np.concatenate([corrections.probability, found.probability[order]]),
+        support=np.concatenate([corrections.support, found.geometry[order]]),
+    )
+
+
+def _propose_points(area: Area, turn: Turn, source: Observations) -> Gift:
+    doubts = point_doubts(turn.fused, source)
+    candidates = doubts.supported & (source.symbols > 0)
+    threshold, precision = threshold_for(doubts.probability[candidates], area.config.precision)
+    edit = candidates & (doubts.probability >= threshold)
+    rows = np.flatnonzero(edit | (candidates & (doubts.correct < DOUBTED)))
+    because, provenance = evidence_of(area, turn, source.source)
+    corrections = Corrections(
+        source=source.source,
+        receiver="insitu",
+        record=source.record[rows],
+        action=np.where(edit[rows], "modify", "flag"),
+        current=_symbol_names(source)[source.symbols[rows]],
+        proposed=np.array(area.legend.names)[doubts.proposed[rows]],
+        probability=np.where(edit, doubts.probability, 1 - doubts.correct)[rows],
+        support=source.geometry[rows],
+        crs=str(area.geobox.crs),
+        because=because,
+        round=turn.round,
+        provenance=provenance,
+    )
+    return _gift(corrections, threshold, precision)
+
+
+def _propose_cells(area: Area, turn: Turn, source: Observations) -> Gift:
+    doubts = cell_doubts(turn.fused, source)
+    candidates = doubts.supported & (source.symbols > 0)
+    threshold, precision = threshold_for(doubts.probability[candidates], area.config.precision)
+    edit = candidates & (doubts.probability >= threshold)
+    label = np.where(edit, doubts.proposed, -1)
+    patches = patches_of(label, doubts.probability, source.symbols, turn.fused, MIN_PATCH_CELLS)
+    record = [f"patch/{i:06d}" for i in range(len(patches.label))]
+    because, provenance = evidence_of(area, turn, source.source)
+    corrections = Corrections(
+        source=source.source,
+        receiver="landcover",
+        record=np.array(record, str),
+        action=np.full(len(record), "modify"),
+        current=_symbol_names(source)[patches.current],
+        proposed=np.array(area.legend.names)[patches.label],
+        probability=patches.probability,
+        support=patches.geometry,
+        crs=str(area.geobox.crs),
+        because=because,
+        round=turn.round,
+        provenance=provenance,
+    )
+    return _gift(corrections, threshold, precision)
+
+
+def _gift(corrections: Corrections, threshold: float, precision: float) -> Gift:
+    actions, number = np.unique(corrections.action, return_counts=True)
+    finite = np.isfinite(threshold)
+    return Gift(
+        corrections=corrections,
+        threshold=float(threshold) if finite else None,
+        expected_precision=float(precision) if finite else None,
+        count=dict(zip(actions.tolist(), number.tolist(), strict=True)),
+        note="" if len(corrections) else "nothing is wrong with enough confidence to say so",
+    )
+
+
+def corrected_classes(area: Area, source: Observations, gift: Gift) -> NDArray[np.int64]:
+    """Return the class of every cell of a map with its exported corrections applied."""
+    classes = said_class(source)[source.symbols]
+    if gift.corrections is not None and len(gift.corrections):
+        owner = paint(gift.corrections.support, area.geobox)
+        index = {name: i for i, name in enumerate(area.legend.names)}
+        new = np.array([-1, *(index[name] for name in gift.corrections.proposed)])
+        classes = np.where((owner > 0) & (classes >= 0), new[owner], classes)
+    return np.asarray(classes, np.int64)
+
+
+def recalibrated(area: Area, turn: Turn, source: Observations) -> NDArray[np.float64]:
+    """Return P(class | symbol) as found in this area, shape (M + 1, K); row 0 is the prior."""
+    fit = turn.fused.fit
+    confusion = fit.confusion[turn.fused.twins.get(source.source, source.source)]
+    table = np.exp(log_normalise(fit.log_prior[None] + confusion.log_p[0].T))
+    return np.concatenate([np.exp(fit.log_prior)[None], table])
+
+
+def give_back(
+    area: Area,
+    turn: Turn,
+    for_osm: tuple[Area, Turn],
+    shifts: Mapping[str, Displacement],
+    folder: Path,
+) -> dict[str, Gift]:
+    """Write corrections for every source into ``folder/<source>/``; uploads nothing.
+
+    ``for_osm`` is the loop run on sources that OSM can accept: its evidence alone
+    enters what goes to OpenStreetMap.
+    """
+    gifts: dict[str, Gift] = {}
+    for one in area.observations:
+        room = folder / one.source
+        kind = area.config.source(one.source).kind
+        if kind == "osm":
+            gifts[one.source] = _to_osm(for_osm, one.source, room)
+        elif kind == "rules":
+            gifts[one.source] = _to_rules(area, turn, one, room)
+        elif one.support == "points":
+            gifts[one.source] = _to_field(area, turn, one, room)
+        elif one.support == "mixtures":
+            gifts[one.source] = _to_coarse_map(area, turn, one, room)
+        else:
+            gifts[one.source] = _to_map(area, turn, one, room)
+    for name in area.images:
+        gifts[name] = _to_image(area, name, shifts, folder / name)
+    for one in turn.models:
+        gifts[one.source] = _to_model(area, turn, one.source, folder / one.source)
+    return gifts
+
+
+def _to_osm(for_osm: tuple[Area, Turn], name: str, room: Path) -> Gift:
+    area, turn = for_osm
+    source = next(one for one in area.observations if one.source == name)
+    config = area.config.source(name)
+    if not isinstance(config, schema.OsmSource):
+        raise TypeError(f"{name} must be an osm source, is {config.kind}")
+    gift = propose(area, turn, source)
+    if gift.corrections is None:
+        return gift
+    elements = bool(source.columns["has_metadata"].any())
+    files = encode_osm(
+        gift.corrections,
+        source,
+        room,
+        extract=config.path if elements else None,
+        legend=area.legend,
+    )
+    note = gift.note
+    if not elements:
+        note = (
+            "no OsmChange: this layer has neither nodes nor versions, so edits go out as "
+            f"MapRoulette tag fixes. {note}"
+        ).strip()
+    return replace(gift, files=tuple(files), note=note)
+
+
+def _attribution(*provenance: Provenance) -> str:
+    return "; ".join(sorted({text for one in provenance for text in one.attribution}))
+
+
+def _to_field(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
+    config = area.config.source(source.source)
+    if not isinstance(config, schema.InsituSource):
+        raise TypeError(f"{source.source} must be an insitu source, is {config.kind}")
+    gift = propose(area, turn, source)
+    doubts = point_doubts(turn.fused, source)
+    _, provenance = evidence_of(area, turn, "")
+    credit = {
+        "licence": licence_of(provenance.licences),
+        "attribution": _attribution(provenance),
+    }
+    files = encode_insitu(
+        gift.corrections,
+        source,
+        doubts.correct,
+        _qartod(doubts),
+        np.where(doubts.supported, np.array(area.legend.names)[doubts.proposed], ""),
+        config.path,
+        dict(config.columns),
+        room,
+        crs=config.crs,
+        **credit,
+    )
+    entropy = _entropy(turn)
+    visits = plan_visits(
+        entropy * (0.25 + turn.fused.disagreement()),
+        area.geobox,
+        min(VISITS, entropy.size),
+        seed=area.config.seed,
+        min_distance_m=10 * abs(float(area.geobox.resolution.x)),
+        legend=area.legend,
+        classes=np.array(area.legend.values)[turn.log_q.argmax(axis=-1)],
+        entropy=entropy,
+        reason="sources disagree or say little",
+    )
+    files += write_visits(visits, room, **credit)
+    count = {**gift.count, "visit": len(visits)}
+    return replace(gift, files=tuple(files), count=count)
+
+
+def _qartod(doubts: Doubts) -> NDArray[np.uint8]:
+    """Return QARTOD flags: 1 good, 3 suspect, 4 fail."""
+    suspect = doubts.supported & (doubts.correct < 0.5)
+    fail = doubts.supported & (doubts.correct < DOUBTED)
+    return np.where(fail, 4, np.where(suspect, 3, 1)).astype(np.uint8)
+
+
+def _entropy(turn: Turn) -> NDArray[np.float32]:
+    """Return the entropy of every cell over that of knowing nothing, shape (H, W), 0..1."""
+    p = np.exp(turn.log_q)
+    total = -(p * turn.log_q).sum(axis=-1) / np.log(turn.log_q.shape[-1])
+    return np.clip(total, 0, 1).astype(np.float32)
+
+
+def _accuracy(
+    area: Area, classes: NDArray[np.int64]
+) -> tuple[AccuracyReport | None, str]:
+    """Return the area-adjusted accuracy of a map, or why there is none."""
+    if area.anchors is None:
+        return None, "no anchors: accuracy needs a probability sample of reference points"
+    at = cells_of(area.anchors, area.geobox)
+    inside = (at >= 0) & (classes.ravel()[np.maximum(at, 0)] >= 0)
+    if (inside & area.anchors.answered).sum() < 2:
+        return None, "fewer than two answered anchors lie on the map"
+    size = np.bincount(classes[classes >= 0], minlength=len(area.legend))
+    return (
+        sample_accuracy(
+            classes.ravel()[at[inside]],
+            area.anchors.shares[inside],
+            size * cell_area_ha(area.geobox),
+            weight=area.anchors.weight[inside],
+            names=area.legend.names,
+        ),
+        "",
+    )
+
+
+def _to_map(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
+    gift = propose(area, turn, source)
+    original = said_class(source)[source.symbols]
+    corrected = corrected_classes(area, source, gift)
+    cavity = np.exp(turn.fused.cells(frozenset({source.source})))
+    files = _write_map(area, turn, source, room, original, corrected, cavity, gift.corrections)
+    return replace(gift, files=tuple(files))
+
+
+def _write_map(
+    area: Area,
+    turn: Turn,
+    source: Observations,
+    room: Path,
+    original: NDArray[np.int64],
+    corrected: NDArray[np.int64],
+    cavity: NDArray[np.float32],
+    corrections: Corrections | None,
+) -> list[Path]:
+    values = np.array([*area.legend.values, 0], np.uint8)
+    chosen = np.take_along_axis(cavity, np.maximum(corrected, 0)[..., None], axis=-1)[..., 0]
+    accuracy, why = _accuracy(area, corrected)
+    _, provenance = evidence_of(area, turn, "")
+    return encode_map(
+        room,
+        corrected=values[corrected],
+        original=values[original],
+        probability=chosen,
+        geobox=area.geobox,
+        legend=area.legend,
+        accuracy=accuracy,
+        why_no_accuracy=why,
+        corrections=corrections,
+        licence=licence_of(provenance.licences),
+        attribution=_attribution(provenance),
+        mmu_cells=MIN_PATCH_CELLS if source.support == "cells" else 100,
+        design={
+            "sampling": "as drawn for the anchors",
+            "reference": area.anchors.provenance.agent if area.anchors else "none",
+            "independent_of_training": False,
+            "note": "the anchors set reliabilities of this run; see metrics.json for "
+            "cross-fitted scores",
+        },
+    )
+
+
+def _to_coarse_map(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
+    cavity = np.exp(turn.fused.cells(frozenset({source.source})))
+    owner = paint(source.geometry, area.geobox)
+    n, classes = len(source), len(area.legend)
+    size = np.bincount(owner.ravel(), minlength=n + 1)[1:]
+    there = size > 0
+    flat = cavity.reshape(-1, classes).astype(np.float64)
+    total = np.stack(
+        [np.bincount(owner.ravel(), flat[:, k], minlength=n + 1)[1:] for k in range(classes)], 1
+    )[there]
+    total /= total.sum(axis=1, keepdims=True)
+    # neighbouring cells repeat each other: about a thousand are one independent look
+    spread = np.sqrt(total * (1 - total) / np.maximum(size[there] / 1000.0, 1.0)[:, None])
+    _, provenance = evidence_of(area, turn, "")
+    files = encode_shares(
+        room,
+        source.geometry[there],
+        source.record[there],
+        total,
+        spread,
+        area.legend,
+        area.geobox,
+        stated=_symbol_names(source)[source.symbols[there]],
+        licence=licence_of(provenance.licences),
+        attribution=_attribution(provenance),
+    )
+    symbol = np.concatenate([[0], source.symbols])[owner]
+    original = said_class(source)[symbol]
+    local = np.where(symbol > 0, cavity.argmax(axis=-1), -1)
+    files += _write_map(area, turn, source, room, original, local, cavity, None)
+    return Gift(
+        files=tuple(files),
+        count={"shares": int(there.sum())},
+        note="a finer, local map of the same cells, with the share of each class",
+    )
+
+
+def _to_rules(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
+    table = recalibrated(area, turn, source)[1:]
+    rows = [
+        [symbol, *np.round(row, 4).tolist()]
+        for symbol, row in zip(source.crosswalk.symbols, table, strict=True)
+    ]
+    path = write_csv(room / "recalibrated_symbols.csv", ["symbol", *area.legend.names], rows)
+    return Gift(
+        files=(path,),
+        count={"symbols": len(rows)},
+        note="what each rule's answer means in this area: P(class | answer)",
+    )
+
+
+def _to_image(
+    area: Area, name: str, shifts: Mapping[str, Displacement], room: Path
+) -> Gift:
+    image = area.images[name]
+    shift, why = None, "no layer of objects to compare with"
+    if shifts:
+        other = sorted(shifts)[0]
+        one = shifts[other]
+        shift = replace(one, dy=-one.dy, dx=-one.dx, gauge=f"relative to {other}")
+        why = ""
+    provenance = image.chip.provenance
+    files = encode_image(
+        room,
+        displacement=shift,
+        cloud_kind=image.kind,
+        geobox=area.geobox,
+        interval=image.chip.interval,
+        scene=", ".join(sorted(provenance.roots)),
+        why_no_displacement=why,
+        licence=licence_of(provenance.licences),
+        attribution=_attribution(provenance),
+    )
+    hidden = int(((image.kind == 1) | (image.kind == 2)).sum())
+    return Gift(files=tuple(files), count={"cloud_cells": hidden})
+
+
+def _to_model(area: Area, turn: Turn, name: str, room: Path) -> Gift:
+    log_q = turn.fused.cells(frozenset({name}))
+    probability = np.exp(log_q)
+    certain = 1 + (probability * log_q).sum(axis=-1) / np.log(len(area.legend))
+    _, provenance = evidence_of(area, turn, name)
+    files = encode_model(
+        room,
+        probability=probability.astype(np.float32),
+        weight=np.clip(certain, 0, 1).astype(np.float32),
+        geobox=area.geobox,
+        legend=area.legend,
+        licence=licence_of(provenance.licences),
+        attribution=_attribution(provenance),
+    )
+    return Gift(
+        files=tuple(files),
+        count={"label_cells": int(probability.shape[0] * probability.shape[1])},
+        note="soft labels from everybody but the model itself",
+    )

@@ -1,0 +1,309 @@
+"""The files of one round, and those at the top of a run folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from numpy.typing import NDArray
+
+from glocal.core.legend import Crosswalk
+from glocal.core.observation import Observations
+from glocal.core.provenance import Provenance
+from glocal.core.result import Displacement
+from glocal.errors import RunError
+from glocal.io.atomic import replacing, write_json
+from glocal.io.prov import prov_document
+from glocal.io.raster import write_cog, write_qml
+from glocal.io.stac import Asset, class_band, round_item
+from glocal.io.vector import write_table
+from glocal.run.area import Area, provenance_of
+from glocal.run.give_back import Gift, licence_of
+from glocal.run.rounds import Turn, model_provenance
+
+__all__ = ["LAYERS", "correction_table", "read_models", "write_round"]
+
+LAYERS = {
+    "estimate": "most probable class of every cell",
+    "probability": "probability of that class",
+    "entropy": "entropy of the class, 0 (sure) to 1 (nothing known)",
+    "disagreement": "how far the families of sources contradict each other, 0 to 1",
+    "image": "quicklook of the first optical image",
+}
+
+
+def write_round(
+    area: Area,
+    turn: Turn,
+    gifts: Mapping[str, Gift],
+    shifts: Mapping[str, Displacement],
+    folder: Path,
+    software: str,
+) -> None:
+    """Write one round; its ``item.json`` comes last, so it is there only when all else is."""
+    provenance = round_provenance(area, turn, software)
+    credit = f"{'; '.join(provenance.attribution)}; licence {licence_of(provenance.licences)}"
+    _write_layers(area, turn, folder, credit)
+    with replacing(folder / "reliability.parquet") as part:
+        reliability_table(area, turn).to_parquet(part, index=False)
+    text = "; ".join(provenance.attribution)
+    licence = licence_of(provenance.licences)
+    write_table(
+        folder / "corrections.parquet", correction_table(area, gifts), licence=licence, attribution=text
+    )
+    write_table(
+        folder / "displacement.parquet", shift_table(area, shifts), licence=licence, attribution=text
+    )
+    _write_models(folder / "models.npz", turn.models)
+    write_json(folder / "metrics.json", round_metrics(turn))
+    name, version = software.split()
+    previous = f"{area.config.name}-r{turn.round - 1}" if turn.round else ""
+    write_json(
+        folder / "prov.json",
+        prov_document(
+            {f"{area.config.name}-r{turn.round}": provenance},
+            {**provenance_of(area), **{one.source: one.provenance for one in turn.models}},
+            activity=f"fuse-round-{turn.round}",
+            software={name: version},
+            previous=previous,
+        ),
+    )
+    write_json(folder / "item.json", _item(area, turn, provenance, folder, {name: version}))
+
+
+def round_provenance(area: Area, turn: Turn, software: str) -> Provenance:
+    """Return the provenance of a round's estimate."""
+    parts = [one.provenance for one in (*area.observations, *turn.models)]
+    if area.anchors is not None:
+        parts.append(area.anchors.provenance)
+    return Provenance.derive("fuse", parts, software=software)
+
+
+def round_metrics(turn: Turn) -> dict[str, Any]:
+    """Return what a round says of itself."""
+    exponents = turn.fused.fit.exponents
+    return {
+        "round": turn.round,
+        "anchor_log_loss": turn.anchor_log_loss,
+        "anchors": turn.fused.anchors,
+        "change": turn.change,
+        "exponents": exponents.g,
+        "families": [
+            {"members": list(family), "delta": delta} for family, delta in exponents.delta.items()
+        ],
+        "exponents_learned": exponents.learned,
+        "spatial_weight": turn.fused.beta,
+        "units": len(turn.fused.fit.problem.units),
+        "same_as": turn.fused.twins,
+    }
+
+
+def _write_layers(area: Area, turn: Turn, folder: Path, credit: str) -> None:
+    p = np.exp(turn.log_q)
+    values = np.array(area.legend.values, np.uint8)
+    write_cog(
+        folder / "estimate.tif",
+        values[turn.log_q.argmax(axis=-1)],
+        area.geobox,
+        nodata=0,
+        band_names=("class",),
+        colors=area.legend,
+        copyright=credit,
+        description=LAYERS["estimate"],
+    )
+    write_qml(folder / "estimate.qml", area.legend)
+    entropy = -(p * turn.log_q).sum(axis=-1) / np.log(p.shape[-1])
+    for name, layer in (
+        ("probability", p.max(axis=-1)),
+        ("entropy", np.clip(entropy, 0, 1)),
+        ("disagreement", turn.fused.disagreement()),
+    ):
+        write_cog(
+            folder / f"{name}.tif",
+            layer.astype(np.float32),
+            area.geobox,
+            nodata=float("nan"),
+            band_names=(name,),
+            copyright=credit,
+            description=LAYERS[name],
+            categorical=False,
+        )
+    picture = quicklook(area)
+    if picture is not None:
+        write_cog(
+            folder / "image.tif",
+            picture,
+            area.geobox,
+            band_names=("red", "green", "blue"),
+            copyright=credit,
+            description=LAYERS["image"],
+            categorical=False,
+        )
+
+
+def quicklook(area: Area) -> NDArray[np.uint8] | None:
+    """Return the first optical image as 8-bit colour, shape (3, H, W), stretched 2-98 %."""
+    for image in area.images.values():
+        if image.chip.has("red", "green", "blue"):
+            bands = np.stack([image.chip.band(name) for name in ("red", "green", "blue")])
+            shown = bands[:, image.clear]
+            low, high = np.nanpercentile(shown, [2, 98], axis=1)
+            scaled = (bands - low[:, None, None]) / np.maximum(high - low, 1e-6)[:, None, None]
+            return np.nan_to_num(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    return None
+
+
+def reliability_table(area: Area, turn: Turn) -> pd.DataFrame:
+    """Return every source's confusion as rows (source, context, class, symbol, ...)."""
+    names = {o.source: o.crosswalk.symbols for o in (*area.observations, *turn.models)}
+    rows = []
+    for one in turn.fused.reliabilities():
+        contexts, classes, symbols = one.confusion.shape
+        grid = np.indices((contexts, classes, symbols)).reshape(3, -1)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "source": one.source,
+                    "context": grid[0],
+                    "class": np.array(one.legend.names)[grid[1]],
+                    "symbol": np.array(names[one.source])[grid[2]],
+                    "probability": one.confusion.ravel(),
+                    "count": one.counts.ravel(),
+                    "exponent": one.exponent,
+                    "family": " ".join(one.family),
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def correction_table(area: Area, gifts: Mapping[str, Gift]) -> gpd.GeoDataFrame:
+    """Return all corrections as one table in the grid's CRS."""
+    parts = [one.corrections for one in gifts.values() if one.corrections is not None]
+    parts = [one for one in parts if len(one)]
+    fields = ("record", "action", "current", "proposed", "probability")
+    columns: dict[str, Any] = {
+        "source": np.array([one.source for one in parts for _ in range(len(one))], object),
+        **{
+            name: np.concatenate([getattr(one, name) for one in parts]) if parts else []
+            for name in fields
+        },
+        "because": np.array([" ".join(o.because) for o in parts for _ in range(len(o))], object),
+        "round": np.array([one.round for one in parts for _ in range(len(one))], np.int64),
+    }
+    geometry = np.concatenate([one.support for one in parts]) if parts else np.empty(0, object)
+    return gpd.GeoDataFrame(columns, geometry=geometry, crs=str(area.geobox.crs))
+
+
+def shift_table(area: Area, shifts: Mapping[str, Displacement]) -> gpd.GeoDataFrame:
+    """Return the displacement of every layer, in metres, with covariance."""
+    names = sorted(shifts)
+    outline = shapely.box(*area.geobox.extent.boundingbox)
+    return gpd.GeoDataFrame(
+        {
+            "source": names,
+            "dy": [shifts[name].dy for name in names],
+            "dx": [shifts[name].dx for name in names],
+            "var_dy": [shifts[name].covariance[0][0] for name in names],
+            "cov": [shifts[name].covariance[0][1] for name in names],
+            "var_dx": [shifts[name].covariance[1][1] for name in names],
+            "gauge": [shifts[name].gauge for name in names],
+            "applied": [shifts[name].significant for name in names],
+        },
+        geometry=[outline] * len(names),
+        crs=str(area.geobox.crs),
+    )
+
+
+def _item(
+    area: Area, turn: Turn, provenance: Provenance, folder: Path, software: dict[str, str]
+) -> dict[str, Any]:
+    assets = {
+        name: Asset(
+            path=folder / f"{name}.tif",
+            title=title,
+            roles=("data",) if name != "image" else ("overview",),
+            bands=(class_band("class", area.legend),) if name == "estimate" else (),
+            geobox=area.geobox,
+        )
+        for name, title in LAYERS.items()
+        if (folder / f"{name}.tif").exists()
+    }
+    for name in ("reliability", "corrections", "displacement"):
+        assets[name] = Asset(path=folder / f"{name}.parquet", title=name, roles=("metadata",))
+    return round_item(
+        area=area.config.name,
+        round=turn.round,
+        geobox=area.geobox,
+        interval=area.config.interval,
+        legend=area.legend,
+        provenance=provenance,
+        assets=assets,
+        folder=folder,
+        licence=licence_of(provenance.licences),
+        software=software,
+        previous=f"../{turn.round - 1:03d}/item.json" if turn.round else "",
+        prov="prov.json",
+    )
+
+
+def _write_models(path: Path, models: tuple[Observations, ...]) -> None:
+    """Keep what the models said, so that a run can go on from here."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for one in models:
+        arrays[f"{one.source}:symbols"] = one.symbols
+        arrays[f"{one.source}:names"] = np.array(one.crosswalk.symbols)
+        arrays[f"{one.source}:matrix"] = one.crosswalk.matrix
+        arrays[f"{one.source}:confidence"] = one.crosswalk.confidence
+    with replacing(path) as part:
+        np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
+
+
+def read_models(path: Path, area: Area) -> tuple[Observations, ...]:
+    """Return what the models said in a finished round.
+
+    Raises
+    ------
+    RunError
+        The file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return tuple(_restored(stored, name, area) for name in sorted(area.seen))
+    except (OSError, KeyError, ValueError) as error:
+        raise RunError(
+            f"{path} of a finished round can't be read ({error}); delete that round's folder "
+            "and run again"
+        ) from error
+
+
+def _restored(stored: Any, name: str, area: Area) -> Observations:
+    images = area.images_of(name)
+    interval = images[0].chip.interval
+    for image in images[1:]:
+        interval = interval.union(image.chip.interval)
+    return Observations(
+        source=name,
+        support="cells",
+        geobox=area.geobox,
+        symbols=stored[f"{name}:symbols"],
+        crosswalk=Crosswalk(
+            symbols=tuple(stored[f"{name}:names"].tolist()),
+            target=area.legend,
+            matrix=stored[f"{name}:matrix"],
+            confidence=stored[f"{name}:confidence"],
+        ),
+        phenomenon_time=interval,
+        provenance=model_provenance(area, name),
+    )
+
+
+def digest(path: Path) -> str:
+    """Return the sha-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

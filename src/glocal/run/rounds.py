@@ -1,0 +1,228 @@
+"""Turns of the loop: fuse, teach the models, listen to them, fuse again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from glocal.core.observation import Observations
+from glocal.core.provenance import Provenance
+from glocal.core.result import Displacement
+from glocal.fusion.alignment import relative_shift
+from glocal.fusion.fuse import Fused, fuse
+from glocal.fusion.support import paint
+from glocal.run.area import Area, Progress, cells_of
+from glocal.sources.predicted import Labels, observe_predicted, predict
+
+__all__ = ["Turn", "better", "labels_of", "next_turn", "resumed_turn", "start", "turns"]
+
+SOFT_CELLS = 1000
+"""Cells drawn as soft labels for a model, each round."""
+
+SOFT_WEIGHT = 0.03
+"""Weight of one soft label, for a class that is certain, against one reference point."""
+
+FEW_POINTS = 30
+"""Below so many points the soft labels count in full: there is little else to learn from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Turn:
+    """The state after one round."""
+
+    round: int
+    fused: Fused
+    models: tuple[Observations, ...]
+    """What the models said in this round; empty in round 0."""
+
+    log_q: NDArray[np.float32]
+    """Decoded log-posterior, shape (H, W, K)."""
+
+    change: float
+    """Share of cells whose class differs from the round before; 1 in round 0."""
+
+    @property
+    def anchor_log_loss(self) -> float | None:
+        """Cross-fitted log-loss of the anchors; None where there are too few."""
+        return self.fused.anchor_log_loss
+
+
+def first_turn(area: Area) -> Turn:
+    """Fuse what the sources say, before any model has learned."""
+    return _turn(area, (), 0, None)
+
+
+def next_turn(area: Area, before: Turn) -> Turn:
+    """Teach every model on the estimate so far, then fuse with what they predict."""
+    labels = labels_of(area, before)
+    models = tuple(_predicted(area, name, labels) for name in sorted(area.seen))
+    return _turn(area, models, before.round + 1, before)
+
+
+def resumed_turn(area: Area, models: tuple[Observations, ...], round: int, before: Turn) -> Turn:
+    """Rebuild a finished round from what its models said."""
+    return _turn(area, models, round, before)
+
+
+def start(area: Area) -> tuple[Area, dict[str, Displacement], Turn]:
+    """Fuse once, align layers of objects by what that shows, and fuse again if any moved."""
+    turn = first_turn(area)
+    moved, shifts = align(area, turn)
+    if any(shift.significant for shift in shifts.values()):
+        turn = first_turn(moved)
+    return moved, shifts, turn
+
+
+def turns(area: Area, rounds: int) -> tuple[Area, Turn]:
+    """Run all rounds; return the (aligned) area and the round that is kept (see `better`)."""
+    area, _, turn = start(area)
+    best = turn
+    for _ in range(rounds - 1 if area.seen else 0):
+        turn = next_turn(area, turn)
+        if not better(turn, best):
+            break
+        best = turn
+    return area, best
+
+
+def better(turn: Turn, best: Turn) -> bool:
+    """Return True when a round may be kept: the held-out anchors are not less likely.
+
+    Without anchors every round is kept; nothing can be promised then.
+    """
+    if turn.anchor_log_loss is None or best.anchor_log_loss is None:
+        return True
+    return turn.anchor_log_loss <= best.anchor_log_loss + 1e-9
+
+
+def _turn(area: Area, models: tuple[Observations, ...], round: int, before: Turn | None) -> Turn:
+    observations = [*area.observations, *models]
+    fused = fuse(
+        observations, area.anchors, similarity=area.similarity, seed=area.config.seed
+    )
+    log_q = fused.cells()
+    change = 1.0
+    if before is not None:
+        change = float((log_q.argmax(-1) != before.log_q.argmax(-1)).mean())
+    return Turn(round=round, fused=fused, models=models, log_q=log_q, change=change)
+
+
+def labels_of(area: Area, turn: Turn) -> Labels:
+    """Draw soft labels from the estimate, and add every reference and field point.
+
+    A point is one label. A soft label weighs as much as its cell is certain; where
+    points are few, soft labels are all there is and weigh more. Labels inside an OSM
+    object carry its number, so that no model judges an object that taught it.
+    """
+    q = np.exp(turn.log_q.reshape(-1, len(area.legend)).astype(np.float64))
+    rng = np.random.default_rng([area.config.seed, turn.round])
+    drawn = np.sort(rng.choice(len(q), min(SOFT_CELLS, len(q)), replace=False))
+    certain = 1 + (q[drawn] * turn.log_q.reshape(q.shape)[drawn]).sum(axis=1) / np.log(q.shape[1])
+    points, shares = point_labels(area)
+    scale = SOFT_WEIGHT if len(points) >= FEW_POINTS else 1.0
+    cell = np.concatenate([points, drawn])
+    return Labels(
+        cell=cell,
+        shares=np.concatenate([shares, q[drawn] / q[drawn].sum(axis=1, keepdims=True)]),
+        weight=np.concatenate([np.ones(len(points)), np.maximum(certain, 1e-6) * scale]),
+        bars=np.concatenate([np.zeros(len(points), np.int64), owners(area)[drawn]]),
+    )
+
+
+def owners(area: Area) -> NDArray[np.int64]:
+    """Return the number of the object that each cell belongs to, shape (cells,), 0 for none."""
+    out = np.zeros(int(np.prod(area.geobox.shape)), np.int64)
+    top = 0
+    for one in area.observations:
+        if one.support == "objects":
+            owner = paint(one.geometry, area.geobox).ravel()
+            out = np.where(owner > 0, owner + top, out)
+            top += len(one)
+    return out
+
+
+def point_labels(area: Area) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return cells and class shares of all anchors and field points."""
+    cells = [np.empty(0, np.int64)]
+    shares = [np.empty((0, len(area.legend)))]
+    if area.anchors is not None:
+        at = cells_of(area.anchors, area.geobox)
+        use = area.anchors.answered & (at >= 0)
+        cells.append(at[use])
+        shares.append(area.anchors.shares[use])
+    height, width = area.geobox.shape
+    for one in area.observations:
+        if one.support == "points":
+            columns, rows = ~area.geobox.transform * (
+                shapely.get_x(one.geometry),
+                shapely.get_y(one.geometry),
+            )
+            r, c = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
+            use = (one.symbols > 0) & (r >= 0) & (r < height) & (c >= 0) & (c < width)
+            use &= one.crosswalk.confidence[np.maximum(one.symbols.astype(np.int64) - 1, 0)] > 0
+            cells.append((r * width + c)[use])
+            shares.append(one.crosswalk.matrix[one.symbols[use].astype(np.int64) - 1])
+    return np.concatenate(cells), np.concatenate(shares)
+
+
+def _predicted(area: Area, name: str, labels: Labels) -> Observations:
+    images = area.images_of(name)
+    probability = predict(area.seen[name], labels, area.fold, seed=area.config.seed)
+    interval = images[0].chip.interval
+    for image in images[1:]:
+        interval = interval.union(image.chip.interval)
+    return observe_predicted(
+        probability,
+        area.geobox,
+        area.legend,
+        source=name,
+        interval=interval,
+        provenance=model_provenance(area, name),
+    )
+
+
+def model_provenance(area: Area, name: str) -> Provenance:
+    """Return where a model's statements come from: its images, and whoever taught it."""
+    teachers = [one.provenance for one in area.observations]
+    if area.anchors is not None:
+        teachers.append(area.anchors.provenance)
+    return Provenance.derive(
+        "predict out of fold",
+        [image.chip.provenance for image in area.images_of(name)],
+        used=(name,),
+        labels=teachers,
+    )
+
+
+def align(area: Area, turn: Turn) -> tuple[Area, dict[str, Displacement]]:
+    """Measure the whole-layer shift of every layer of objects, and undo significant ones.
+
+    Only shifts relative to the other sources can be seen; they are reported as such.
+    """
+    shifts: dict[str, Displacement] = {}
+    moved: list[Observations] = []
+    for one in area.observations:
+        shift = _shift_of(area, turn, one) if one.support == "objects" else None
+        if shift is not None:
+            shifts[one.source] = shift
+        moved.append(_moved(one, shift) if shift is not None and shift.significant else one)
+    return replace(area, observations=tuple(moved)), shifts
+
+
+def _shift_of(area: Area, turn: Turn, one: Observations) -> Displacement | None:
+    confusion = turn.fused.fit.confusion[turn.fused.twins.get(one.source, one.source)]
+    table = np.concatenate([np.zeros((1, len(area.legend))), confusion.log_p[0].T])
+    table[1:] -= table[1:].mean(axis=1, keepdims=True)
+    owner = paint(one.geometry, area.geobox)
+    symbol = np.concatenate([[0], one.symbols.astype(np.int64)])[owner]
+    others = np.exp(turn.fused.cells(frozenset({one.source})))
+    step = abs(float(area.geobox.resolution.x))
+    return relative_shift(table[symbol].astype(np.float32), others, step)
+
+
+def _moved(one: Observations, shift: Displacement) -> Observations:
+    moved = shapely.transform(one.geometry, lambda xy: xy + [shift.dx, shift.dy])
+    return replace(one, geometry=moved)
