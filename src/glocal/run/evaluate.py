@@ -7,11 +7,16 @@ then read at them. Nothing is scored on a point that helped to make it.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
+from threadpoolctl import threadpool_limits
 
 from glocal.core.observation import Anchors, Observations
 from glocal.fusion.support import paint
@@ -21,11 +26,11 @@ from glocal.run.rounds import Turn, owners, point_labels, turns
 from glocal.sources.osm import apply_corrections
 from glocal.sources.predicted import Labels, predict
 
-__all__ = ["fold_of", "score_fold", "summarise"]
+__all__ = ["fold_of", "score_fold", "score_folds", "summarise"]
 
-TREES = 200
+TREES = 100
 RAW_CELLS = 1000
-FOREST_CELLS = 3000
+FOREST_CELLS = 2000
 RESAMPLES = 2000
 BINS = np.array([0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
 
@@ -65,19 +70,55 @@ def score_fold(area: Area, fold: int) -> dict[str, Any]:
     }
 
 
+def score_folds(area: Area, folds: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Score several folds side by side, one process per core; yields them as they end.
+
+    Processes are forked where that is possible, so the area is read and kept once.
+    """
+    workers = min(len(folds), os.cpu_count() or 1)
+    if workers < 2 or "fork" not in multiprocessing.get_all_start_methods():
+        for fold in folds:
+            yield fold, score_fold(area, fold)
+        return
+    # forked workers find the area here: it is too large to be sent to each of them
+    _SHARED["area"] = area
+    try:
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            waiting = {pool.submit(_score_shared, fold): fold for fold in folds}
+            for one in as_completed(waiting):
+                yield waiting[one], one.result()
+    finally:
+        _SHARED.clear()
+
+
+_SHARED: dict[str, Area] = {}
+
+
+def _score_shared(fold: int) -> dict[str, Any]:
+    with threadpool_limits(1):
+        return score_fold(_SHARED["area"], fold)
+
+
 def _sources(
     area: Area, turn: Turn, safe: tuple[Area, Turn], at: Codes
-) -> dict[str, dict[str, list[int]]]:
-    """Return every source's class at the points, before and after its corrections."""
-    out = {}
+) -> dict[str, dict[str, list[Any]]]:
+    """Return every source's class at the points, before and after its corrections.
+
+    Rules get a table of probabilities back, so theirs are probabilities of all classes.
+    """
+    out: dict[str, dict[str, list[Any]]] = {}
     for one in area.observations:
         kind = area.config.source(one.source).kind
         if one.support == "objects":
             out[one.source] = _objects(*safe, one.source, at)
         elif kind == "rules":
-            symbol = one.symbols.ravel()[at]
-            learned = np.where(symbol > 0, recalibrated(area, turn, one).argmax(axis=1)[symbol], -1)
-            out[one.source] = _pair(said_class(one)[symbol], learned)
+            symbol = one.symbols.ravel()[at].astype(np.int64)
+            out[one.source] = {
+                "speaks": (symbol > 0).tolist(),
+                "before": np.round(_at_its_word(one)[symbol], 6).tolist(),
+                "after": np.round(recalibrated(area, turn, one)[symbol], 6).tolist(),
+            }
         elif one.support == "cells":
             after = corrected_classes(area, one, propose(area, turn, one)).ravel()[at]
             out[one.source] = _pair(said_class(one)[one.symbols].ravel()[at], after)
@@ -88,11 +129,18 @@ def _sources(
     return out
 
 
-def _pair(before: NDArray[Any], after: NDArray[Any]) -> dict[str, list[int]]:
+def _at_its_word(source: Observations) -> NDArray[np.float64]:
+    """Return P(class | symbol) by the crosswalk alone, shape (M + 1, K)."""
+    trust, classes = source.crosswalk.confidence[:, None], len(source.legend)
+    table = trust * source.crosswalk.matrix + (1 - trust) / classes
+    return np.concatenate([np.full((1, classes), 1 / classes), table])
+
+
+def _pair(before: NDArray[Any], after: NDArray[Any]) -> dict[str, list[Any]]:
     return {"before": before.tolist(), "after": after.tolist()}
 
 
-def _objects(area: Area, turn: Turn, name: str, at: Codes) -> dict[str, list[int]]:
+def _objects(area: Area, turn: Turn, name: str, at: Codes) -> dict[str, list[Any]]:
     source = next(one for one in area.observations if one.source == name)
     gift = propose(area, turn, source)
     after = source
@@ -193,9 +241,9 @@ def summarise(area: Area, folds: list[dict[str, Any]]) -> dict[str, Any]:
     block = _blocks(area, cell)
     loop = log_q.argmax(axis=1)
 
-    def column(group: str, name: str, key: str | None = None) -> Codes:
+    def column(group: str, name: str, key: str | None = None) -> NDArray[Any]:
         parts = [fold[group][name] if key is None else fold[group][name][key] for fold in folds]
-        return np.array([code for part in parts for code in part], np.int64)
+        return np.array([one for part in parts for one in part])
 
     baselines = {}
     for name in folds[0]["baselines"]:
@@ -205,8 +253,12 @@ def summarise(area: Area, folds: list[dict[str, Any]]) -> dict[str, Any]:
     scored = {}
     for name in folds[0]["sources"]:
         before, after = column("sources", name, "before"), column("sources", name, "after")
-        use = answered & (before >= 0) & (after >= 0)
-        scored[name] = _gain(before == truth, after == truth, use, block)
+        if before.ndim == 2:
+            use = answered & column("sources", name, "speaks")
+            scored[name] = _gain(_log_score(before, shares), _log_score(after, shares), use, block)
+        else:
+            use = answered & (before >= 0) & (after >= 0)
+            scored[name] = _gain(before == truth, after == truth, use, block)
     return {
         "reference": {
             "n": len(index),
@@ -261,8 +313,13 @@ def _against(
     }
 
 
+def _log_score(p: NDArray[np.floating], shares: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the mean log-probability of the truth, nats per point; 0 is perfect."""
+    return np.asarray((shares * np.log(np.maximum(p, 1e-6))).sum(axis=1))
+
+
 def _gain(
-    before: NDArray[np.bool_], after: NDArray[np.bool_], use: NDArray[np.bool_], block: Codes
+    before: NDArray[Any], after: NDArray[Any], use: NDArray[np.bool_], block: Codes
 ) -> dict[str, Any]:
     if use.sum() < 2:
         return {"n": int(use.sum())}

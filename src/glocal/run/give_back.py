@@ -15,7 +15,7 @@ from glocal.core.correction import Corrections
 from glocal.core.grid import cell_area_ha
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
-from glocal.core.result import Displacement, log_normalise
+from glocal.core.result import Displacement
 from glocal.fusion.propose import (
     Doubts,
     cell_doubts,
@@ -238,11 +238,24 @@ def corrected_classes(area: Area, source: Observations, gift: Gift) -> NDArray[n
 
 
 def recalibrated(area: Area, turn: Turn, source: Observations) -> NDArray[np.float64]:
-    """Return P(class | symbol) as found in this area, shape (M + 1, K); row 0 is the prior."""
-    fit = turn.fused.fit
-    confusion = fit.confusion[turn.fused.twins.get(source.source, source.source)]
-    table = np.exp(log_normalise(fit.log_prior[None] + confusion.log_p[0].T))
-    return np.concatenate([np.exp(fit.log_prior)[None], table])
+    """Return P(class | symbol) as the other sources find it here, shape (M + 1, K).
+
+    The mean posterior, without the source itself, over the cells that carry the symbol;
+    row 0 (silence) and symbols that are not used get the class prior.
+    """
+    problem = turn.fused.fit.problem
+    q = np.exp(turn.fused.units(frozenset({source.source})))
+    cells, units = len(source.crosswalk.symbols) + 1, len(q)
+    pair = source.symbols.ravel().astype(np.int64) * units + problem.units.of_cell
+    number, count = np.unique(pair, return_counts=True)
+    symbol, unit = np.divmod(number, units)
+    total = np.stack(
+        [np.bincount(symbol, q[unit, k] * count, minlength=cells) for k in range(q.shape[1])], 1
+    )
+    prior = np.exp(turn.fused.fit.log_prior)
+    used = total.sum(axis=1) > 0
+    used[0] = False
+    return np.where(used[:, None], total / np.maximum(total.sum(axis=1), 1)[:, None], prior)
 
 
 def give_back(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from glocal import __version__
 from glocal.core.grid import cell_area_ha
@@ -22,7 +23,7 @@ from glocal.errors import RunError
 from glocal.io.atomic import replacing_folder, write_bytes, write_json, write_text
 from glocal.run import config as configuration
 from glocal.run.area import Area, Progress, file_digest, read_area
-from glocal.run.evaluate import score_fold, summarise
+from glocal.run.evaluate import score_folds, summarise
 from glocal.run.give_back import Gift, give_back, licence_of, propose
 from glocal.run.outputs import LAYERS, read_models, round_metrics, round_provenance, write_round
 from glocal.run.report import write_report
@@ -56,6 +57,11 @@ def run_area(config: AreaConfig, out: Path, *, progress: Progress) -> dict[str, 
     _clear_unfinished(out)
     log = _Log(out / "log.jsonl")
     log.write("start", software=SOFTWARE)
+    with threadpool_limits(1):  # so that results do not depend on the number of cores
+        return _run(config, out, progress, log)
+
+
+def _run(config: AreaConfig, out: Path, progress: Progress, log: _Log) -> dict[str, Any]:
     raw = read_area(config, _scaled(progress, 0.0, 0.15))
     area, shifts, first = start(raw)
     turn, history = _rounds(area, shifts, first, out, _scaled(progress, 0.15, 0.45), log)
@@ -198,14 +204,13 @@ def _scores(area: Area, out: Path, progress: Progress, log: _Log) -> dict[str, A
     reference = area.reference
     if reference is None or reference.answered.sum() < MIN_REFERENCE:
         return {"reference": None, "estimate": None, "baselines": None, "scored": {}}
-    folds = []
-    for number in range(config.folds):
-        progress(f"scoring fold {number + 1} of {config.folds}", number / config.folds)
-        path = out / "evaluation" / f"fold-{number}.json"
-        if not path.exists():
-            write_json(path, score_fold(area, number))
-            log.write("fold", fold=number)
-        folds.append(_read_json(path))
+    paths = [out / "evaluation" / f"fold-{number}.json" for number in range(config.folds)]
+    open_ = [number for number, path in enumerate(paths) if not path.exists()]
+    for done, (number, fold) in enumerate(score_folds(area, open_)):
+        write_json(paths[number], fold)
+        log.write("fold", fold=number)
+        progress(f"scored fold {number + 1} of {config.folds}", (done + 1) / len(open_))
+    folds = [_read_json(path) for path in paths]
     return summarise(area, folds)
 
 
@@ -286,7 +291,7 @@ def _metrics(
 
 METRICS = {
     "osm": "tag correctness where mapped",
-    "rules": "class at its word, then as recalibrated here",
+    "rules": "log-score of what its answers mean (nats, 0 is perfect)",
     "landcover": "class correctness",
     "predicted": "class, taught by raw sources, then by the loop",
     "sentinel2": "usable cells that show the ground",
