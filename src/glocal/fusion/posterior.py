@@ -17,7 +17,7 @@ from glocal.fusion.reliability import Confusion, anchor_counts, initial, update
 __all__ = ["Fit", "Similarity", "class_prior", "estimate", "pool", "smooth"]
 
 SWEEPS = 8
-SMOOTHING_SWEEPS = 8
+SMOOTHING_SWEEPS = 5
 """A cell hears cells up to this many steps away, so tiles need that much halo."""
 
 Table = NDArray[np.float64]

@@ -218,7 +218,9 @@ def _shift_of(area: Area, turn: Turn, one: Observations) -> Displacement | None:
     table[1:] -= table[1:].mean(axis=1, keepdims=True)
     owner = paint(one.geometry, area.geobox)
     symbol = np.concatenate([[0], one.symbols.astype(np.int64)])[owner]
-    others = np.exp(turn.fused.cells(frozenset({one.source})))
+    units = turn.fused.fit.problem.units
+    others = np.exp(turn.fused.units(frozenset({one.source}))).astype(np.float32)
+    others = others[units.of_cell].reshape(*area.geobox.shape, -1)
     step = abs(float(area.geobox.resolution.x))
     return relative_shift(table[symbol].astype(np.float32), others, step)
 
