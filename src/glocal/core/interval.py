@@ -45,7 +45,9 @@ class Interval:
     @classmethod
     def of_year(cls, year: int) -> Interval:
         """Return the interval of one calendar year in UTC."""
-        return cls(start=datetime(year, 1, 1, tzinfo=UTC), stop=datetime(year + 1, 1, 1, tzinfo=UTC))
+        return cls(
+            start=datetime(year, 1, 1, tzinfo=UTC), stop=datetime(year + 1, 1, 1, tzinfo=UTC)
+        )
 
     @classmethod
     def parse(cls, text: str) -> Interval:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +11,18 @@ from numpy.typing import NDArray
 __all__ = ["Categorical", "Displacement", "Normal", "frozen", "log_normalise"]
 
 
-def frozen(array: NDArray[np.generic]) -> NDArray[np.generic]:
+S = TypeVar("S", bound=np.generic)
+F = TypeVar("F", bound=np.floating[Any])
+
+
+def frozen(array: NDArray[S]) -> NDArray[S]:
     """Return a read-only view of ``array``."""
     view = np.asarray(array).view()
     view.flags.writeable = False
     return view
 
 
-def log_normalise(log_p: NDArray[np.floating]) -> NDArray[np.floating]:
+def log_normalise(log_p: NDArray[F]) -> NDArray[F]:
     """Return ``log_p`` shifted so that ``exp`` sums to one along the last axis.
 
     >>> np.exp(log_normalise(np.zeros((1, 4)))).tolist()

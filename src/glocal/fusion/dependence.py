@@ -20,7 +20,15 @@ from scipy.special import logsumexp
 from glocal.core.observation import Observations
 from glocal.fusion.problem import Located, Problem
 
-__all__ = ["MIN_ANCHORS", "Exponents", "conservative", "families_of", "gammas", "learn", "merge_copies"]
+__all__ = [
+    "MIN_ANCHORS",
+    "Exponents",
+    "conservative",
+    "families_of",
+    "gammas",
+    "learn",
+    "merge_copies",
+]
 
 MIN_ANCHORS = 30
 """Answered anchors below which exponents are not learned."""
@@ -110,8 +118,7 @@ def gammas(problem: Problem, exponents: Exponents) -> dict[str, NDArray[np.float
     """Return the exponent of every source in every unit, shape (U,) each."""
     together = _speakers(problem)
     return {
-        term.name: exponents.g[term.name]
-        * together[i] ** -exponents.delta.get(term.family, 0.0)
+        term.name: exponents.g[term.name] * together[i] ** -exponents.delta.get(term.family, 0.0)
         for i, term in enumerate(problem.terms)
     }
 

@@ -82,7 +82,9 @@ class Fused:
         opinions, speaks = [], []
         for family in families:
             members = [term for term in problem.terms if term.family == family]
-            said = sum(power[one.name][:, None] * self.fit.told[one.name].message for one in members)
+            said = sum(
+                power[one.name][:, None] * self.fit.told[one.name].message for one in members
+            )
             opinions.append(np.exp(log_normalise(prior + said)))
             speaks.append(np.logical_or.reduce([one.speaks for one in members]))
         weight = np.array(speaks, float)[..., None]
@@ -92,7 +94,7 @@ class Fused:
         mean = np.maximum(mean, 1e-12)
         spread = (weight * p * (np.log(p) - np.log(mean))).sum(axis=(0, 2)) / voices[:, 0]
         scaled = np.clip(spread / np.log(max(len(families), 2)), 0, 1).astype(np.float32)
-        return scaled[problem.units.of_cell].reshape(problem.geobox.shape)
+        return np.asarray(scaled[problem.units.of_cell].reshape(problem.geobox.shape))
 
     def reliabilities(self) -> tuple[Reliability, ...]:
         """Return the reliability of every source, copies included."""
@@ -151,18 +153,24 @@ def fuse(
     first = estimate(problem, prior, exponents, located)
     if len(located) < MIN_ANCHORS:
         return Fused(
-            fit=first, beta=0.0, anchor_log_loss=None, anchors=len(located), twins=twins,
+            fit=first,
+            beta=0.0,
+            anchor_log_loss=None,
+            anchors=len(located),
+            twins=twins,
             similarity=similarity,
         )
     fold = np.random.default_rng(seed).permutation(len(located)) % FOLDS
     exponents = _learn_exponents(problem, first, located, fold)
-    held_out = [
-        _refit(problem, first, located.take(fold != f), exponents) for f in range(FOLDS)
-    ]
+    held_out = [_refit(problem, first, located.take(fold != f), exponents) for f in range(FOLDS)]
     beta, loss = _learn_beta(held_out, located, fold, similarity)
     fit = estimate(problem, prior, exponents, located, start=first.confusion)
     return Fused(
-        fit=fit, beta=beta, anchor_log_loss=loss, anchors=len(located), twins=twins,
+        fit=fit,
+        beta=beta,
+        anchor_log_loss=loss,
+        anchors=len(located),
+        twins=twins,
         similarity=similarity,
     )
 
@@ -213,7 +221,10 @@ def _window(
     height, width = problem.geobox.shape
     row, column = divmod(cell, width)
     top, left = max(row - SMOOTHING_SWEEPS, 0), max(column - SMOOTHING_SWEEPS, 0)
-    bottom, right = min(row + SMOOTHING_SWEEPS + 1, height), min(column + SMOOTHING_SWEEPS + 1, width)
+    bottom, right = (
+        min(row + SMOOTHING_SWEEPS + 1, height),
+        min(column + SMOOTHING_SWEEPS + 1, width),
+    )
     of_cell = problem.units.of_cell.reshape(height, width)[top:bottom, left:right]
     tie = None
     if similarity is not None:

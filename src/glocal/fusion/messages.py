@@ -93,7 +93,7 @@ def _sum_by(statement: NDArray[np.int64], values: Table, n: int) -> Table:
 def _objects(
     problem: Problem, term: Term, confusion: Confusion, log_prior: Table, evidence: Table
 ) -> Told:
-    """Cells of an object pool what others say of them; the tag then speaks once for all."""
+    """Pool what others say of an object's cells; the tag then speaks once for all."""
     n = len(term.symbol)
     inside = np.flatnonzero(term.of_unit)
     owner = term.of_unit[inside]
@@ -117,7 +117,7 @@ def _objects(
 def _mixtures(
     problem: Problem, term: Term, confusion: Confusion, log_prior: Table, evidence: Table
 ) -> Told:
-    """A coarse cell is one observation of the class shares inside it."""
+    """Take a coarse cell as one observation of the class shares inside it."""
     n = len(term.symbol)
     said = _of_statement(term, confusion)
     expected = np.exp(log_normalise(log_prior + said))
@@ -139,7 +139,7 @@ def _mixtures(
 
 
 def _points(term: Term, confusion: Confusion, log_prior: Table, evidence: Table) -> Told:
-    """A point speaks of one cell, and we do not know quite which."""
+    """Let a point speak of one cell, though we do not know quite which."""
     if term.cells is None:
         raise ValueError(f"{term.name}: a points term needs its cells")
     n = len(term.symbol)

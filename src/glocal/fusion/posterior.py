@@ -103,9 +103,7 @@ def hear(
             heard += power[name][:, None] * one.message
         for term in problem.terms:
             if order[term.support] == rank:
-                told[term.name] = listen(
-                    problem, term, confusion[term.name], log_prior, heard
-                )
+                told[term.name] = listen(problem, term, confusion[term.name], log_prior, heard)
     return told
 
 
@@ -131,8 +129,7 @@ def estimate(
         confusion = {
             term.name: update(
                 confusion[term.name],
-                counts(problem, term, confusion[term.name], told[term.name], q)
-                + fixed[term.name],
+                counts(problem, term, confusion[term.name], told[term.name], q) + fixed[term.name],
             )
             for term in problem.terms
         }
@@ -147,9 +144,9 @@ def _frequency(problem: Problem, index: int) -> Table:
     if term.support == "cells":
         heard = np.flatnonzero(term.of_unit)
         weight = problem.units.count[heard] / problem.units.count.sum()
-        return np.bincount(
-            term.symbol[term.of_unit[heard]], weight * 1000.0, minlength=len(term.prior)
-        )
+        symbol = term.symbol[term.of_unit[heard]]
+        used = np.bincount(symbol, weight * 1000.0, minlength=len(term.prior))
+        return np.asarray(used, np.float64)
     return np.bincount(term.symbol[1:], minlength=len(term.prior)).astype(np.float64)
 
 
@@ -172,8 +169,14 @@ def smooth(
     return np.asarray(_mean_field(log_q, np.float32(beta), across, down, SMOOTHING_SWEEPS))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _mean_field(log_q, beta, across, down, sweeps):  # type: ignore[no-untyped-def] # pragma: no cover
+@numba.njit(cache=True, nogil=True)
+def _mean_field(  # pragma: no cover
+    log_q: NDArray[np.float32],
+    beta: np.float32,
+    across: NDArray[np.float32],
+    down: NDArray[np.float32],
+    sweeps: int,
+) -> NDArray[np.float32]:
     height, width, classes = log_q.shape
     old = np.exp(log_q)
     new = np.empty_like(old)

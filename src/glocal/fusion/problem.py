@@ -102,9 +102,7 @@ class Located:
         )
 
 
-def prepare(
-    observations: Sequence[Observations], families: dict[str, tuple[str, ...]]
-) -> Problem:
+def prepare(observations: Sequence[Observations], families: dict[str, tuple[str, ...]]) -> Problem:
     """Return the problem that ``observations`` (all on one grid) pose."""
     geobox, legend = observations[0].geobox, observations[0].legend
     for one in observations:
@@ -116,11 +114,7 @@ def prepare(
         for one in observations
         if one.support == "points"
     }
-    layers = [
-        _layer(one, geobox)
-        for one in observations
-        if one.support != "points"
-    ]
+    layers = [_layer(one, geobox) for one in observations if one.support != "points"]
     region = _regions(geobox)
     units = compress([*layers, region, _touched(spread, cells)], cells)
     column = iter(range(len(layers)))

@@ -26,6 +26,7 @@ from glocal.fusion.posterior import hear
 from glocal.fusion.support import paint
 
 __all__ = [
+    "MIN_INTERIOR",
     "Doubts",
     "Patches",
     "cell_doubts",
@@ -35,6 +36,10 @@ __all__ = [
     "point_doubts",
     "threshold_for",
 ]
+
+MIN_INTERIOR = 10
+"""Cells that an object must have inside its edge before it may be doubted: narrower
+things are mostly mixed cells."""
 
 MEANT = 0.15
 """A class is among those that a symbol stands for if its crosswalk share reaches this."""
@@ -102,26 +107,29 @@ def object_doubts(
 ) -> Doubts:
     """Judge the objects of ``source`` by the others' evidence in their interior.
 
-    The interior is the object less one cell at its edge (all of it where nothing is
-    left); n cells count as n / (1 + (n - 1) * rho) independent ones. ``silent`` names
-    further sources whose evidence may not be used.
+    The interior is the object less one cell at its edge; n cells count as
+    n / (1 + (n - 1) * rho) independent ones. An object with a smaller interior than
+    ``MIN_INTERIOR`` is not judged. ``silent`` names further sources whose evidence may
+    not be used.
     """
     problem = fused.fit.problem
     log_prior = fused.fit.log_prior
     log_q = fused.units(silent | {source.source})[problem.units.of_cell]
     step = abs(float(problem.geobox.resolution.x))
     inner = shapely.buffer(source.geometry, -step)
-    inner = np.where(shapely.is_empty(inner), source.geometry, inner)
     owner = paint(inner, problem.geobox).ravel()
     n = len(source) + 1
     size = np.bincount(owner, minlength=n)[1:]
-    total = np.stack([np.bincount(owner, log_q[:, k], minlength=n)[1:] for k in range(log_q.shape[1])], 1)
+    total = np.stack(
+        [np.bincount(owner, log_q[:, k], minlength=n)[1:] for k in range(log_q.shape[1])], 1
+    )
     mean = total / np.maximum(size, 1)[:, None]
     worth = size / (1 + np.maximum(size - 1, 0) * CORRELATION)
     cavity = log_normalise(log_prior + worth[:, None] * (log_normalise(mean) - log_prior))
     cavity[size == 0] = log_prior
     said = _said(fused, source)
-    return _judge(cavity, log_normalise(cavity + said), meant(source.crosswalk)[source.symbols])
+    ok = meant(source.crosswalk)[source.symbols] | (size < MIN_INTERIOR)[:, None]
+    return _judge(cavity, log_normalise(cavity + said), ok)
 
 
 def _said(fused: Fused, source: Observations) -> NDArray[np.float64]:
@@ -152,15 +160,11 @@ def point_doubts(
     )
 
 
-def cell_doubts(
-    fused: Fused, source: Observations, silent: frozenset[str] = frozenset()
-) -> Doubts:
+def cell_doubts(fused: Fused, source: Observations, silent: frozenset[str] = frozenset()) -> Doubts:
     """Judge every cell of a map by the others' decoded evidence."""
     cavity = fused.cells(silent | {source.source}).astype(np.float64)
     said = _said(fused, source)
-    return _judge(
-        cavity, log_normalise(cavity + said), meant(source.crosswalk)[source.symbols]
-    )
+    return _judge(cavity, log_normalise(cavity + said), meant(source.crosswalk)[source.symbols])
 
 
 def threshold_for(probability: NDArray[np.floating], precision: float) -> tuple[float, float]:
@@ -190,7 +194,7 @@ def patches_of(
     fused: Fused,
     min_cells: int,
 ) -> Patches:
-    """Return connected patches of equal ``label`` (H, W; -1 for none), at least ``min_cells`` large."""
+    """Return connected patches of equal ``label`` (H, W; -1: none) of ``min_cells`` or more."""
     geobox = fused.fit.problem.geobox
     number = np.zeros(label.shape, np.int32)
     found = 0
@@ -221,7 +225,7 @@ def patches_of(
         label=np.array(first, np.int64),
         probability=np.clip(np.asarray(mean, np.float64), 0, 1),
         current=np.array(current, np.int64),
-        area_ha=size[ids] * cell_area_ha(geobox),
+        area_ha=np.asarray(size[ids] * cell_area_ha(geobox), np.float64),
     )
 
 

@@ -46,7 +46,10 @@ class Confusion:
     strength: float
     """Statements per class that ``prior`` is worth."""
 
-def initial(term: Term, frequency: NDArray[np.float64], class_prior: NDArray[np.float64]) -> Confusion:
+
+def initial(
+    term: Term, frequency: NDArray[np.float64], class_prior: NDArray[np.float64]
+) -> Confusion:
     """Return the confusion that the crosswalk implies, before any data.
 
     ``frequency`` (M,) is how often each symbol is used: a crosswalk speaks of
@@ -76,7 +79,12 @@ def update(old: Confusion, counts: NDArray[np.float64]) -> Confusion:
         local = local / local.sum(axis=2, keepdims=True)
     else:
         local = table[None]
-    return Confusion(log_p=np.log(np.maximum(local, 1e-12)), counts=counts, prior=old.prior, strength=old.strength)
+    return Confusion(
+        log_p=np.log(np.maximum(local, 1e-12)),
+        counts=counts,
+        prior=old.prior,
+        strength=old.strength,
+    )
 
 
 def tally(term: Term, statement: NDArray[np.int64], p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -84,7 +92,8 @@ def tally(term: Term, statement: NDArray[np.int64], p: NDArray[np.float64]) -> N
     classes, symbols = p.shape[1], term.prior.shape[0]
     key = term.context[statement] * symbols + term.symbol[statement]
     flat = [np.bincount(key, p[:, k], minlength=term.contexts * symbols) for k in range(classes)]
-    return np.stack(flat).reshape(classes, term.contexts, symbols).transpose(1, 0, 2)
+    table = np.stack(flat).reshape(classes, term.contexts, symbols)
+    return np.asarray(table.transpose(1, 0, 2), np.float64)
 
 
 def cell_counts(problem: Problem, term: Term, q: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -80,9 +80,7 @@ def point_cells(geometry: NDArray[Any], sd_m: NDArray[np.float64], geobox: GeoBo
     return PointCells(point=point, cell=cell, weight=share)
 
 
-def _spread(
-    centre: float, sd: float, length: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _spread(centre: float, sd: float, length: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the cells along one axis and the share of a normal distribution in each."""
     first = max(int(np.floor(centre - REACH * sd)), 0)
     last = min(int(np.floor(centre + REACH * sd)), length - 1)

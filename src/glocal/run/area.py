@@ -139,7 +139,9 @@ def take_records(source: Observations, keep: NDArray[np.bool_]) -> Observations:
         symbols=source.symbols[keep],
         geometry=source.geometry[keep],
         record=source.record[keep],
-        position_sd_m=source.position_sd_m[keep] if len(source.position_sd_m) else source.position_sd_m,
+        position_sd_m=source.position_sd_m[keep]
+        if len(source.position_sd_m)
+        else source.position_sd_m,
         stratum=None if source.stratum is None else source.stratum[keep],
         columns={name: values[keep] for name, values in source.columns.items()},
     )
@@ -155,14 +157,15 @@ def read_area(config: AreaConfig, progress: Progress) -> Area:
     """
     geobox, legend = config.grid.geobox, target_legend(config)
     images: dict[str, Image] = {}
-    observations: list[Observations] = []
     for i, source in enumerate(config.sources):
         progress(f"reading {source.name}", i / len(config.sources))
         if isinstance(source, schema.ImagerySource):
             images[source.name] = _image(source, geobox)
-    for source in config.sources:
-        if not isinstance(source, schema.ImagerySource | schema.PredictedSource):
-            observations.append(_observe(source, config, geobox, legend, images))
+    observations = [
+        _observe(source, config, geobox, legend, images)
+        for source in config.sources
+        if not isinstance(source, schema.ImagerySource | schema.PredictedSource)
+    ]
     anchors = _anchors(config, geobox, legend)
     progress("reading", 1.0)
     return Area(
@@ -235,7 +238,7 @@ def _observe(
             geobox,
             legend,
             source=source.name,
-            columns=dict(source.columns),
+            columns={str(k): v for k, v in source.columns.items()},
             crs=source.crs,
             interval=_when(source.date, config),
             position_sd_m=source.position_sd_m,
@@ -287,7 +290,7 @@ def _anchors(config: AreaConfig, geobox: GeoBox, legend: Legend) -> Anchors | No
         config.anchors.path,
         geobox,
         legend,
-        columns=dict(config.anchors.columns),
+        columns={str(k): v for k, v in config.anchors.columns.items()},
         crs=config.anchors.crs,
         weight_column=config.anchors.columns.get("weight"),
         class_names=dict(config.anchors.classes),
@@ -306,8 +309,7 @@ def _reference(config: AreaConfig, anchors: Anchors | None) -> Anchors | None:
     if anchors is None or config.anchors is None:
         return None
     shared = any(
-        isinstance(one, schema.InsituSource)
-        and one.path.resolve() == config.anchors.path.resolve()
+        isinstance(one, schema.InsituSource) and one.path.resolve() == config.anchors.path.resolve()
         for one in config.sources
     )
     return anchors if shared else _half_of(anchors, config)
@@ -319,8 +321,11 @@ def _features(images: list[Image]) -> Features:
 
 
 def _similarity(images: dict[str, Image]) -> Ties | None:
-    """Return how alike neighbours look in the first optical image, from its visible and
-    infrared bands: exp(-d2 / (2 mean d2)), with 1 where the image is not clear."""
+    """Return how alike neighbours look in the first optical image.
+
+    From its visible and infrared bands: exp(-d2 / (2 mean d2)), with 1 where the image
+    is not clear.
+    """
     optical = [one for one in images.values() if one.chip.has("red")]
     if not optical:
         return None
@@ -332,7 +337,8 @@ def _similarity(images: dict[str, Image]) -> Ties | None:
     def tie(step: NDArray[np.float32]) -> NDArray[np.float32]:
         square = (step**2).sum(axis=0)
         usual = max(float(np.nanmean(square)), 1e-9)
-        return np.nan_to_num(np.exp(-square / (2 * usual)), nan=1.0).astype(np.float32)
+        alike = np.nan_to_num(np.exp(-square / (2 * usual)), nan=1.0)
+        return np.asarray(alike, np.float32)
 
     return tie(np.diff(layers, axis=2)), tie(np.diff(layers, axis=1))
 

@@ -1,4 +1,4 @@
-"""How good is everything, on reference points that the loop did not see?
+"""How good everything is, on reference points that the loop did not see.
 
 The points of the probability sample are dealt into folds. For each fold the whole
 loop runs without its points; estimate, sources before and after, and baselines are
@@ -152,7 +152,7 @@ def _objects(area: Area, turn: Turn, name: str, at: Codes) -> dict[str, list[Any
 
 def _object_class(source: Observations, area: Area, at: Codes) -> Codes:
     owner = paint(source.geometry, area.geobox).ravel()[at]
-    return said_class(source)[np.concatenate([[0], source.symbols])[owner]]
+    return np.asarray(said_class(source)[np.concatenate([[0], source.symbols])[owner]])
 
 
 def _word_for_word(area: Area) -> tuple[Codes, NDArray[np.int64]]:
@@ -259,6 +259,9 @@ def summarise(area: Area, folds: list[dict[str, Any]]) -> dict[str, Any]:
         else:
             use = answered & (before >= 0) & (after >= 0)
             scored[name] = _gain(before == truth, after == truth, use, block)
+            changed = use & (before != after)
+            scored[name]["changed"] = int(changed.sum())
+            scored[name]["changed_right"] = int((after == truth)[changed].sum())
     return {
         "reference": {
             "n": len(index),
@@ -276,10 +279,10 @@ def summarise(area: Area, folds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _blocks(area: Area, cell: Codes) -> Codes:
-    height, width = area.geobox.shape
+    _, width = area.geobox.shape
     row, column = np.divmod(cell, width)
     side = area.config.block
-    return row // side * (width // side + 1) + column // side
+    return np.asarray(row // side * (width // side + 1) + column // side)
 
 
 def _resample(
@@ -350,7 +353,9 @@ def _estimate(
         "accuracy": float(right[answered].mean()),
         "low": low,
         "high": high,
-        "macro_f1": float(np.mean([_f1(log_q.argmax(axis=1), truth, k, answered) for k in present])),
+        "macro_f1": float(
+            np.mean([_f1(log_q.argmax(axis=1), truth, k, answered) for k in present])
+        ),
         "log_loss": float(loss.mean()),
         "ece": float(
             sum(
@@ -422,7 +427,10 @@ def _ratio_gain(
 ) -> tuple[float, float]:
     _, number = np.unique(block, return_inverse=True)
     n = int(number.max()) + 1
-    sums = [np.bincount(number, one.astype(float), n) for one in (right & kept, kept, right & seen, seen)]
+    sums = [
+        np.bincount(number, one.astype(float), n)
+        for one in (right & kept, kept, right & seen, seen)
+    ]
     draw = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
     a, b, c, d = (one[draw].sum(axis=1) for one in sums)
     low, high = np.percentile(a / np.maximum(b, 1) - c / np.maximum(d, 1), [2.5, 97.5])

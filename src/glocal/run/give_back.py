@@ -38,7 +38,15 @@ from glocal.sources.osm_tags import retaggable
 from glocal.sources.osm_tasks import encode_osm
 from glocal.sources.sampling import plan_visits, write_visits
 
-__all__ = ["Gift", "evidence_of", "give_back", "licence_of", "propose", "recalibrated", "said_class"]
+__all__ = [
+    "Gift",
+    "evidence_of",
+    "give_back",
+    "licence_of",
+    "propose",
+    "recalibrated",
+    "said_class",
+]
 
 MISSING_CLASSES = (10, 80)
 """Classes whose absence from OSM can be seen from above: trees and water."""
@@ -339,7 +347,7 @@ def _to_field(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
         _qartod(doubts),
         np.where(doubts.supported, np.array(area.legend.names)[doubts.proposed], ""),
         config.path,
-        dict(config.columns),
+        {str(key): name for key, name in config.columns.items()},
         room,
         crs=config.crs,
         **credit,
@@ -368,16 +376,14 @@ def _qartod(doubts: Doubts) -> NDArray[np.uint8]:
     return np.where(fail, 4, np.where(suspect, 3, 1)).astype(np.uint8)
 
 
-def _entropy(turn: Turn) -> NDArray[np.float32]:
+def _entropy(turn: Turn) -> NDArray[np.float64]:
     """Return the entropy of every cell over that of knowing nothing, shape (H, W), 0..1."""
     p = np.exp(turn.log_q)
     total = -(p * turn.log_q).sum(axis=-1) / np.log(turn.log_q.shape[-1])
-    return np.clip(total, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(total, 0, 1), np.float64)
 
 
-def _accuracy(
-    area: Area, classes: NDArray[np.int64]
-) -> tuple[AccuracyReport | None, str]:
+def _accuracy(area: Area, classes: NDArray[np.int64]) -> tuple[AccuracyReport | None, str]:
     """Return the area-adjusted accuracy of a map, or why there is none."""
     if area.anchors is None:
         return None, "no anchors: accuracy needs a probability sample of reference points"
@@ -390,7 +396,7 @@ def _accuracy(
         sample_accuracy(
             classes.ravel()[at[inside]],
             area.anchors.shares[inside],
-            size * cell_area_ha(area.geobox),
+            np.asarray(size * cell_area_ha(area.geobox), np.float64),
             weight=area.anchors.weight[inside],
             names=area.legend.names,
         ),
@@ -451,9 +457,8 @@ def _to_coarse_map(area: Area, turn: Turn, source: Observations, room: Path) -> 
     size = np.bincount(owner.ravel(), minlength=n + 1)[1:]
     there = size > 0
     flat = cavity.reshape(-1, classes).astype(np.float64)
-    total = np.stack(
-        [np.bincount(owner.ravel(), flat[:, k], minlength=n + 1)[1:] for k in range(classes)], 1
-    )[there]
+    columns = [np.bincount(owner.ravel(), flat[:, k], minlength=n + 1)[1:] for k in range(classes)]
+    total = np.stack(columns, axis=1)[there].astype(np.float64)
     total /= total.sum(axis=1, keepdims=True)
     # neighbouring cells repeat each other: about a thousand are one independent look
     spread = np.sqrt(total * (1 - total) / np.maximum(size[there] / 1000.0, 1.0)[:, None])
@@ -495,9 +500,7 @@ def _to_rules(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
     )
 
 
-def _to_image(
-    area: Area, name: str, shifts: Mapping[str, Displacement], room: Path
-) -> Gift:
+def _to_image(area: Area, name: str, shifts: Mapping[str, Displacement], room: Path) -> Gift:
     image = area.images[name]
     shift, why = None, "no layer of objects to compare with"
     if shifts:

@@ -266,7 +266,9 @@ def _metrics(
         "sources": {
             one.name: _source_row(area, one.name, scored, visible) for one in area.config.sources
         },
-        "corrections": {name: _gift_row(gift) for name, gift in sorted(gifts.items())},
+        "corrections": {
+            name: _gift_row(gift, scored.get(name, {})) for name, gift in sorted(gifts.items())
+        },
         "weights": {one.source: one.exponent for one in turn.fused.reliabilities()},
         "families": [list(family) for family in families],
         "displacement": {
@@ -305,7 +307,7 @@ def _source_row(
     kind = area.config.source(name).kind
     row = {"before": None, "after": None, "gain": None, "low": None, "high": None, "n": 0}
     found = scored.get(name) or visible.get(name) or {}
-    row.update(found)
+    row.update({key: found[key] for key in row if key in found})
     measured = row["before"] is not None
     return {
         "kind": kind,
@@ -329,8 +331,12 @@ def _why_not(area: Area, name: str, kind: str) -> str:
     return "too few reference points where it speaks"
 
 
-def _gift_row(gift: Gift) -> dict[str, Any]:
+def _gift_row(gift: Gift, found: dict[str, Any]) -> dict[str, Any]:
+    """Return what a source receives; ``measured`` counts held-out points in changed places."""
+    edits = gift.corrections is not None and "changed" in found
+    measured = {"n": found["changed"], "right": found["changed_right"]} if edits else None
     return {
+        "measured": measured,
         "count": gift.count,
         "files": [path.as_posix() for path in gift.files],
         "expected_precision": gift.expected_precision,
@@ -361,4 +367,3 @@ def _notes(area: Area, turn: Turn) -> list[str]:
     for name, twin in sorted(turn.fused.twins.items()):
         notes.append(f"{name} repeats {twin} word for word from the same roots: counted once")
     return notes
-

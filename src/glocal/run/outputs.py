@@ -55,10 +55,16 @@ def write_round(
     text = "; ".join(provenance.attribution)
     licence = licence_of(provenance.licences)
     write_table(
-        folder / "corrections.parquet", correction_table(area, gifts), licence=licence, attribution=text
+        folder / "corrections.parquet",
+        correction_table(area, gifts),
+        licence=licence,
+        attribution=text,
     )
     write_table(
-        folder / "displacement.parquet", shift_table(area, shifts), licence=licence, attribution=text
+        folder / "displacement.parquet",
+        shift_table(area, shifts),
+        licence=licence,
+        attribution=text,
     )
     _write_models(folder / "models.npz", turn.models)
     write_json(folder / "metrics.json", round_metrics(turn))
@@ -155,7 +161,7 @@ def quicklook(area: Area) -> NDArray[np.uint8] | None:
             shown = bands[:, image.clear]
             low, high = np.nanpercentile(shown, [2, 98], axis=1)
             scaled = (bands - low[:, None, None]) / np.maximum(high - low, 1e-6)[:, None, None]
-            return np.nan_to_num(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+            return np.asarray(np.nan_to_num(np.clip(scaled, 0, 1) * 255), np.uint8)
     return None
 
 

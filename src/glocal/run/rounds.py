@@ -14,7 +14,7 @@ from glocal.core.result import Displacement
 from glocal.fusion.alignment import relative_shift
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.support import paint
-from glocal.run.area import Area, Progress, cells_of
+from glocal.run.area import Area, cells_of
 from glocal.sources.predicted import Labels, observe_predicted, predict
 
 __all__ = ["Turn", "better", "labels_of", "next_turn", "resumed_turn", "start", "turns"]
@@ -100,9 +100,7 @@ def better(turn: Turn, best: Turn) -> bool:
 
 def _turn(area: Area, models: tuple[Observations, ...], round: int, before: Turn | None) -> Turn:
     observations = [*area.observations, *models]
-    fused = fuse(
-        observations, area.anchors, similarity=area.similarity, seed=area.config.seed
-    )
+    fused = fuse(observations, area.anchors, similarity=area.similarity, seed=area.config.seed)
     log_q = fused.cells()
     change = 1.0
     if before is not None:
@@ -226,5 +224,5 @@ def _shift_of(area: Area, turn: Turn, one: Observations) -> Displacement | None:
 
 
 def _moved(one: Observations, shift: Displacement) -> Observations:
-    moved = shapely.transform(one.geometry, lambda xy: xy + [shift.dx, shift.dy])
+    moved = shapely.transform(one.geometry, lambda xy: xy + np.array([shift.dx, shift.dy]))
     return replace(one, geometry=moved)

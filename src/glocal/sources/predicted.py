@@ -97,7 +97,9 @@ def features(chips: Sequence[Chip], clear: NDArray[np.bool_]) -> Features:
     stack = np.stack([layer.ravel() for layer in layers], axis=1)
     valid = np.isfinite(stack).all(axis=1) & clear.ravel()
     if not valid.any():
-        raise BadSourceError("no cell has all bands valid and clear; add an image with fewer clouds")
+        raise BadSourceError(
+            "no cell has all bands valid and clear; add an image with fewer clouds"
+        )
     mean, std = stack[valid].mean(axis=0), stack[valid].std(axis=0)
     stack = (stack - mean) / np.where(std > 0, std, 1)
     np.clip(stack, -6, 6, out=stack)
