@@ -113,7 +113,7 @@ class Crosswalk:
             (self.matrix < 0).any() or not np.allclose(self.matrix.sum(axis=1), 1)
         ):
             raise ValueError("Crosswalk rows must be >= 0 and sum to 1")
-        if ((self.confidence < 0) | (self.confidence > 1)).any():
+        if not ((self.confidence >= 0) & (self.confidence <= 1)).all():
             raise ValueError("Crosswalk.confidence must lie in 0..1")
         object.__setattr__(self, "matrix", frozen(self.matrix))
         object.__setattr__(self, "confidence", frozen(self.confidence))

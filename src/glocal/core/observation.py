@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
@@ -96,6 +97,8 @@ class Observations:
             raise ValueError(f"{self.source}: stratum must have the shape of symbols")
         for name in ("symbols", "geometry", "record", "position_sd_m"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
+        if self.stratum is not None:
+            object.__setattr__(self, "stratum", frozen(self.stratum))
 
     def _check_columns(self) -> None:
         n = len(self.symbols)
@@ -106,13 +109,23 @@ class Observations:
             )
         if len(np.unique(self.record)) != n:
             raise ValueError(f"{self.source}: records must be unique")
-        if self.support == "points" and (
-            len(self.position_sd_m) != n or (n and not (self.position_sd_m >= 0).all())
-        ):
-            raise ValueError(f"{self.source}: points need position_sd_m >= 0, one per record")
+        if self.support == "points":
+            self._check_points()
         wrong = [name for name, values in self.columns.items() if len(values) != n]
         if wrong:
             raise ValueError(f"{self.source}: columns {wrong} do not have length {n}")
+
+    def _check_points(self) -> None:
+        sd = self.position_sd_m
+        if len(sd) != len(self.symbols) or not ((sd >= 0) & np.isfinite(sd)).all():
+            raise ValueError(f"{self.source}: points need position_sd_m >= 0, one per record")
+        x, y = shapely.get_x(self.geometry), shapely.get_y(self.geometry)
+        lost = np.flatnonzero(~(np.isfinite(x) & np.isfinite(y)))
+        if len(lost):
+            raise ValueError(
+                f"{self.source}: points need finite coordinates, {len(lost)} have none, the first "
+                f"is {self.record[lost[0]]}; leave them out when reading"
+            )
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -144,11 +157,17 @@ class Anchors:
         n = len(self.x)
         if not (len(self.y) == len(self.shares) == len(self.weight) == len(self.record) == n):
             raise ValueError("Anchors columns must have one length")
+        if not (np.isfinite(self.x) & np.isfinite(self.y)).all():
+            raise ValueError("Anchors need finite coordinates; leave the others out when reading")
         total = self.shares.sum(axis=1)
-        if n and not np.all(np.isclose(total, 1) | (total == 0)):
-            raise ValueError("Anchors.shares rows must sum to 1, or be all zero for non-response")
-        if n and not (self.weight > 0).all():
-            raise ValueError("Anchors.weight must be > 0")
+        if not (np.isclose(total, 1) | (total == 0)).all() or (self.shares < 0).any():
+            raise ValueError(
+                "Anchors.shares must be >= 0 and rows sum to 1, or be all zero for non-response"
+            )
+        if not ((self.weight > 0) & np.isfinite(self.weight)).all():
+            raise ValueError("Anchors.weight must be > 0 and finite")
+        for name in ("x", "y", "shares", "weight", "record"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
 
     def __len__(self) -> int:
         return len(self.x)

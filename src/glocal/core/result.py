@@ -119,6 +119,8 @@ class Displacement:
     """What pins the shift down."""
 
     def __post_init__(self) -> None:
+        if not np.isfinite([self.dy, self.dx]).all():
+            raise ValueError(f"Displacement must be finite, got dy={self.dy}, dx={self.dx}")
         matrix = np.asarray(self.covariance, dtype=float)
         if matrix.shape != (2, 2) or not np.allclose(matrix, matrix.T):
             raise ValueError(f"Displacement.covariance must be 2x2 symmetric, got {matrix}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,8 +58,10 @@ class Exponents:
 def families_of(observations: Sequence[Observations]) -> dict[str, tuple[str, ...]]:
     """Return for each source the sorted names of all sources tied to it by shared roots."""
     family = {one.source: {one.source} for one in observations}
-    for a in observations:
-        for b in observations:
+    # who says nothing ties nobody
+    speaking = [one for one in observations if one.symbols.any()]
+    for a in speaking:
+        for b in speaking:
             if a.provenance.shares_root(b.provenance) and family[a.source] is not family[b.source]:
                 joined = family[a.source] | family[b.source]
                 for name in joined:
@@ -91,9 +94,15 @@ def _same(a: Observations, b: Observations) -> bool:
         and bool(a.provenance.roots)
         and a.provenance.roots == b.provenance.roots
         and a.crosswalk.symbols == b.crosswalk.symbols
-        and np.array_equal(a.symbols, b.symbols)
-        and np.array_equal(a.geometry, b.geometry)
+        and all(np.array_equal(one, other) for one, other in zip(_told(a), _told(b), strict=True))
     )
+
+
+def _told(one: Observations) -> tuple[NDArray[Any], ...]:
+    """Return everything that the engine reads of a source."""
+    stratum = np.zeros(one.symbols.shape, np.uint8) if one.stratum is None else one.stratum
+    meaning = one.crosswalk.matrix, one.crosswalk.confidence
+    return one.symbols, stratum, one.geometry, one.position_sd_m, *meaning
 
 
 def conservative(problem: Problem) -> Exponents:
@@ -154,15 +163,27 @@ def learn(
     ).reshape(len(names), len(kin))
     origin = np.array([start.g[name] for name in names] + [start.delta[one] for one in kin])
 
-    def loss(x: NDArray[np.float64]) -> float:
+    def loss(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         g, delta = x[: len(names)], x[len(names) :]
-        power = g[:, None] * together ** -(member @ delta)[:, None]
-        log_q = log_prior + np.einsum("sa,sak->ak", power, heard)
+        damp = together ** -(member @ delta)[:, None]
+        log_q = log_prior + np.einsum("sa,sak->ak", g[:, None] * damp, heard)
         log_q = log_q - logsumexp(log_q, axis=1, keepdims=True)
         fit = -(anchors.weight[:, None] * anchors.shares * log_q).sum()
-        return float(fit + RIDGE * ((x - origin) ** 2).sum())
+        pull = anchors.weight[:, None] * (np.exp(log_q) - anchors.shares)
+        by_g = damp * np.einsum("ak,sak->sa", pull, heard)
+        by_delta = -member.T @ (g[:, None] * by_g * np.log(together)).sum(axis=1)
+        slope = np.concatenate([by_g.sum(axis=1), by_delta]) + 2 * RIDGE * (x - origin)
+        return float(fit + RIDGE * ((x - origin) ** 2).sum()), slope
 
-    best = minimize(loss, origin, method="L-BFGS-B", bounds=[(0.0, 1.0)] * len(origin)).x
+    # strict, so that the order of the sources can't be seen in the result
+    best = minimize(
+        loss,
+        origin,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0.0, 1.0)] * len(origin),
+        options={"ftol": 1e-13, "gtol": 1e-8},
+    ).x
     return Exponents(
         g=dict(zip(names, best[: len(names)].tolist(), strict=True)),
         delta=dict(zip(kin, best[len(names) :].tolist(), strict=True)),

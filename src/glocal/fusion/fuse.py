@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.core.grid import cells_of_points
+from glocal.core.grid import cells_of_points, tiles
 from glocal.core.observation import Anchors, Observations, Reliability
 from glocal.core.result import log_normalise
+from glocal.errors import GridMismatchError, LegendMismatchError
 from glocal.fusion.dependence import (
     MIN_ANCHORS,
     Exponents,
@@ -61,10 +62,29 @@ class Fused:
 
         ``silent`` sources, and their exact copies, are left out (the cavity).
         """
+        return self._decode(self.units(silent).astype(np.float32), np.s_[:, :])
+
+    def tiles(
+        self, size: int, silent: frozenset[str] = frozenset()
+    ) -> Iterator[tuple[tuple[slice, slice], NDArray[np.float32]]]:
+        """Yield :meth:`cells` in square tiles: (row and column slices, log-posterior there).
+
+        Equal to the whole to the last bit, with the memory of one tile and its halo.
+        """
         log_q = self.units(silent).astype(np.float32)
+        for inner, outer in tiles(self.fit.problem.geobox, size, SMOOTHING_SWEEPS):
+            rows, columns = (
+                slice(part.start - whole.start, part.stop - whole.start)
+                for part, whole in zip(inner, outer, strict=True)
+            )
+            yield inner, self._decode(log_q, outer)[rows, columns]
+
+    def _decode(
+        self, log_q: NDArray[np.float32], window: tuple[slice, slice]
+    ) -> NDArray[np.float32]:
         problem = self.fit.problem
-        grid = log_q[problem.units.of_cell].reshape(*problem.geobox.shape, len(problem.legend))
-        return smooth(grid, self.beta, self.similarity)
+        of_cell = problem.units.of_cell.reshape(problem.geobox.shape)[window]
+        return smooth(log_q[of_cell], self.beta, _ties(self.similarity, window))
 
     def units(self, silent: frozenset[str] = frozenset()) -> NDArray[np.float64]:
         """Return the log-posterior of every unit, shape (U, K), before the spatial term."""
@@ -78,7 +98,9 @@ class Fused:
         """
         problem, prior = self.fit.problem, self.fit.log_prior
         power = gammas(problem, self.fit.exponents)
-        families = sorted({term.family for term in problem.terms})
+        families = sorted({term.family for term in problem.terms if term.speaks.any()})
+        if len(families) < 2:
+            return np.zeros(problem.geobox.shape, np.float32)
         opinions, speaks = [], []
         for family in families:
             members = [term for term in problem.terms if term.family == family]
@@ -93,7 +115,7 @@ class Fused:
         mean = (weight * p).sum(axis=0) / voices
         mean = np.maximum(mean, 1e-12)
         spread = (weight * p * (np.log(p) - np.log(mean))).sum(axis=(0, 2)) / voices[:, 0]
-        scaled = np.clip(spread / np.log(max(len(families), 2)), 0, 1).astype(np.float32)
+        scaled = np.clip(spread / np.log(len(families)), 0, 1).astype(np.float32)
         return np.asarray(scaled[problem.units.of_cell].reshape(problem.geobox.shape))
 
     def reliabilities(self) -> tuple[Reliability, ...]:
@@ -139,8 +161,16 @@ def fuse(
         How alike neighbouring cells look, from an image (see ``posterior.smooth``).
     seed
         Deals the anchors into folds.
+
+    Raises
+    ------
+    ValueError
+        No source, two of one name, or anchors for another number of classes.
+    GridMismatchError, LegendMismatchError
+        Sources on different grids or with different legends.
     """
-    kept, twins = merge_copies(observations)
+    _check(observations, anchors, similarity)
+    kept, twins = merge_copies(sorted(observations, key=lambda one: one.source))
     problem = prepare(kept, families_of(kept))
     flat = (
         cells_of_points(problem.geobox, anchors.x, anchors.y)
@@ -162,7 +192,7 @@ def fuse(
         )
     fold = np.random.default_rng(seed).permutation(len(located)) % FOLDS
     exponents = _learn_exponents(problem, first, located, fold)
-    held_out = [_refit(problem, first, located.take(fold != f), exponents) for f in range(FOLDS)]
+    held_out = [_refit(problem, located.take(fold != f), exponents) for f in range(FOLDS)]
     beta, loss = _learn_beta(held_out, located, fold, similarity)
     fit = estimate(problem, prior, exponents, located, start=first.confusion)
     return Fused(
@@ -175,7 +205,35 @@ def fuse(
     )
 
 
-def _refit(problem: Problem, first: Fit, anchors: Located, exponents: Exponents) -> Fit:
+def _check(
+    observations: Sequence[Observations], anchors: Anchors | None, similarity: Similarity | None
+) -> None:
+    names = [one.source for one in observations]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"fusion needs at least one source, each with its own name, got {names}")
+    first = observations[0]
+    for one in observations:
+        if one.geobox != first.geobox:
+            raise GridMismatchError(
+                f"all sources must be on one grid: {first.source} has {first.geobox}, "
+                f"{one.source} has {one.geobox}; read both onto the same grid"
+            )
+        if one.legend != first.legend:
+            raise LegendMismatchError(
+                f"all sources must speak of one legend: {first.source} of "
+                f"{first.legend.names}, {one.source} of {one.legend.names}"
+            )
+    if anchors is not None and anchors.shares.shape[1:] != (len(first.legend),):
+        raise LegendMismatchError(
+            f"anchors must have shares of shape (n, {len(first.legend)}) for the classes "
+            f"{first.legend.names}, got {anchors.shares.shape}"
+        )
+    for tie in similarity or ():
+        if not ((tie >= 0) & (tie <= 1)).all():
+            raise ValueError("similarity must lie in 0..1 everywhere; write 1 where it is unknown")
+
+
+def _refit(problem: Problem, anchors: Located, exponents: Exponents) -> Fit:
     """Estimate again without some anchors, from the same cold start."""
     prior = class_prior(anchors, len(problem.legend))
     return estimate(problem, prior, exponents, anchors)
@@ -189,7 +247,7 @@ def _learn_exponents(
     log_prior = np.zeros(shape)
     for f in range(FOLDS):
         out = fold == f
-        fit = _refit(problem, first, anchors.take(~out), first.exponents)
+        fit = _refit(problem, anchors.take(~out), first.exponents)
         log_prior[out] = fit.log_prior
         for name, told in fit.told.items():
             messages[name][out] = told.message[anchors.unit[out]]
@@ -221,16 +279,23 @@ def _window(
     height, width = problem.geobox.shape
     row, column = divmod(cell, width)
     top, left = max(row - SMOOTHING_SWEEPS, 0), max(column - SMOOTHING_SWEEPS, 0)
-    bottom, right = (
-        min(row + SMOOTHING_SWEEPS + 1, height),
-        min(column + SMOOTHING_SWEEPS + 1, width),
+    window = (
+        slice(top, min(row + SMOOTHING_SWEEPS + 1, height)),
+        slice(left, min(column + SMOOTHING_SWEEPS + 1, width)),
     )
-    of_cell = problem.units.of_cell.reshape(height, width)[top:bottom, left:right]
-    tie = None
-    if similarity is not None:
-        across, down = similarity
-        tie = (
-            np.ascontiguousarray(across[top:bottom, left : right - 1]),
-            np.ascontiguousarray(down[top : bottom - 1, left:right]),
-        )
-    return log_normalise(log_q[of_cell]).astype(np.float32), tie, (row - top, column - left)
+    of_cell = problem.units.of_cell.reshape(height, width)[window]
+    return log_q[of_cell], _ties(similarity, window), (row - top, column - left)
+
+
+def _ties(similarity: Similarity | None, window: tuple[slice, slice]) -> Similarity | None:
+    """Return the part of ``similarity`` between the cells of a window."""
+    if similarity is None:
+        return None
+    across, down = similarity
+    rows, columns = window
+    inner_rows = slice(rows.start, None if rows.stop is None else rows.stop - 1)
+    inner_columns = slice(columns.start, None if columns.stop is None else columns.stop - 1)
+    return (
+        np.ascontiguousarray(across[rows, inner_columns]),
+        np.ascontiguousarray(down[inner_rows, columns]),
+    )

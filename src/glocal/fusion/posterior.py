@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.result import log_normalise
+from glocal.errors import GridMismatchError
 from glocal.fusion.dependence import Exponents, gammas
 from glocal.fusion.messages import Told, counts, listen
 from glocal.fusion.problem import Located, Problem
@@ -162,10 +163,13 @@ def smooth(
     if beta == 0:
         return log_q
     height, width, _ = log_q.shape
-    across, down = similarity or (
-        np.ones((height, max(width - 1, 0)), np.float32),
-        np.ones((max(height - 1, 0), width), np.float32),
-    )
+    shapes = (height, width - 1), (height - 1, width)
+    across, down = similarity or (np.ones(shapes[0], np.float32), np.ones(shapes[1], np.float32))
+    if (across.shape, down.shape) != shapes:
+        raise GridMismatchError(
+            f"similarity must have shapes {shapes} (across, down) on a grid of {height} x {width}, "
+            f"got {across.shape} and {down.shape}"
+        )
     return np.asarray(_mean_field(log_q, np.float32(beta), across, down, SMOOTHING_SWEEPS))
 
 

@@ -17,7 +17,7 @@ from glocal.core.observation import Anchors, Observations, Support
 from glocal.fusion.patterns import Units, compress
 from glocal.fusion.support import PointCells, paint, point_cells
 
-__all__ = ["Located", "Problem", "Term", "locate", "prepare"]
+__all__ = ["Located", "Problem", "Term", "locate", "prepare", "regions"]
 
 REGION = 2048
 """Side in cells of the regions in which reliabilities may differ."""
@@ -103,11 +103,8 @@ class Located:
 
 
 def prepare(observations: Sequence[Observations], families: dict[str, tuple[str, ...]]) -> Problem:
-    """Return the problem that ``observations`` (all on one grid) pose."""
+    """Return the problem that ``observations`` (all on one grid and legend) pose."""
     geobox, legend = observations[0].geobox, observations[0].legend
-    for one in observations:
-        if one.geobox != geobox or one.legend != legend:
-            raise ValueError(f"{one.source}: all observations must share one grid and one legend")
     cells = int(np.prod(geobox.shape))
     spread = {
         one.source: point_cells(one.geometry, one.position_sd_m, geobox)
@@ -115,7 +112,7 @@ def prepare(observations: Sequence[Observations], families: dict[str, tuple[str,
         if one.support == "points"
     }
     layers = [_layer(one, geobox) for one in observations if one.support != "points"]
-    region = _regions(geobox)
+    region = regions(geobox)
     units = compress([*layers, region, _touched(spread, cells)], cells)
     column = iter(range(len(layers)))
     region_of_unit = units.columns[:, len(layers)]
@@ -160,7 +157,8 @@ def _layer(one: Observations, geobox: GeoBox) -> NDArray[np.int64]:
     return np.where(symbols > 0, one.stratum.ravel().astype(np.int64) * width + symbols, 0)
 
 
-def _regions(geobox: GeoBox) -> NDArray[np.int64]:
+def regions(geobox: GeoBox) -> NDArray[np.int64]:
+    """Return the region of every cell, shape (H * W,), numbered from 0 along rows."""
     height, width = geobox.shape
     row, column = np.arange(height) // REGION, np.arange(width) // REGION
     across = int(column[-1]) + 1
@@ -190,8 +188,7 @@ def _cell_term(
 ) -> Term:
     width = len(one.crosswalk.symbols) + 1
     stratum, symbol = heard // width, heard % width
-    regions = int(region.max()) + 1
-    context = stratum * regions + region
+    context = stratum * (int(region.max()) + 1) + region
     pair, of_unit = np.unique(context * width + symbol, return_inverse=True)
     talking = pair % width > 0
     number = np.where(talking, np.cumsum(talking), 0)

@@ -23,6 +23,7 @@ from glocal.core.result import log_normalise
 from glocal.fusion.fuse import Fused
 from glocal.fusion.messages import CORRELATION
 from glocal.fusion.posterior import hear
+from glocal.fusion.problem import regions
 from glocal.fusion.support import paint
 
 __all__ = [
@@ -87,9 +88,15 @@ def meant(crosswalk: Crosswalk) -> NDArray[np.bool_]:
 
 
 def _judge(
-    cavity: NDArray[np.floating], log_q: NDArray[np.floating], ok: NDArray[np.bool_]
+    fused: Fused,
+    source: Observations,
+    cavity: NDArray[np.float64],
+    *,
+    unknown: NDArray[np.bool_] | bool = False,
 ) -> Doubts:
-    p = np.exp(log_q)
+    """Weigh what ``source`` says against ``cavity``; where ``unknown``, nothing is proposed."""
+    ok = meant(source.crosswalk)[source.symbols] | np.asarray(unknown)[..., None]
+    p = np.exp(log_normalise(cavity + _said(fused, source)))
     other = np.where(ok, -1.0, p)
     proposed = other.argmax(axis=-1)
     best_alone = np.where(ok, cavity, -np.inf).max(axis=-1)
@@ -98,8 +105,14 @@ def _judge(
         correct=np.clip((p * ok).sum(axis=-1), 0, 1),
         proposed=proposed,
         probability=np.clip(other.max(axis=-1), 0, 1),
-        supported=(there > best_alone) & ~ok.all(axis=-1),
+        supported=(there > best_alone) & ~ok.all(axis=-1) & ~_is_prior(fused, cavity),
     )
+
+
+def _is_prior(fused: Fused, cavity: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return where nobody else has spoken: a prior alone corrects nobody."""
+    same = np.isclose(cavity, fused.fit.log_prior, rtol=0, atol=1e-6)
+    return np.asarray(same.all(axis=-1))
 
 
 def object_doubts(
@@ -127,9 +140,7 @@ def object_doubts(
     worth = size / (1 + np.maximum(size - 1, 0) * CORRELATION)
     cavity = log_normalise(log_prior + worth[:, None] * (log_normalise(mean) - log_prior))
     cavity[size == 0] = log_prior
-    said = _said(fused, source)
-    ok = meant(source.crosswalk)[source.symbols] | (size < MIN_INTERIOR)[:, None]
-    return _judge(cavity, log_normalise(cavity + said), ok)
+    return _judge(fused, source, cavity, unknown=size < MIN_INTERIOR)
 
 
 def _said(fused: Fused, source: Observations) -> NDArray[np.float64]:
@@ -137,6 +148,9 @@ def _said(fused: Fused, source: Observations) -> NDArray[np.float64]:
     name = fused.twins.get(source.source, source.source)
     table = fused.fit.confusion[name].log_p
     stratum = 0 if source.stratum is None else source.stratum.astype(np.int64)
+    if source.support == "cells":
+        region = regions(source.geobox)
+        stratum = stratum * (int(region.max()) + 1) + region.reshape(source.geobox.shape)
     own = table[stratum, :, np.maximum(source.symbols.astype(np.int64) - 1, 0)]
     own = own * fused.fit.exponents.g[name]
     return np.where((source.symbols > 0)[..., None], own, 0.0)
@@ -152,19 +166,17 @@ def point_doubts(
     told = hear(problem, fused.fit.log_prior, fused.fit.exponents, fused.fit.confusion)[name]
     if told.cavity is None:
         raise ValueError(f"{source.source}: points must carry a cavity")
-    cavity = told.cavity[1:]
-    return _judge(
-        cavity,
-        log_normalise(cavity + _said(fused, source)),
-        meant(source.crosswalk)[source.symbols],
-    )
+    return _judge(fused, source, told.cavity[1:])
 
 
 def cell_doubts(fused: Fused, source: Observations, silent: frozenset[str] = frozenset()) -> Doubts:
     """Judge every cell of a map by the others' decoded evidence."""
-    cavity = fused.cells(silent | {source.source}).astype(np.float64)
-    said = _said(fused, source)
-    return _judge(cavity, log_normalise(cavity + said), meant(source.crosswalk)[source.symbols])
+    silent = silent | {source.source}
+    cavity = fused.cells(silent).astype(np.float64)
+    # the decoding spreads the prior too, so silence is told before it
+    quiet = _is_prior(fused, fused.units(silent))
+    unheard = quiet[fused.fit.problem.units.of_cell].reshape(cavity.shape[:2])
+    return _judge(fused, source, cavity, unknown=unheard)
 
 
 def threshold_for(probability: NDArray[np.floating], precision: float) -> tuple[float, float]:
@@ -173,14 +185,16 @@ def threshold_for(probability: NDArray[np.floating], precision: float) -> tuple[
     Returns the threshold and the expected precision (mean probability) of what passes;
     the threshold is infinite and the precision NaN when nothing passes.
 
-    >>> threshold_for(np.array([0.99, 0.9, 0.4]), 0.9)
-    (0.9, 0.945)
+    >>> threshold_for(np.array([1.0, 0.75, 0.5, 0.5]), 0.75)
+    (0.75, 0.875)
     """
     ranked = np.sort(np.asarray(probability, np.float64).ravel())[::-1]
     if not len(ranked):
         return float("inf"), float("nan")
     mean = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
-    passing = np.flatnonzero(mean >= precision)
+    # equal probabilities pass together or not at all
+    last_of_equals = np.append(ranked[1:] < ranked[:-1], True)
+    passing = np.flatnonzero((mean >= precision) & last_of_equals)
     if not len(passing):
         return float("inf"), float("nan")
     last = int(passing[-1])

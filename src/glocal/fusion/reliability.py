@@ -26,6 +26,9 @@ PRIOR_STRENGTH = 30.0
 CONTEXT_STRENGTH = 60.0
 """Statements per class that the global table is worth in a context."""
 
+LEAST_STRENGTH = 1.0
+"""Least worth of a crosswalk, so that a class that nobody sees keeps a row."""
+
 ANCHOR_STRENGTH = 5.0
 """An anchor's class is known: it counts as this many statements."""
 
@@ -61,11 +64,12 @@ def initial(
     joint = joint + 0.02 * used[:, None] * class_prior[None, :]
     table = (joint / joint.sum(axis=0)).T
     counts = np.zeros((term.contexts, *table.shape))
+    strength = PRIOR_STRENGTH * float(used @ (term.trust / (1 - term.trust)))
     return Confusion(
         log_p=np.log(np.broadcast_to(table, counts.shape)).copy(),
         counts=counts,
         prior=table,
-        strength=PRIOR_STRENGTH * float(used @ (term.trust / (1 - term.trust))),
+        strength=max(strength, LEAST_STRENGTH),
     )
 
 
