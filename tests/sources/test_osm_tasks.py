@@ -6,6 +6,7 @@ import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import osmium
 import pytest
@@ -13,6 +14,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from shapely.affinity import translate
 from shapely.geometry import shape
 
 from glocal.core import legends
@@ -22,10 +24,18 @@ from glocal.core.interval import Interval
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.errors import BadSourceError, LicenceConflictError
-from glocal.sources.osm import observe_osm
+from glocal.sources.osm import apply_corrections, observe_osm
 from glocal.sources.osm_change import change_xml, check_base, problem
 from glocal.sources.osm_file import Whole, read_elements
-from glocal.sources.osm_tags import CANONICAL, classify, retaggable, tags_for
+from glocal.sources.osm_tags import (
+    CANONICAL,
+    FCLASS,
+    classify,
+    fclass_edit,
+    retaggable,
+    row_of,
+    tags_for,
+)
 from glocal.sources.osm_tasks import FILES, encode_osm
 
 LEGEND = legends.legend("worldcover")
@@ -163,8 +173,13 @@ def test_tasks_pass_the_schema(folder, shared) -> None:
 
 def test_uses_are_flagged_and_never_edited(folder) -> None:
     flags = json.loads((folder / "flags.geojson").read_text("utf-8"))["features"]
-    assert {one["properties"]["current"] for one in flags} == {"landuse=residential"}
-    assert all(one["properties"]["why_no_edit"] for one in flags)
+    reasons = {}
+    for one in flags:
+        reasons.setdefault(one["properties"]["current"], set()).add(
+            one["properties"]["why_no_edit"]
+        )
+    assert all("a use" in why for why in reasons.pop("landuse=residential"))
+    assert all("lies in the area" in why for one in reasons.values() for why in one)
 
 
 def test_readme_names_licence_and_way_to_answer(folder) -> None:
@@ -208,28 +223,141 @@ def test_a_newer_extract_turns_edits_into_flags(wishes, observed, shared, tmp_pa
     assert any("is not in" in one for one in reasons)
 
 
-def test_without_versions_no_osmchange_and_no_tag_fix(wishes, observed, tmp_path) -> None:
-    (tmp_path / "proposal.osc").write_text("left from an earlier run")
-    columns = dict(observed.columns)
-    columns["version"] = np.zeros(len(observed), np.int32)
-    bare = Observations(
-        source="osm",
-        support="objects",
-        geobox=observed.geobox,
-        symbols=observed.symbols,
-        crosswalk=observed.crosswalk,
-        phenomenon_time=observed.phenomenon_time,
-        provenance=observed.provenance,
-        geometry=observed.geometry,
-        record=np.array([f"geofabrik/{i}" for i in range(len(observed))]),
-        columns=columns,
-    )
-    place = [observed.record.tolist().index(one) for one in wishes.record.tolist()]
-    rows = [(i, "modify", str(name)) for i, name in zip(place, wishes.proposed, strict=True)]
-    encode_osm(corrections(bare, rows), bare, tmp_path, legend=LEGEND)
-    assert not (tmp_path / "proposal.osc").exists()
-    assert all("cooperativeWork" not in one for one in tasks(tmp_path / "maproulette.geojsonl"))
-    assert "neither versions nor node" in (tmp_path / "PROPOSAL_README.md").read_text("utf-8")
+LAYER = [
+    # osm_id, fclass, place of the box in a row, with a hole
+    (101, "scrub", 0, False),
+    (102, "forest", 1, False),
+    (103, "meadow", 2, True),
+    (104, "farm", 3, False), (104, "farm", 4, False),
+    (105, "scrub", 5, False), (105, "meadow", 5, False),
+    (106, "meadow", 6, False), (106, "meadow", 6, False),
+    (107, "residential", 7, False),
+    (108, "wetland", 8, False),
+    (109, "scrub", 29, False),
+    (110, "farm", 9, False), (110, "farm", 10, False),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def layer(tmp_path_factory) -> Observations:
+    """Return what a small Geofabrik layer says; element 109 crosses the border."""
+    corner = 500_100 + 97 * np.array([row[2] for row in LAYER])
+    whole, hole = shapely.box(0, 0, 90, 200), shapely.box(20, 20, 40, 40)
+    boxes = [
+        translate(whole.difference(hole) if row[3] else whole, x, 5_206_000)
+        for x, row in zip(corner, LAYER, strict=True)
+    ]
+    table = {"osm_id": [str(row[0]) for row in LAYER], "fclass": [row[1] for row in LAYER]}
+    path = tmp_path_factory.mktemp("layer") / "layer.gpkg"
+    gpd.GeoDataFrame(table, geometry=boxes, crs="EPSG:32632").to_crs("EPSG:4326").to_file(path)
+    geobox = area_geobox((500_000, 5_205_000, 502_950, 5_208_000), "EPSG:32632", 10)
+    return observe_osm(path, geobox, LEGEND, interval=Interval.parse("2019-04-26"))
+
+
+@pytest.fixture(scope="module")
+def layer_wishes(layer: Observations) -> Corrections:
+    numbers = layer.columns["osm_id"].tolist()
+    proposed = {101: "crop", 102: "crop", 103: "tree", 104: "grass", 105: "crop", 106: "crop"}
+    proposed |= {107: "tree", 108: "crop", 109: "crop", 110: "grass"}
+    rows = [(i, "modify", proposed[number]) for i, number in enumerate(numbers)]
+    rows.remove((numbers.index(110), "modify", "grass"))  # only one of its two rows
+    return corrections(layer, rows)
+
+
+@pytest.fixture(scope="module")
+def layer_folder(layer, layer_wishes, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("layer-tasks")
+    (path / "proposal.osc").write_text("left from an earlier run")
+    dates = {"image": Interval.parse("2017-02-16")}
+    encode_osm(layer_wishes, layer, path, legend=LEGEND, dates=dates)
+    return path
+
+
+def test_layer_becomes_tag_fixes_without_an_osmchange(layer_folder) -> None:
+    assert not (layer_folder / "proposal.osc").exists()
+    edits_of = {}
+    for task in tasks(layer_folder / "maproulette.geojsonl"):
+        (operation,) = task["cooperativeWork"]["operations"]
+        change = {one["operation"]: one["data"] for one in operation["data"]["operations"]}
+        edits_of[operation["data"]["id"]] = (change["setTags"], change.get("unsetTags", []))
+        assert task["features"][0]["properties"]["inferred"]
+    assert edits_of == {
+        "way/101": ({"landuse": "farmland"}, ["natural"]),
+        "way/102": ({"landuse": "farmland"}, ["natural"]),
+        "relation/103": ({"natural": "wood"}, ["landuse"]),
+        "relation/104": ({"landuse": "meadow"}, []),
+        "way/106": ({"landuse": "farmland"}, []),
+    }
+    text = (layer_folder / "PROPOSAL_README.md").read_text("utf-8")
+    assert "neither versions nor node" in text
+    assert "Inferred: type and old tags" in text
+
+
+def test_rows_of_a_layer_that_disagree_ask_a_person(layer_folder) -> None:
+    lines = tasks(layer_folder / "survey.geojsonl")
+    assert all("cooperativeWork" not in one for one in lines)
+    held = [one["features"][0]["properties"] for one in lines]
+    assert sorted(one["osm_id_of_layer"] for one in held) == ["105", "110"]
+    assert all("share this OSM id" in one["why_no_edit"] for one in held)
+    flags = json.loads((layer_folder / "flags.geojson").read_text("utf-8"))["features"]
+    reasons = {
+        one["properties"]["osm_id_of_layer"]: one["properties"]["why_no_edit"] for one in flags
+    }
+    assert set(reasons) == {"107", "108", "109"}
+    assert "lies in the area" in reasons["109"]
+
+
+def test_parts_of_one_element_make_one_task(layer_folder) -> None:
+    lines = {one["features"][0]["id"]: one for one in tasks(layer_folder / "maproulette.geojsonl")}
+    assert len(shape(lines["relation/104"]["features"][0]["geometry"]).geoms) == 2
+
+
+def test_layer_tasks_pass_the_schema(layer_folder, shared) -> None:
+    path = shared / "schemas" / "maproulette" / "cooperative_task.schema.json"
+    check = Draft202012Validator(json.loads(path.read_text("utf-8")))
+    for name in ("maproulette.geojsonl", "survey.geojsonl"):
+        for task in tasks(layer_folder / name):
+            check.validate(task)
+
+
+def test_each_task_says_what_to_look_at(layer_folder) -> None:
+    for task in tasks(layer_folder / "maproulette.geojsonl"):
+        (feature,) = task["features"]
+        text = feature["properties"]["instruction"]
+        for part in (feature["id"], "2017-02-16", "2019-04-26", "probability", "sentinel2", "%"):
+            assert part in text
+
+
+def test_after_is_read_with_exactly_the_edits_that_were_sent(layer, layer_wishes) -> None:
+    after = apply_corrections(layer, layer_wishes)
+    names = (*after.crosswalk.symbols,)
+    said = {
+        (number, names[symbol - 1])
+        for number, symbol in zip(after.columns["osm_id"].tolist(), after.symbols, strict=True)
+    }
+    assert said == {
+        (101, "landuse=farmland"), (102, "landuse=farmland"), (103, "natural=wood"),
+        (104, "landuse=meadow"), (105, "fclass=scrub"), (105, "fclass=meadow"),
+        (106, "landuse=farmland"), (107, "fclass=residential"), (108, "fclass=wetland"),
+        (109, "fclass=scrub"), (110, "fclass=farm"),
+    }  # fmt: skip
+
+
+@given(st.sampled_from(sorted(FCLASS)), st.sampled_from(LEGEND.values))
+def test_an_edit_of_a_layer_leaves_none_of_its_old_tags(fclass: str, value: int) -> None:
+    edit = fclass_edit(fclass, value, LEGEND)
+    if not edit:
+        return
+    possible = [row_of(f"fclass={fclass}").base]
+    possible += ["natural=wood"] if fclass == "forest" else []
+    for tag in possible:
+        key, _, old = tag.partition("=")
+        after = edit.applied({key: old, "name": "Au"})
+        assert after["name"] == "Au"
+        assert after.get(key) != old
+        row = classify(after)
+        assert row is not None
+        assert set(row.shares) == {value}
 
 
 def test_unmapped_areas_become_surveys_without_an_edit(observed, tmp_path) -> None:

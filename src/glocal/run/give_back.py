@@ -315,6 +315,7 @@ def _to_osm(for_osm: tuple[Area, Turn], name: str, room: Path) -> Gift:
         room,
         extract=config.path if elements else None,
         legend=area.legend,
+        dates={name: image.chip.interval for name, image in area.images.items()},
     )
     note = gift.note
     if not elements:

@@ -17,10 +17,11 @@ from glocal.core.correction import Corrections
 from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Observations
+from glocal.sources.osm_edits import decide
 from glocal.sources.osm_file import read_areas
 from glocal.sources.osm_layer import LAYER_SUFFIXES, read_layer
 from glocal.sources.osm_observe import observations_of
-from glocal.sources.osm_tags import classify, crosswalk_of, tags_for
+from glocal.sources.osm_tags import classify, crosswalk_of
 
 __all__ = ["apply_corrections", "observe_osm"]
 
@@ -75,30 +76,28 @@ def observe_osm(
 def apply_corrections(observations: Observations, corrections: Corrections) -> Observations:
     """Return the source as it would be read with the proposed tag edits made.
 
-    Only ``modify`` rows that lead to a tag edit count: flags and visits change nothing by
-    themselves. Applying twice is the same as applying once.
+    Only rows that are sent as a tag edit count (`osm_edits.decide`): flags, surveys and
+    visits change nothing by themselves. Applying twice is the same as applying once.
     """
-    legend = observations.legend
-    wanted = corrections.action == "modify"
-    proposed = dict(zip(corrections.record[wanted], corrections.proposed[wanted], strict=True))
+    place = {record: i for i, record in enumerate(observations.record.tolist())}
+    made = decide(corrections, observations, observations.legend)
     alphabet = list(observations.crosswalk.symbols)
     symbols = observations.symbols.astype(np.uint16)
     tags = observations.columns["tags"].copy()
-    for i in np.flatnonzero(np.isin(observations.record, list(proposed))):
-        value = legend.values[legend.index(proposed[observations.record[i]])]
-        current = json.loads(tags[i])
-        edit = tags_for(value, current, legend)
-        after = edit.applied(current)
-        row = classify(after)
-        if not edit or row is None:
-            continue
-        if row.base not in alphabet:
-            alphabet.append(row.base)
-        symbols[i] = alphabet.index(row.base) + 1
-        tags[i] = json.dumps(after, ensure_ascii=False, sort_keys=True)
+    for first, edit in made.edit.items():
+        for row in made.together[first]:
+            i = place[str(corrections.record[row])]
+            after = edit.applied(json.loads(tags[i]))
+            meaning = classify(after)
+            if meaning is None:
+                continue
+            if meaning.base not in alphabet:
+                alphabet.append(meaning.base)
+            symbols[i] = alphabet.index(meaning.base) + 1
+            tags[i] = json.dumps(after, ensure_ascii=False, sort_keys=True)
     return replace(
         observations,
         symbols=symbols,
-        crosswalk=crosswalk_of(tuple(alphabet), legend),
+        crosswalk=crosswalk_of(tuple(alphabet), observations.legend),
         columns={**observations.columns, "tags": tags},
     )

@@ -44,6 +44,9 @@ class Elements:
     row: NDArray[np.int64] | None = None
     """Row number in a layer whose ids are not unique; None for OSM files."""
 
+    sharing: NDArray[np.int64] | None = None
+    """How many rows of the layer bear the same id, itself included; None for OSM files."""
+
     is_line: NDArray[np.bool_]
     """True for a closed way that does not say ``area=yes``."""
 

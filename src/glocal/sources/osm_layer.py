@@ -1,13 +1,16 @@
 """Free Geofabrik layers (``.gpkg``, ``.shp``): OpenStreetMap without versions or nodes.
 
-Each row holds one ``fclass``; multipolygons are split, so that several rows share one
-``osm_id``. Whether an id is a way or a relation is not in the file: a row of one part
-without holes, whose id is unique, is *inferred* to be a way, all others a relation.
+Each row holds one ``fclass``. Several rows can share one ``osm_id``: parts of a split
+multipolygon, an element with two classes, or one that stands in two layers that were
+merged. The last are the same statement twice (same id, class and outline) and are read
+once. Whether an id is a way or a relation is not in the file: one part without holes,
+the same in all rows of its id, is *inferred* to be a way, all others a relation.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio
@@ -67,16 +70,19 @@ def _elements(
 ) -> Elements:
     areal = np.isin(shapely.get_type_id(geometry), (3, 6))
     kinds = [str(one) for one in fclass]
+    outline = _outlines(geometry)
     keep = np.flatnonzero(areal & np.isin(kinds, list(FCLASS)))
+    keep = keep[_first_of_each(numbers[keep], np.array(kinds)[keep], outline[keep])]
     n = len(keep)
     return Elements(
-        osm_type=_inferred_type(numbers, geometry)[keep],
+        osm_type=_inferred_type(numbers, geometry, outline)[keep],
         osm_id=numbers[keep],
         version=np.zeros(n, np.int32),
         timestamp=np.full(n, np.datetime64("NaT"), "datetime64[s]"),
         tags=[_tags(kinds[i]) for i in keep],
         symbol=[f"fclass={kinds[i]}" for i in keep],
         row=np.asarray(rows)[keep],
+        sharing=_rows_of_same_id(numbers[keep]),
         is_line=np.zeros(n, bool),
         geometry=geometry[keep],
         crs=crs,
@@ -89,9 +95,30 @@ def _tags(fclass: str) -> dict[str, str]:
     return {row.key: "yes" if row.value == "*" else row.value, **dict(row.qualifiers)}
 
 
-def _inferred_type(numbers: NDArray[np.int64], geometry: NDArray[np.object_]) -> NDArray[np.str_]:
+def _outlines(geometry: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Return a number per row, equal where the geometries are."""
+    wkb = shapely.to_wkb(geometry)
+    number: dict[bytes, int] = {}
+    return np.array([number.setdefault(one, len(number)) for one in wkb], np.int64)
+
+
+def _first_of_each(*columns: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the sorted positions of the first of each distinct combination."""
+    codes = np.stack([np.unique(one, return_inverse=True)[1] for one in columns], axis=1)
+    return np.sort(np.unique(codes, axis=0, return_index=True)[1])
+
+
+def _rows_of_same_id(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     _, inverse, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    return np.asarray(counts[inverse], np.int64)
+
+
+def _inferred_type(
+    numbers: NDArray[np.int64], geometry: NDArray[np.object_], outline: NDArray[np.int64]
+) -> NDArray[np.str_]:
+    distinct = np.unique(np.stack((numbers, outline), axis=1), axis=0)[:, 0]
+    ids, count = np.unique(distinct, return_counts=True)
     parts = shapely.get_num_geometries(geometry)
     holes = shapely.get_num_interior_rings(shapely.get_geometry(geometry, 0))
-    simple = (counts[inverse] == 1) & (parts == 1) & (holes == 0)
-    return np.where(simple, "way", "relation")
+    alone = count[np.searchsorted(ids, numbers)] == 1
+    return np.where(alone & (parts == 1) & (holes == 0), "way", "relation")

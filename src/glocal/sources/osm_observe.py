@@ -196,6 +196,7 @@ def _records(elements: Elements, index: NDArray[np.int64]) -> NDArray[np.str_]:
 
 
 def _columns(elements: Elements, index: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    layer = {} if elements.sharing is None else {"layer_rows": elements.sharing[index]}
     return {
         "osm_type": elements.osm_type[index],
         "osm_id": elements.osm_id[index],
@@ -203,6 +204,7 @@ def _columns(elements: Elements, index: NDArray[np.int64]) -> dict[str, NDArray[
         "timestamp": elements.timestamp[index],
         "tags": _as_json([elements.tags[i] for i in index.tolist()]),
         "has_metadata": elements.version[index] > 0,
+        **layer,
     }
 
 

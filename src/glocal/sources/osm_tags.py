@@ -25,6 +25,8 @@ __all__ = [
     "TagRow",
     "classify",
     "crosswalk_of",
+    "fclass_edit",
+    "fclass_tags",
     "level_of",
     "retaggable",
     "row_of",
@@ -72,10 +74,10 @@ JUDGED_BY_COVER = frozenset({
     "landuse=farmland", "landuse=meadow", "landuse=forest", "landcover=trees", "landcover=grass",
     "natural=wood", "natural=scrub", "natural=heath", "natural=grassland", "natural=sand",
     "natural=bare_rock", "natural=scree", "natural=shingle", "natural=mud", "natural=water",
-    "natural=wetland",
 })  # fmt: skip
 """Tags whose truth can be seen from above. Uses, protection, gardens, orchards,
-vineyards and everything built can't: they are flagged, never retagged."""
+vineyards and everything built can't: they are flagged, never retagged. Nor are
+wetlands: how wet they look depends on the season of the image."""
 
 CANONICAL = {
     10: ("natural", "wood"),
@@ -83,11 +85,10 @@ CANONICAL = {
     30: ("landuse", "meadow"),
     40: ("landuse", "farmland"),
     80: ("natural", "water"),
-    90: ("natural", "wetland"),
 }
 """Undeprecated tag of each class that can be proposed. Built-up (50) is a use and bare
-ground (60) has no tag of its own (rock, sand and mud differ); snow, mangroves and moss
-need someone who was there. Those are flagged only."""
+ground (60) has no tag of its own (rock, sand and mud differ); wetland, snow, mangroves and
+moss need someone who was there. Those are flagged only."""
 
 MAIN_KEYS = ("natural", "landuse", "landcover")
 
@@ -122,6 +123,9 @@ FCLASS = {
 """Classes of the free Geofabrik layers and the tag that each stands for. ``forest``
 stands for ``landuse=forest`` and ``natural=wood`` alike; ``farm`` is its older name of
 ``farmland``."""
+
+FCLASS_ALSO = {"forest": ("natural=wood",), "farm": ("landuse=farm",)}
+"""Further tags that a class of a layer may stand for."""
 
 TRUST = {"high": 0.85, "med": 0.7, "low": 0.5}
 MAIN_SHARE = 0.75
@@ -335,3 +339,33 @@ def tags_for(class_value: int, current_tags: Mapping[str, str], legend: Legend) 
     return TagEdit(
         set={key: value}, unset=tuple(sorted(k for k in old if k in current_tags and k != key))
     )
+
+
+def fclass_edit(fclass: str, class_value: int, legend: Legend) -> TagEdit:
+    """Return the edit of an element of which only Geofabrik's ``fclass`` is known.
+
+    It takes away only keys that bear the class: surely, or possibly where a class stands
+    for several tags. Taking away a tag that is not there changes nothing.
+
+    >>> from glocal.core import legends
+    >>> fclass_edit("scrub", 40, legends.legend("worldcover"))
+    TagEdit(set={'landuse': 'farmland'}, unset=('natural',))
+    >>> fclass_edit("forest", 40, legends.legend("worldcover"))
+    TagEdit(set={'landuse': 'farmland'}, unset=('natural',))
+    """
+    row = row_of(f"fclass={fclass}")
+    tags = {row.key: row.value, **dict(row.qualifiers)}
+    edit = tags_for(class_value, tags, legend)
+    if not edit:
+        return edit
+    keys = sorted({tag.partition("=")[0] for tag in fclass_tags(fclass)})
+    return TagEdit(set=edit.set, unset=tuple(key for key in keys if key not in edit.set))
+
+
+def fclass_tags(fclass: str) -> tuple[str, ...]:
+    """Return the tags that a class of a layer may stand for.
+
+    >>> fclass_tags("forest"), fclass_tags("scrub")
+    (('landuse=forest', 'natural=wood'), ('natural=scrub',))
+    """
+    return (row_of(f"fclass={fclass}").base, *FCLASS_ALSO.get(fclass, ()))

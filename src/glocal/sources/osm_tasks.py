@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from glocal.core.correction import Corrections
+from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Observations
 from glocal.core.provenance import osm_accepts
@@ -27,20 +29,25 @@ from glocal.sources.osm_change import (
     parse_record,
     problem,
 )
+from glocal.sources.osm_edits import decide, is_layer, layer_element
 from glocal.sources.osm_file import Whole
-from glocal.sources.osm_readme import readme
+from glocal.sources.osm_readme import instruction, readme
 from glocal.sources.osm_tags import TagEdit, tags_for
 
 __all__ = ["FILES", "encode_osm"]
 
 FILES = (
-    "proposal.osc", "preview.osc", "maproulette.geojsonl", "missing.geojsonl", "flags.geojson",
-    "PROPOSAL_README.md",
+    "proposal.osc", "preview.osc", "maproulette.geojsonl", "survey.geojsonl",
+    "missing.geojsonl", "flags.geojson", "PROPOSAL_README.md",
 )  # fmt: skip
 
 RECORD_SEPARATOR = "\x1e"
 DECIMALS = 7
 """Of a degree; OSM stores no more."""
+
+NO_DATES: Mapping[str, Interval] = MappingProxyType({})
+
+Feature = Callable[..., dict[str, Any]]
 
 
 @dataclass(slots=True)
@@ -48,10 +55,12 @@ class _Plan:
     """Where each row goes: to a tag fix, a survey, or a flag with its reason."""
 
     fix: dict[int, TagEdit] = field(default_factory=dict)
-    survey: list[int] = field(default_factory=list)
+    together: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    survey: dict[int, str] = field(default_factory=dict)
     missing: list[int] = field(default_factory=list)
     flag: dict[int, str] = field(default_factory=dict)
     whole: dict[int, Whole] = field(default_factory=dict)
+    layer: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -63,15 +72,19 @@ def encode_osm(
     extract: Path | None = None,
     legend: Legend,
     max_tasks: int = 200,
+    dates: Mapping[str, Interval] = NO_DATES,
 ) -> list[Path]:
     """Write what OpenStreetMap's mappers need to judge the corrections; uploads nothing.
 
     ``proposal.osc`` and ``preview.osc`` come only with ``extract`` (the file that was
-    read, with versions and node references); ``maproulette.geojsonl`` holds the same
-    edits as tag fixes, ``missing.geojsonl`` areas where nothing is mapped,
-    ``flags.geojson`` doubts without an edit, ``PROPOSAL_README.md`` the rest. At most
-    ``max_tasks`` edits, the most probable first. Files of these names that have nothing
-    to say are removed. Geometries become longitude and latitude (RFC 7946).
+    read, with versions and node references). ``maproulette.geojsonl`` holds tag fixes,
+    one per element; of a Geofabrik layer too, whose element types and old tags are
+    inferred and marked so. ``survey.geojsonl`` asks where no edit is sound,
+    ``missing.geojsonl`` where nothing is mapped, ``flags.geojson`` shows doubts,
+    ``PROPOSAL_README.md`` tells the rest. At most ``max_tasks`` edits, the most probable
+    first. ``dates`` names the images and when they were taken, for the mappers. Files of
+    these names that have nothing to say are removed. Geometries become longitude and
+    latitude (RFC 7946).
 
     Returns the paths written.
 
@@ -85,16 +98,17 @@ def encode_osm(
     rows = corrections.take(order)
     plan = _plan(rows, observations, legend, max_tasks)
     _take_elements(plan, rows, extract, legend)
-    shapes = _lonlat(rows)
-    feature = _feature_of(rows, observations, shapes)
+    feature = _feature_of(plan, rows, observations, dates)
     content = {
         "proposal.osc": change_xml(plan.whole.values()) if plan.whole else "",
         "preview.osc": change_xml(plan.whole.values(), bump=1) if plan.whole else "",
-        "maproulette.geojsonl": "".join(_line(feature(i), e) for i, e in plan.fix.items())
-        + "".join(_line(feature(i)) for i in plan.survey),
+        "maproulette.geojsonl": "".join(_line(feature(i), e) for i, e in plan.fix.items()),
+        "survey.geojsonl": "".join(_line(feature(i)) for i in plan.survey),
         "missing.geojsonl": "".join(_line(feature(i)) for i in plan.missing),
-        "flags.geojson": _collection([feature(i, why) for i, why in plan.flag.items()]),
-        "PROPOSAL_README.md": readme(rows, counts=_counts(plan), notes=plan.notes),
+        "flags.geojson": _collection([feature(i) for i in plan.flag]),
+        "PROPOSAL_README.md": readme(
+            rows, counts=_counts(plan), notes=plan.notes, inferred=plan.layer
+        ),
     }
     return _write(folder, content)
 
@@ -121,55 +135,44 @@ def _write(folder: Path, content: dict[str, str]) -> list[Path]:
 def _counts(plan: _Plan) -> dict[str, int]:
     return {
         "proposal.osc": len(plan.whole),
-        "maproulette.geojsonl": len(plan.fix) + len(plan.survey),
+        "maproulette.geojsonl": len(plan.fix),
+        "survey.geojsonl": len(plan.survey),
         "missing.geojsonl": len(plan.missing),
         "flags.geojson": len(plan.flag),
     }
 
 
 def _plan(rows: Corrections, observations: Observations, legend: Legend, max_tasks: int) -> _Plan:
-    plan, place = _Plan(), {record: i for i, record in enumerate(observations.record.tolist())}
-    held_back = 0
-    for i, (record, action) in enumerate(
-        zip(rows.record.tolist(), rows.action.tolist(), strict=True)
-    ):
-        if action == "create" or record.startswith("new/"):
-            plan.missing.append(i)
-        elif action != "modify":
-            plan.flag[i] = "nothing is ever deleted" if action == "delete" else f"to {action}"
-        elif record not in place:
-            plan.flag[i] = "the element was not read"
-        elif not (edit := _edit(rows, i, observations, place[record], legend)):
-            plan.flag[i] = "a use or a class that cover alone can't decide"
-        elif len(plan.fix) + len(plan.survey) >= max_tasks:
-            held_back += 1
-        elif parse_record(record) and observations.columns["version"][place[record]] > 0:
-            plan.fix[i] = edit
-        else:
-            plan.survey.append(i)
+    made = decide(rows, observations, legend)
+    new = (rows.action == "create") | np.char.startswith(rows.record.astype(str), "new/")
+    missing = np.flatnonzero(new).tolist()
+    flag = {i: why for i, why in made.flag.items() if not new[i]}
+    kept = list(made.edit)[:max_tasks]
+    plan = _Plan(
+        fix={i: made.edit[i] for i in kept},
+        together={i: made.together[i] for i in kept},
+        survey=made.survey,
+        missing=missing,
+        flag=flag,
+        layer="layer_rows" in observations.columns,
+    )
+    held_back = len(made.edit) - len(kept)
     if held_back:
         plan.notes.append(f"{held_back} less probable edits are held back for a later batch.")
+    if plan.layer:
+        plan.notes.append(
+            "No OsmChange: the source is a layer that has neither versions nor node references. "
+            "Read the .osm.pbf extract to get one."
+        )
     return plan
-
-
-def _edit(
-    rows: Corrections, i: int, observations: Observations, at: int, legend: Legend
-) -> TagEdit:
-    value = legend.values[legend.index(str(rows.proposed[i]))]
-    return tags_for(value, json.loads(observations.columns["tags"][at]), legend)
 
 
 def _take_elements(plan: _Plan, rows: Corrections, extract: Path | None, legend: Legend) -> None:
     """Fill ``plan.whole`` from the extract; stale and unwritable rows become flags."""
-    if plan.survey:
-        plan.notes.append(
-            f"{len(plan.survey)} tasks carry no edit: the source has neither versions nor node "
-            "references (a free Geofabrik layer), so no OsmChange can be made from it. Read the "
-            ".osm.pbf extract to get one."
-        )
-    if extract is None or not plan.fix:
-        if plan.fix:
-            plan.notes.append("No extract was given, so there is no OsmChange.")
+    if plan.layer or not plan.fix:
+        return
+    if extract is None:
+        plan.notes.append("No extract was given, so there is no OsmChange.")
         return
     fresh, stale = fresh_elements(extract, [str(rows.record[i]) for i in plan.fix])
     for i in list(plan.fix):
@@ -189,13 +192,22 @@ def _take_elements(plan: _Plan, rows: Corrections, extract: Path | None, legend:
         plan.notes.append(f"{len(stale)} elements have changed since and are only flagged.")
 
 
-def _lonlat(rows: Corrections) -> NDArray[np.object_]:
-    """Return the supports in longitude and latitude, 2D, outer rings counter-clockwise."""
-    flat = shapely.force_2d(rows.support)
-    move = Transformer.from_crs(rows.crs, "EPSG:4326", always_xy=True)
-    xy = shapely.get_coordinates(flat)
+def _shapes(plan: _Plan, rows: Corrections, cell: float) -> NDArray[np.object_]:
+    """Return the outlines as tasks show them: parts of one element joined, steps of cells cut."""
+    shapes = np.array(shapely.force_2d(rows.support), dtype=object)
+    for i, group in plan.together.items():
+        if len(group) > 1:
+            shapes[i] = shapely.multipolygons(shapely.get_parts(rows.support[list(group)]))
+    shapes[plan.missing] = shapely.simplify(shapes[plan.missing], cell)
+    return shapes
+
+
+def _lonlat(shapes: NDArray[np.object_], crs: str) -> NDArray[np.object_]:
+    """Return the shapes in longitude and latitude, 2D, outer rings counter-clockwise."""
+    move = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    xy = shapely.get_coordinates(shapes)
     degrees = np.column_stack(move.transform(*xy.T)).round(DECIMALS)
-    moved = shapely.set_coordinates(np.array(flat, dtype=object), degrees)
+    moved = shapely.set_coordinates(shapes.copy(), degrees)
     return np.asarray(shapely.orient_polygons(moved, exterior_cw=False), object)
 
 
@@ -205,33 +217,66 @@ def _glocal_id(rows: Corrections, i: int) -> str:
 
 
 def _feature_of(
-    rows: Corrections, observations: Observations, shapes: NDArray[np.object_]
-) -> Callable[..., dict[str, Any]]:
+    plan: _Plan, rows: Corrections, observations: Observations, dates: Mapping[str, Interval]
+) -> Feature:
+    """Return the function that makes the GeoJSON feature of one row."""
     place = {record: i for i, record in enumerate(observations.record.tolist())}
+    cell = abs(float(observations.geobox.resolution.x))
+    shapes = _lonlat(_shapes(plan, rows, cell), rows.crs)
 
-    def feature(i: int, why: str = "") -> dict[str, Any]:
-        record = str(rows.record[i])
-        element = parse_record(record)
-        name = f"{element[0]}/{element[1]}" if element else record
-        properties = {
-            "glocal_id": _glocal_id(rows, i),
-            "current": str(rows.current[i]),
-            "proposed": str(rows.proposed[i]),
-            "probability": f"{float(rows.probability[i]):.2f}",
-            "round": str(rows.round),
-            "because": ", ".join(rows.because),
-            "status": "proposal, not reviewed",
-        }
-        if element:
-            properties |= {"@id": name, "base_version": str(element[2])}
-        elif record in place:
-            properties["osm_id_of_layer"] = str(observations.columns["osm_id"][place[record]])
+    def feature(i: int) -> dict[str, Any]:
+        record, at = str(rows.record[i]), place.get(str(rows.record[i]), -1)
+        named = _element(plan, i, record, observations, at)
+        name = named.get("@id", record.partition("@")[0])
+        properties = _properties(rows, i) | named
+        why = plan.flag.get(i) or plan.survey.get(i, "")
         if why:
             properties["why_no_edit"] = why
+        if i not in plan.flag:
+            properties["instruction"] = instruction(
+                rows,
+                i,
+                dates=dates,
+                mapped=observations.phenomenon_time,
+                edit=plan.fix.get(i),
+                element=name,
+                inferred=plan.layer,
+                why=why,
+            )
         geometry = json.loads(shapely.to_geojson(shapes[i]))
         return {"type": "Feature", "id": name, "geometry": geometry, "properties": properties}
 
     return feature
+
+
+def _element(
+    plan: _Plan, i: int, record: str, observations: Observations, at: int
+) -> dict[str, str]:
+    """Return the properties that name the element, as far as it is known."""
+    if element := parse_record(record):
+        return {"@id": f"{element[0]}/{element[1]}", "base_version": str(element[2])}
+    if at < 0 or not is_layer(observations, at):
+        return {}
+    if i in plan.fix:
+        inferred = "element type and old tags; check both"
+        return {
+            "@id": layer_element(observations, at), "layer_row": record, "inferred": inferred
+        }  # fmt: skip
+    return {"layer_row": record, "osm_id_of_layer": str(observations.columns["osm_id"][at])}
+
+
+def _properties(rows: Corrections, i: int) -> dict[str, str]:
+    # A flag doubts the tags, an edit or an unmapped area believes in a class.
+    doubt = rows.action[i] == "flag" and bool(rows.current[i])
+    return {
+        "glocal_id": _glocal_id(rows, i),
+        "current": str(rows.current[i]),
+        "proposed": str(rows.proposed[i]),
+        "probability_wrong" if doubt else "probability": f"{min(rows.probability[i], 0.99):.2f}",
+        "round": str(rows.round),
+        "because": ", ".join(rows.because),
+        "status": "proposal, not reviewed",
+    }
 
 
 def _json(value: Any) -> str:

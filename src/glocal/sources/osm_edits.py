@@ -1,0 +1,138 @@
+"""Which corrections become a tag edit, of which element; all others say why not.
+
+Writing the files and re-reading the source as corrected both ask here, so that a source
+is never scored with an edit that nobody was sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from glocal.core.correction import Corrections
+from glocal.core.legend import Legend
+from glocal.core.observation import Observations
+from glocal.sources.osm_tags import TagEdit, fclass_edit, tags_for
+
+__all__ = ["LAYER", "Decisions", "decide", "is_layer", "layer_element"]
+
+LAYER = "fclass="
+"""Start of the symbols of a layer that tells its own class instead of tags."""
+
+SEEN = 0.9
+"""An element is edited only if this share of it lies in the area that was looked at."""
+
+NOT_READ = "the element was not read"
+NOT_COVER = (
+    "a use, or a change to or from wetland, built-up or bare ground: cover seen from above "
+    "can't decide it"
+)
+NOT_SURE = "the tags are doubted, but no other class is likely enough for an edit"
+SHARED = (
+    "several rows of the layer share this OSM id and do not all ask for the same edit; "
+    "open the element to see which of its tags is meant"
+)
+
+
+@dataclass(slots=True)
+class Decisions:
+    """What becomes of each row of the corrections."""
+
+    edit: dict[int, TagEdit] = field(default_factory=dict)
+    """One row per element."""
+
+    together: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """All rows of the element (layers split multipolygons), for each row in ``edit``."""
+
+    survey: dict[int, str] = field(default_factory=dict)
+    """Rows that a person can answer though no edit is sound, with the reason."""
+
+    flag: dict[int, str] = field(default_factory=dict)
+
+
+def is_layer(observations: Observations, at: int) -> bool:
+    """Return True when statement ``at`` comes from a layer without tags of its own."""
+    return _symbol(observations, at).startswith(LAYER)
+
+
+def layer_element(observations: Observations, at: int) -> str:
+    """Return the element that a row of a layer seems to be, ``way/123``; its type is inferred."""
+    return f"{observations.columns['osm_type'][at]}/{observations.columns['osm_id'][at]}"
+
+
+def decide(corrections: Corrections, observations: Observations, legend: Legend) -> Decisions:
+    """Return which rows become edits, surveys and flags, in the order of ``corrections``."""
+    place = {record: i for i, record in enumerate(observations.record.tolist())}
+    at = [place.get(record, -1) for record in corrections.record.tolist()]
+    seen = _share_seen(observations)
+    made = Decisions()
+    for i, action in enumerate(corrections.action.tolist()):
+        if at[i] < 0:
+            made.flag[i] = NOT_READ
+            continue
+        edit = _edit(str(corrections.proposed[i]), observations, at[i], legend)
+        if action == "delete":
+            made.flag[i] = "nothing is ever deleted"
+        elif not edit:
+            made.flag[i] = NOT_COVER
+        elif action != "modify":
+            made.flag[i] = NOT_SURE if action == "flag" else f"to {action}"
+        elif seen[at[i]] < SEEN:
+            made.flag[i] = f"only {seen[at[i]]:.0%} of it lies in the area that was looked at"
+        else:
+            made.edit[i], made.together[i] = edit, (i,)
+    if "layer_rows" in observations.columns:
+        _one_per_element(made, at, observations)
+    return made
+
+
+def _symbol(observations: Observations, at: int) -> str:
+    symbol = int(observations.symbols[at])
+    return observations.crosswalk.symbols[symbol - 1] if symbol else ""
+
+
+def _edit(name: str, observations: Observations, at: int, legend: Legend) -> TagEdit:
+    if name not in legend.names:
+        return TagEdit(set={}, unset=())
+    value = legend.values[legend.index(name)]
+    symbol = _symbol(observations, at)
+    if symbol.startswith(LAYER):
+        return fclass_edit(symbol.removeprefix(LAYER), value, legend)
+    return tags_for(value, json.loads(observations.columns["tags"][at]), legend)
+
+
+def _share_seen(observations: Observations) -> NDArray[np.float64]:
+    """Return the share of each object's area that lies inside the area, shape (n,)."""
+    box = observations.geobox.extent.boundingbox
+    inside = shapely.clip_by_rect(observations.geometry, *box.bbox)
+    whole = shapely.area(observations.geometry)
+    share = shapely.area(inside) / np.maximum(whole, 1e-9)
+    return np.asarray(np.where(whole > 0, share, 1.0), np.float64)
+
+
+def _one_per_element(made: Decisions, at: list[int], observations: Observations) -> None:
+    """Join rows of one element that ask for the same; the others ask a person."""
+    rows: dict[int, list[int]] = {}
+    for i in made.edit:
+        rows.setdefault(int(observations.columns["osm_id"][at[i]]), []).append(i)
+    for group in rows.values():
+        first, *others = group
+        need = int(observations.columns["layer_rows"][at[first]])
+        unknown = int(observations.columns["osm_id"][at[first]]) <= 0
+        if unknown or need > len(group) or not _all_equal(made.edit[i] for i in group):
+            made.survey[first] = SHARED
+            del made.edit[first], made.together[first]
+        else:
+            made.together[first] = tuple(group)
+        for i in others:
+            del made.edit[i], made.together[i]
+
+
+def _all_equal(edits: Iterable[TagEdit]) -> bool:
+    first, *others = edits
+    return all(one == first for one in others)
