@@ -13,8 +13,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.features import rasterize
 from scipy.special import ndtr
+
+from glocal.core.burn import burn
 
 __all__ = ["PointCells", "paint", "point_cells"]
 
@@ -39,18 +40,11 @@ class PointCells:
 def paint(geometry: NDArray[Any], geobox: GeoBox) -> NDArray[np.int32]:
     """Return for every cell the index + 1 of the object that holds its centre, shape (H, W).
 
-    Where objects overlap the later one speaks; 0 means none. Geometries are
-    shapely objects (x, y) in the CRS of ``geobox``; empty ones are passed over.
+    Where objects overlap the later one speaks; 0 means none. Geometries are shapely
+    polygons and multipolygons (x, y) in the CRS of ``geobox``, which is not rotated;
+    empty and missing ones, points and lines are passed over.
     """
-    height, width = geobox.shape
-    there = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
-    shapes = [(geometry[i], int(i) + 1) for i in np.flatnonzero(there)]
-    if not shapes:
-        return np.zeros((height, width), np.int32)
-    painted = rasterize(
-        shapes, out_shape=(height, width), transform=geobox.transform, fill=0, dtype="int32"
-    )
-    return np.asarray(painted, np.int32)
+    return burn(geometry, geobox)
 
 
 def point_cells(geometry: NDArray[Any], sd_m: NDArray[np.float64], geobox: GeoBox) -> PointCells:
