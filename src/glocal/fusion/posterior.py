@@ -141,6 +141,7 @@ def estimate(
 
 
 def _frequency(problem: Problem, index: int) -> Table:
+    """Return how often a source uses each symbol, among the statements that are heard."""
     term = problem.terms[index]
     if term.support == "cells":
         heard = np.flatnonzero(term.of_unit)
@@ -148,7 +149,9 @@ def _frequency(problem: Problem, index: int) -> Table:
         symbol = term.symbol[term.of_unit[heard]]
         used = np.bincount(symbol, weight * 1000.0, minlength=len(term.prior))
         return np.asarray(used, np.float64)
-    return np.bincount(term.symbol[1:], minlength=len(term.prior)).astype(np.float64)
+    statements = np.unique(term.of_unit if term.cells is None else term.cells.point)
+    said = term.symbol[statements[statements > 0]]
+    return np.bincount(said, minlength=len(term.prior)).astype(np.float64)
 
 
 def smooth(
