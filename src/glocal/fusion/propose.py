@@ -2,12 +2,14 @@
 
 A statement is doubted by what *everybody else* says (the cavity), weighed against how
 reliable the source has proved to be; a change is proposed only if the cavity alone
-prefers it too.
+prefers it too, and so do the sources that share no root with it: relatives repeat each
+other, so one version of a map can't convict another.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +62,8 @@ class Doubts:
     """Same shape: probability of ``proposed``."""
 
     supported: NDArray[np.bool_]
-    """Same shape: True where the others alone prefer ``proposed`` too."""
+    """Same shape: True where the others alone prefer ``proposed`` too, and likewise those
+    of other families alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -115,6 +118,24 @@ def _is_prior(fused: Fused, cavity: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(same.all(axis=-1))
 
 
+def _with_strangers(
+    judge: Callable[[Fused, Observations, frozenset[str]], Doubts],
+    fused: Fused,
+    source: Observations,
+    silent: frozenset[str],
+    doubts: Doubts,
+) -> Doubts:
+    """Keep support only where sources without a common root propose the same by themselves."""
+    name = fused.twins.get(source.source, source.source)
+    family = next(one.family for one in fused.fit.problem.terms if one.name == name)
+    kin = frozenset(family) - silent - {name}
+    if not kin:
+        return doubts
+    alone = judge(fused, source, silent | kin)
+    agreed = alone.supported & (alone.proposed == doubts.proposed)
+    return replace(doubts, supported=doubts.supported & agreed)
+
+
 def object_doubts(
     fused: Fused, source: Observations, silent: frozenset[str] = frozenset()
 ) -> Doubts:
@@ -140,7 +161,8 @@ def object_doubts(
     worth = size / (1 + np.maximum(size - 1, 0) * CORRELATION)
     cavity = log_normalise(log_prior + worth[:, None] * (log_normalise(mean) - log_prior))
     cavity[size == 0] = log_prior
-    return _judge(fused, source, cavity, unknown=size < MIN_INTERIOR)
+    doubts = _judge(fused, source, cavity, unknown=size < MIN_INTERIOR)
+    return _with_strangers(object_doubts, fused, source, silent, doubts)
 
 
 def _said(fused: Fused, source: Observations) -> NDArray[np.float64]:
@@ -166,7 +188,8 @@ def point_doubts(
     told = hear(problem, fused.fit.log_prior, fused.fit.exponents, fused.fit.confusion)[name]
     if told.cavity is None:
         raise ValueError(f"{source.source}: points must carry a cavity")
-    return _judge(fused, source, told.cavity[1:])
+    doubts = _judge(fused, source, told.cavity[1:])
+    return _with_strangers(point_doubts, fused, source, silent, doubts)
 
 
 def cell_doubts(fused: Fused, source: Observations, silent: frozenset[str] = frozenset()) -> Doubts:
@@ -176,7 +199,8 @@ def cell_doubts(fused: Fused, source: Observations, silent: frozenset[str] = fro
     # the decoding spreads the prior too, so silence is told before it
     quiet = _is_prior(fused, fused.units(silent))
     unheard = quiet[fused.fit.problem.units.of_cell].reshape(cavity.shape[:2])
-    return _judge(fused, source, cavity, unknown=unheard)
+    doubts = _judge(fused, source, cavity, unknown=unheard)
+    return _with_strangers(cell_doubts, fused, source, silent, doubts)
 
 
 def threshold_for(probability: NDArray[np.floating], precision: float) -> tuple[float, float]:

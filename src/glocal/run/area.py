@@ -103,6 +103,11 @@ class Area:
         return replace(self, observations=kept, anchors=anchors, seen=seen)
 
     @property
+    def has_osm(self) -> bool:
+        """True when a source is OpenStreetMap, which then receives corrections."""
+        return any(one.kind == "osm" for one in self.config.sources)
+
+    @property
     def all_for_osm(self) -> bool:
         """True when OSM can accept the licence of every source and of the anchors."""
         small = self.only_for_osm()

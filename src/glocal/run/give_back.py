@@ -58,6 +58,9 @@ MISSING_MOST = 50
 DOUBTED = 0.1
 """An object or point is flagged when its class is right with less than this probability."""
 
+LIKELY = 0.5
+"""A coarse map is refined where the others find a class likelier than all the rest together."""
+
 MIN_PATCH_CELLS = 4
 VISITS = 30
 
@@ -103,6 +106,14 @@ def _symbol_names(source: Observations) -> NDArray[np.str_]:
 
 def propose(area: Area, turn: Turn, source: Observations) -> Gift:
     """Return the corrections of one source that are confident enough to be exported."""
+    gift = _propose(area, turn, source)
+    nothing = gift.corrections is not None and not len(gift.corrections)
+    if nothing and len({one.family for one in turn.fused.reliabilities()}) < 2:
+        return replace(gift, note="all who speak here share its roots: nobody can check it")
+    return gift
+
+
+def _propose(area: Area, turn: Turn, source: Observations) -> Gift:
     if source.support == "objects":
         return _propose_objects(area, turn, source)
     if source.support == "points":
@@ -478,12 +489,14 @@ def _to_coarse_map(area: Area, turn: Turn, source: Observations, room: Path) -> 
     )
     symbol = np.concatenate([[0], source.symbols])[owner]
     original = said_class(source)[symbol]
-    local = np.where(symbol > 0, cavity.argmax(axis=-1), -1)
+    local = np.where(cavity.max(axis=-1) > LIKELY, cavity.argmax(axis=-1), original)
+    local = np.where(symbol > 0, local, -1)
     files += _write_map(area, turn, source, room, original, local, cavity, None)
     return Gift(
         files=tuple(files),
         count={"shares": int(there.sum())},
-        note="a finer, local map of the same cells, with the share of each class",
+        note="a finer, local map of the same cells, with the share of each class; what the map "
+        f"says stays where no class is likelier than {LIKELY}",
     )
 
 

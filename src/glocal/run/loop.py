@@ -67,7 +67,8 @@ def _run(config: AreaConfig, out: Path, progress: Progress, log: _Log) -> dict[s
     turn, history = _rounds(area, shifts, first, out, _scaled(progress, 0.15, 0.45), log)
     scores = _scores(raw, out, _scaled(progress, 0.45, 0.85), log)
     progress("writing corrections", 0.85)
-    safe = (area, turn) if area.all_for_osm else turns(area.only_for_osm(), config.rounds)
+    alike = area.all_for_osm or not area.has_osm
+    safe = (area, turn) if alike else turns(area.only_for_osm(), config.rounds)
     with replacing_folder(out / "corrections") as part:
         gifts = give_back(area, turn, safe, shifts, part)
         gifts = {name: _rebased(one, part) for name, one in gifts.items()}
@@ -352,7 +353,7 @@ def _notes(area: Area, turn: Turn) -> list[str]:
             f"{turn.fused.anchors} answered anchors, fewer than the 30 needed: exponents are "
             "conservative, there is no spatial term, and probabilities are not calibrated"
         )
-    if not area.all_for_osm:
+    if area.has_osm and not area.all_for_osm:
         notes.append(
             "some sources are under licences that OSM can't accept; what goes to OSM was made "
             "by a second run of the loop without them"
