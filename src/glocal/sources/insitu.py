@@ -23,7 +23,7 @@ from glocal.core.provenance import Provenance
 from glocal.errors import BadSourceError, ConfigError, LegendMismatchError
 from glocal.io.atomic import write_json
 from glocal.io.vector import guard, read_table, write_csv, write_gpkg, write_table
-from glocal.sources.insitu_classes import CONFIDENCES, Shares, meanings
+from glocal.sources.insitu_classes import CONFIDENCES, Shares, is_silent, meanings
 from glocal.sources.insitu_points import PointTable, read_points
 
 __all__ = ["encode_insitu", "observe_insitu", "read_anchors"]
@@ -267,7 +267,8 @@ def encode_insitu(
     licence, attribution
         Of the result; not given: ODbL-1.0 if any evidence is, else all licences joined.
 
-    Rows without an observation get flag 9 (class not told) or 2 (outside the area). The
+    Rows without an observation get flag 9 (class not told) or 2 (outside the area, or kept
+    out of this source: anchors). The
     observers' columns keep their text; columns with personal data are left out.
     """
     n = len(observations)
@@ -332,8 +333,10 @@ def _verdict(
     """Return our columns: values of the points in the area, and what stands elsewhere."""
     place = {name: i for i, name in enumerate(observations.record.tolist())}
     at = [place.get(name, -1) for name in points.record.tolist()]
+    silent = [is_silent(text) for text in points.text.tolist()]
+    other = [9 if quiet else 2 for quiet in silent]
     return {
-        "loop_flag": ([int(flags[i]) if i >= 0 else 9 for i in at], 2),
+        "loop_flag": ([int(flags[i]) if i >= 0 else o for i, o in zip(at, other, strict=True)], 2),
         "loop_p": ([round(float(p_correct[i]), 4) if i >= 0 else np.nan for i in at], np.nan),
         "loop_class": ([guard(str(suggested[i])) if i >= 0 else "" for i in at], ""),
     }
