@@ -77,12 +77,13 @@ def _crossings(
     height, width = geobox.shape
     owner, row, column = _edges(geometry, geobox)
     # A row is crossed when its centre lies in [upper end, lower end): each vertex once.
-    low, high = np.clip(np.ceil(np.sort(row, axis=0) - 0.5), 0, height).astype(np.int64)
-    edge = np.flatnonzero(high > low)
-    count = (high - low)[edge]
+    first, last = np.clip(np.ceil(row - 0.5), 0, height).astype(np.int32)
+    edge = np.flatnonzero(first != last)
+    low, high = np.minimum(first[edge], last[edge]), np.maximum(first[edge], last[edge])
+    count = high - low
     slope = (column[1, edge] - column[0, edge]) / (row[1, edge] - row[0, edge])
-    at = np.repeat(np.arange(len(edge)), count)
-    crossed = np.arange(len(at)) - (np.cumsum(count) - count - low[edge])[at]
     offset = column[0, edge] - (row[0, edge] - 0.5) * slope
+    at = np.repeat(np.arange(len(edge)), count)
+    crossed = np.arange(len(at)) - (np.cumsum(count) - count - low)[at]
     where = offset[at] + crossed * slope[at]
     return owner[edge][at], crossed, np.clip(np.ceil(where - 0.5), 0, width).astype(np.int64)

@@ -127,38 +127,43 @@ def read_areas(path: Path, *, with_uid: bool = False) -> Elements:
     processor = (
         osmium.FileProcessor(name)
         .with_areas(keys)
-        .with_filter(osmium.filter.EntityFilter(AREA))
+        .with_filter(osmium.filter.EntityFilter(AREA | RELATION))
         .with_filter(keys)
     )
     try:
-        elements = _collect(processor, with_uid)
-        wanted = _multipolygons(name, keys)
+        return _collect(processor, with_uid)
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    made = elements.osm_id[elements.osm_type == "relation"]
-    return replace(elements, broken=len(wanted.difference(made.tolist())))
 
 
-def _collect(areas: Iterable[Any], with_uid: bool) -> Elements:
+def _collect(items: Iterable[Any], with_uid: bool) -> Elements:
     to_wkb = osmium.geom.WKBFactory().create_multipolygon
     wkb, tags, rows = [], [], []
-    buildings: dict[str, dict[str, str]] = {}  # thousands share one dictionary
-    for area in areas:
+    wanted: set[int] = set()
+    shared: dict[Any, dict[str, str]] = {}  # thousands have the same tags
+    for item in items:
+        held = item.tags
+        if item.is_relation():
+            if held.get("type") == "multipolygon":
+                wanted.add(item.id)
+            continue
         try:
-            wkb.append(bytes.fromhex(to_wkb(area)))
+            wkb.append(bytes.fromhex(to_wkb(item)))
         except RuntimeError:  # an area without a ring
             continue
-        held = area.tags
         building = held.get("building", "no")
         # A building is never retagged and its other tags are mostly an address.
         if building == "no":
-            tags.append({k: v for k, v in held if not k.startswith(PERSONAL)})
+            pairs = tuple([(k, v) for k, v in held if not k.startswith(PERSONAL)])
         else:
-            tags.append(buildings.setdefault(building, {"building": building}))
-        uid = area.uid if with_uid else 0
-        rows.append((area.id, area.version, area.timestamp.timestamp(), uid))
+            pairs = (("building", building),)
+        tags.append(shared.get(pairs) or shared.setdefault(pairs, dict(pairs)))
+        uid = item.uid if with_uid else 0
+        rows.append((item.id, item.version, item.timestamp.timestamp(), uid))
     table = np.array(rows, dtype=np.float64).reshape(-1, 4).astype(np.int64)
-    return _elements(wkb, tags, table, with_uid)
+    elements = _elements(wkb, tags, table, with_uid)
+    made = elements.osm_id[elements.osm_type == "relation"]
+    return replace(elements, broken=len(wanted.difference(made.tolist())))
 
 
 def _elements(
@@ -179,11 +184,6 @@ def _elements(
         geometry=np.asarray(shapely.from_wkb(wkb), dtype=object).reshape(-1),
         uid=uid if with_uid else None,
     )
-
-
-def _multipolygons(path: str, keys: Any) -> set[int]:
-    relations = osmium.FileProcessor(path, RELATION).with_filter(keys)
-    return {one.id for one in relations if one.tags.get("type") == "multipolygon"}
 
 
 def read_elements(path: Path, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Whole]:
