@@ -23,7 +23,6 @@ from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.core.result import log_normalise
 from glocal.fusion.fuse import Fused
-from glocal.fusion.messages import CORRELATION
 from glocal.fusion.posterior import hear
 from glocal.fusion.problem import regions
 from glocal.fusion.support import paint
@@ -141,10 +140,10 @@ def object_doubts(
 ) -> Doubts:
     """Judge the objects of ``source`` by the others' evidence in their interior.
 
-    The interior is the object less one cell at its edge; n cells count as
-    n / (1 + (n - 1) * rho) independent ones. An object with a smaller interior than
-    ``MIN_INTERIOR`` is not judged. ``silent`` names further sources whose evidence may
-    not be used.
+    The interior is the object less one cell at its edge; its cells count as *one* look
+    (their mean log-probability): who errs on one cell of a field errs on all of it. An
+    object with a smaller interior than ``MIN_INTERIOR`` cells is not judged. ``silent``
+    names further sources whose evidence may not be used.
     """
     problem = fused.fit.problem
     log_prior = fused.fit.log_prior
@@ -158,9 +157,7 @@ def object_doubts(
         [np.bincount(owner, log_q[:, k], minlength=n)[1:] for k in range(log_q.shape[1])], 1
     )
     mean = total / np.maximum(size, 1)[:, None]
-    worth = size / (1 + np.maximum(size - 1, 0) * CORRELATION)
-    cavity = log_normalise(log_prior + worth[:, None] * (log_normalise(mean) - log_prior))
-    cavity[size == 0] = log_prior
+    cavity = np.where(size[:, None] > 0, log_normalise(mean), log_prior)
     doubts = _judge(fused, source, cavity, unknown=size < MIN_INTERIOR)
     return _with_strangers(object_doubts, fused, source, silent, doubts)
 
