@@ -6,6 +6,7 @@ way and with its own errors, drawn from a seed.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,13 @@ import pyproj
 import rasterio
 import shapely
 import yaml
+from click.testing import Result
 from numpy.typing import NDArray
 from rasterio.features import shapes
 from rasterio.transform import Affine, from_origin
+from typer.testing import CliRunner
+
+from glocal.cli.main import app
 
 CRS = "EPSG:32633"
 LEFT, TOP, CELL = 400_000, 5_800_000, 10
@@ -232,6 +237,19 @@ def settings(size: int, seed: int) -> dict[str, Any]:
         ],
         "anchors": {"path": "points.csv", "crs": CRS, "position_sd_m": 1, "licence": "CC0-1.0"},
     }
+
+
+def glocal(*words: object) -> Result:
+    """Call the command line as a user would."""
+    return CliRunner().invoke(app, [str(one) for one in words])
+
+
+def run_area(area: Path, out: Path, *options: object) -> dict[str, Any]:
+    """Run an area; return its metrics, or fail with what the command said."""
+    result = glocal("run", area, "--out", out, "--json", *options)
+    assert result.exit_code == 0, result.output
+    metrics: dict[str, Any] = json.loads(result.stdout)
+    return metrics
 
 
 def write_yaml(path: Path, values: dict[str, Any]) -> Path:

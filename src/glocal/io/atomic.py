@@ -12,9 +12,10 @@ from typing import Any
 
 from glocal.errors import RunError
 
-__all__ = ["replacing", "replacing_folder", "write_bytes", "write_json", "write_text"]
+__all__ = ["PART", "replacing", "replacing_folder", "write_bytes", "write_json", "write_text"]
 
 PART = ".part"
+"""Is in the name of whatever is not finished."""
 
 
 @contextmanager

@@ -115,16 +115,23 @@ def _read_layer(path: Path) -> gpd.GeoDataFrame:
     return gpd.read_file(path, engine="pyogrio")
 
 
-def write_table(path: Path, table: gpd.GeoDataFrame, *, licence: str, attribution: str) -> Path:
-    """Write GeoParquet 1.1 (WKB, covering boxes, zstd) with licence and attribution inside."""
+GEOPARQUET = {
+    "schema_version": "1.1.0",
+    "write_covering_bbox": True,
+    "geometry_encoding": "WKB",
+}
+
+
+def write_table(
+    path: Path, table: gpd.GeoDataFrame | pd.DataFrame, *, licence: str, attribution: str
+) -> Path:
+    """Write (Geo)Parquet with licence and attribution inside.
+
+    Tables with geometry become GeoParquet 1.1 (WKB, covering boxes); all are zstd.
+    """
     raw = io.BytesIO()
-    table.to_parquet(
-        raw,
-        index=False,
-        schema_version="1.1.0",
-        write_covering_bbox=True,
-        geometry_encoding="WKB",
-    )
+    with_shapes = isinstance(table, gpd.GeoDataFrame)
+    table.to_parquet(raw, index=False, **(GEOPARQUET if with_shapes else {}))
     content = pq.read_table(pa.BufferReader(raw.getvalue()))
     notes = {b"licence": licence.encode(), b"attribution": attribution.encode()}
     content = content.replace_schema_metadata({**content.schema.metadata, **notes})

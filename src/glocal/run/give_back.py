@@ -502,11 +502,14 @@ def _to_coarse_map(area: Area, turn: Turn, source: Observations, room: Path) -> 
 
 def _to_rules(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
     table = recalibrated(area, turn, source)[1:]
+    _, provenance = evidence_of(area, turn, source.source)
+    credit = (licence_of(provenance.licences), _attribution(provenance))
     rows = [
-        [symbol, *np.round(row, 4).tolist()]
+        [symbol, *np.round(row, 4).tolist(), *credit]
         for symbol, row in zip(source.crosswalk.symbols, table, strict=True)
     ]
-    path = write_csv(room / "recalibrated_symbols.csv", ["symbol", *area.legend.names], rows)
+    header = ["symbol", *area.legend.names, "licence", "attribution"]
+    path = write_csv(room / "recalibrated_symbols.csv", header, rows)
     return Gift(
         files=(path,),
         count={"symbols": len(rows)},

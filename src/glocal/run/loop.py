@@ -20,7 +20,7 @@ from glocal import __version__
 from glocal.core.grid import cell_area_ha
 from glocal.core.result import Displacement
 from glocal.errors import RunError
-from glocal.io.atomic import replacing_folder, write_bytes, write_json, write_text
+from glocal.io.atomic import PART, replacing_folder, write_bytes, write_json, write_text
 from glocal.run import config as configuration
 from glocal.run.area import Area, Progress, file_digest, read_area
 from glocal.run.evaluate import score_folds, summarise
@@ -96,7 +96,7 @@ class _Log:
 
 def _clear_unfinished(out: Path) -> None:
     """Remove leftovers of a killed run: temporary files and folders."""
-    for path in out.rglob("*.part*"):
+    for path in out.rglob(f"*{PART}*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -135,14 +135,16 @@ def _claim(config: AreaConfig, out: Path) -> None:
             "another --out"
         )
     if not known.exists() and out.exists() and any(out.iterdir()):
-        leftovers = sorted(one.name for one in out.iterdir())[:5]
-        if leftovers != ["inputs.json"]:
+        names = sorted(one.name for one in out.iterdir() if PART not in one.name)
+        leftovers = [one for one in names if one != "inputs.json"][:5]
+        if leftovers:
             raise RunError(
                 f"{out} is not empty and no run of ours (it holds {', '.join(leftovers)}); "
                 "choose another --out"
             )
-    write_json(seen, {"files": inputs, "software": SOFTWARE})
-    write_text(known, text)
+    if not (known.exists() and seen.exists()):
+        write_json(seen, {"files": inputs, "software": SOFTWARE})
+        write_text(known, text)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

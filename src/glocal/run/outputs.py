@@ -23,7 +23,7 @@ from glocal.io.prov import prov_document
 from glocal.io.raster import write_cog, write_qml
 from glocal.io.stac import Asset, class_band, round_item
 from glocal.io.vector import write_table
-from glocal.run.area import Area, provenance_of
+from glocal.run.area import Area, Image, provenance_of
 from glocal.run.give_back import Gift, licence_of
 from glocal.run.rounds import Turn, model_provenance
 
@@ -48,24 +48,19 @@ def write_round(
 ) -> None:
     """Write one round; its ``item.json`` comes last, so it is there only when all else is."""
     provenance = round_provenance(area, turn, software)
-    credit = f"{'; '.join(provenance.attribution)}; licence {licence_of(provenance.licences)}"
-    _write_layers(area, turn, folder, credit)
-    with replacing(folder / "reliability.parquet") as part:
-        reliability_table(area, turn).to_parquet(part, index=False)
-    text = "; ".join(provenance.attribution)
-    licence = licence_of(provenance.licences)
-    write_table(
-        folder / "corrections.parquet",
-        correction_table(area, gifts),
-        licence=licence,
-        attribution=text,
-    )
-    write_table(
-        folder / "displacement.parquet",
-        shift_table(area, shifts),
-        licence=licence,
-        attribution=text,
-    )
+    _write_layers(area, turn, folder, _credit(provenance))
+    tables = {
+        "reliability": reliability_table(area, turn),
+        "corrections": correction_table(area, gifts),
+        "displacement": shift_table(area, shifts),
+    }
+    for name, table in tables.items():
+        write_table(
+            folder / f"{name}.parquet",
+            table,
+            licence=licence_of(provenance.licences),
+            attribution="; ".join(provenance.attribution),
+        )
     _write_models(folder / "models.npz", turn.models)
     write_json(folder / "metrics.json", round_metrics(turn))
     name, version = software.split()
@@ -110,6 +105,10 @@ def round_metrics(turn: Turn) -> dict[str, Any]:
     }
 
 
+def _credit(provenance: Provenance) -> str:
+    return f"{'; '.join(provenance.attribution)}; licence {licence_of(provenance.licences)}"
+
+
 def _write_layers(area: Area, turn: Turn, folder: Path, credit: str) -> None:
     p = np.exp(turn.log_q)
     values = np.array(area.legend.values, np.uint8)
@@ -140,29 +139,31 @@ def _write_layers(area: Area, turn: Turn, folder: Path, credit: str) -> None:
             description=LAYERS[name],
             categorical=False,
         )
-    picture = quicklook(area)
-    if picture is not None:
+    shown = _pictured(area)
+    if shown is not None:
         write_cog(
             folder / "image.tif",
-            picture,
+            quicklook(shown),
             area.geobox,
             band_names=("red", "green", "blue"),
-            copyright=credit,
+            copyright=_credit(shown.chip.provenance),
             description=LAYERS["image"],
             categorical=False,
         )
 
 
-def quicklook(area: Area) -> NDArray[np.uint8] | None:
-    """Return the first optical image as 8-bit colour, shape (3, H, W), stretched 2-98 %."""
-    for image in area.images.values():
-        if image.chip.has("red", "green", "blue"):
-            bands = np.stack([image.chip.band(name) for name in ("red", "green", "blue")])
-            shown = bands[:, image.clear]
-            low, high = np.nanpercentile(shown, [2, 98], axis=1)
-            scaled = (bands - low[:, None, None]) / np.maximum(high - low, 1e-6)[:, None, None]
-            return np.asarray(np.nan_to_num(np.clip(scaled, 0, 1) * 255), np.uint8)
-    return None
+def _pictured(area: Area) -> Image | None:
+    """Return the first optical image."""
+    optical = (one for one in area.images.values() if one.chip.has("red", "green", "blue"))
+    return next(optical, None)
+
+
+def quicklook(image: Image) -> NDArray[np.uint8]:
+    """Return an image as 8-bit colour, shape (3, H, W), stretched 2-98 %."""
+    bands = np.stack([image.chip.band(name) for name in ("red", "green", "blue")])
+    low, high = np.nanpercentile(bands[:, image.clear], [2, 98], axis=1)
+    scaled = (bands - low[:, None, None]) / np.maximum(high - low, 1e-6)[:, None, None]
+    return np.asarray(np.nan_to_num(np.clip(scaled, 0, 1) * 255), np.uint8)
 
 
 def reliability_table(area: Area, turn: Turn) -> pd.DataFrame:
