@@ -215,7 +215,7 @@ class Reliability:
                 f"Reliability of {self.source} needs (context, {shape[0]}, {shape[1]}), got "
                 f"{self.confusion.shape} and {self.counts.shape}"
             )
-        if not np.allclose(self.confusion.sum(axis=2), 1):
+        if self.symbols and not np.allclose(self.confusion.sum(axis=2), 1):
             raise ValueError(f"Reliability of {self.source}: rows must sum to 1")
         object.__setattr__(self, "confusion", frozen(self.confusion))
         object.__setattr__(self, "counts", frozen(self.counts))

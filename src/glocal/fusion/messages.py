@@ -75,8 +75,8 @@ def counts(
 
 def _of_statement(term: Term, confusion: Confusion) -> Table:
     """Return log P(what was said | class) per statement, shape (n + 1, K); row 0 is zero."""
-    table = confusion.log_p[term.context, :, term.symbol]
-    table[0] = 0.0
+    table = np.zeros((len(term.symbol), confusion.log_p.shape[1]))
+    table[1:] = confusion.log_p[term.context[1:], :, term.symbol[1:]]
     return table
 
 

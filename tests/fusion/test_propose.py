@@ -1,0 +1,200 @@
+"""What the others say against a source, and nothing else, is proposed to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glocal.core.interval import Interval
+from glocal.core.legend import Crosswalk
+from glocal.core.observation import Observations
+from glocal.fusion.fuse import fuse
+from glocal.fusion.propose import (
+    cell_doubts,
+    missing_areas,
+    object_doubts,
+    patches_of,
+    point_doubts,
+    threshold_for,
+)
+from glocal.testing import anchors_at, grid, legend_of, provenance_of, worlds
+
+SIDE, K = 40, 3
+LEGEND = legend_of(K)
+BOX = grid(SIDE, SIDE)
+
+
+def source(name, support, symbols, geometry=(), sd=None, confidence=0.7):
+    matrix = np.full((K, K), 0.1)
+    np.fill_diagonal(matrix, 0.8)
+    n = len(geometry)
+    return Observations(
+        source=name,
+        support=support,
+        geobox=BOX,
+        symbols=np.asarray(symbols, np.uint8),
+        crosswalk=Crosswalk(
+            symbols=LEGEND.names, target=LEGEND, matrix=matrix, confidence=np.full(K, confidence)
+        ),
+        phenomenon_time=Interval.of_year(2020),
+        provenance=provenance_of(name),
+        geometry=np.array(geometry, object),
+        record=np.array([f"{name}/{i}" for i in range(n)], dtype=np.str_),
+        position_sd_m=np.empty(0) if sd is None else np.full(n, sd),
+    )
+
+
+def at(row, column, rows=8, columns=8):
+    b = BOX.boundingbox
+    left, top = b.left + column * 10, b.top - row * 10
+    return shapely.box(left, top - rows * 10, left + columns * 10, top)
+
+
+def scene():
+    """Return the truth and two maps that are right nearly everywhere."""
+    truth = np.repeat(np.repeat(np.random.default_rng(3).integers(0, K, (5, 5)), 8, 0), 8, 1)
+    rng = np.random.default_rng(4)
+    maps = []
+    for i in range(2):
+        wrong = rng.random(truth.shape) < 0.1
+        maps.append(source(f"map{i}", "cells", np.where(wrong, (truth + 1) % K, truth) + 1))
+    return truth, maps
+
+
+def test_a_wrong_tag_is_found_and_right_ones_are_left_alone():
+    truth, maps = scene()
+    corners = [(r * 8, c * 8) for r in range(5) for c in range(5)]
+    tags = np.array([truth[r, c] for r, c in corners])
+    tags[7] = (tags[7] + 1) % K
+    osm = source("osm", "objects", tags + 1, [at(r, c) for r, c in corners])
+    fused = fuse([*maps, osm])
+    doubts = object_doubts(fused, osm)
+    assert np.flatnonzero(doubts.supported).tolist() == [7]
+    assert doubts.proposed[7] == truth[corners[7]]
+    assert doubts.probability[7] > 0.9
+    assert doubts.correct[7] < 0.1
+    assert (np.delete(doubts.correct, 7) > 0.9).all()
+
+
+def test_a_wrong_point_is_found():
+    truth, maps = scene()
+    b = BOX.boundingbox
+    rows, columns = np.array([4, 12, 20, 28]), np.array([4, 20, 12, 36])
+    said = truth[rows, columns].copy()
+    said[2] = (said[2] + 2) % K
+    xy = shapely.points(b.left + columns * 10 + 5, b.top - rows * 10 - 5)
+    field = source("field", "points", said + 1, list(xy), sd=5.0)
+    doubts = point_doubts(fuse([*maps, field]), field)
+    assert np.flatnonzero(doubts.supported).tolist() == [2]
+    assert doubts.proposed[2] == truth[rows[2], columns[2]]
+
+
+def test_cells_of_a_third_map_are_corrected_by_two():
+    truth, maps = scene()
+    third = truth.copy()
+    third[16:24, 16:24] = (truth[16:24, 16:24] + 1) % K
+    last = source("map2", "cells", third + 1)
+    doubts = cell_doubts(fuse([*maps, last]), last)
+    block = np.zeros(truth.shape, bool)
+    block[16:24, 16:24] = True
+    assert doubts.supported[block].mean() > 0.7
+    assert doubts.supported[~block].mean() < 0.25
+    assert (
+        doubts.proposed[block & doubts.supported] == truth[block & doubts.supported]
+    ).mean() > 0.9
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+@pytest.mark.parametrize("support", ["cells", "objects", "points"])
+def test_a_prior_alone_corrects_nobody(support, beta):
+    """One class is common, a source says another one, and nobody else speaks."""
+    anchors = anchors_at(BOX, np.zeros((SIDE, SIDE), int), 29, LEGEND)
+    if support == "cells":
+        one = source("it", support, np.full((SIDE, SIDE), 2))
+    elif support == "objects":
+        one = source("it", support, [2, 3], [at(0, 0), at(8, 8)])
+    else:
+        points = [at(0, 0).centroid, at(8, 8).centroid]
+        one = source("it", support, [2, 3], points, sd=5.0)
+    silent = source("silent", "cells", np.zeros((SIDE, SIDE)))
+    fused = replace(fuse([one, silent], anchors), beta=beta)
+    judge = {"cells": cell_doubts, "objects": object_doubts, "points": point_doubts}[support]
+    assert not judge(fused, one).supported.any()
+
+
+def test_objects_too_small_to_be_seen_are_not_judged():
+    truth, maps = scene()
+    speck = at(2, 2, 0.2, 0.2)
+    osm = source("osm", "objects", [(truth[2, 2] + 1) % K + 1], [speck])
+    doubts = object_doubts(fuse([*maps, osm]), osm)
+    assert not doubts.supported.any()
+
+
+def test_what_is_kept_silent_proposes_nothing():
+    truth, maps = scene()
+    wrong = source("osm", "objects", [(truth[0, 0] + 1) % K + 1], [at(0, 0)])
+    fused = fuse([*maps, wrong])
+    assert object_doubts(fused, wrong).supported.all()
+    everyone = frozenset({"map0", "map1"})
+    assert not object_doubts(fused, wrong, silent=everyone).supported.any()
+    assert not cell_doubts(fused, maps[0], silent=frozenset({"map1", "osm"})).supported.any()
+
+
+@given(worlds(), st.data())
+@settings(max_examples=20)
+def test_doubts_are_probabilities(world, data):
+    one = data.draw(st.sampled_from(world.sources))
+    judge = {"cells": cell_doubts, "points": point_doubts}.get(one.support, object_doubts)
+    doubts = judge(fuse(world.sources, world.anchors), one)
+    for p in (doubts.correct, doubts.probability):
+        assert ((p >= 0) & (p <= 1)).all()
+    assert (doubts.correct + doubts.probability <= 1 + 1e-6).all()
+    assert not doubts.supported[one.symbols == 0].any()
+
+
+probabilities = st.lists(st.sampled_from([0.1, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0]), max_size=12)
+
+
+@given(probabilities, st.sampled_from([0.5, 0.75, 0.8, 0.9, 1.0]))
+def test_the_threshold_is_the_lowest_that_keeps_the_precision(values, precision):
+    p = np.array(values, float)
+    threshold, expected = threshold_for(p, precision)
+    kept = p[p >= threshold]
+    if len(kept):
+        assert kept.mean() >= precision
+        assert expected == pytest.approx(kept.mean())
+    else:
+        assert np.isnan(expected)
+    for lower in p[p < threshold]:
+        assert p[p >= lower].mean() < precision
+
+
+def test_patches_cover_their_cells_and_nothing_else():
+    _, maps = scene()
+    fused = fuse(maps)
+    label = np.full((SIDE, SIDE), -1)
+    label[2:6, 2:6], label[10:12, 10], label[6:8, 6:8] = 1, 2, 1  # the last touches by a corner
+    p = np.random.default_rng(0).random((SIDE, SIDE))
+    found = patches_of(label, p, maps[0].symbols, fused, 3)
+    assert found.label.tolist() == [1, 1]
+    np.testing.assert_allclose(found.area_ha, [0.16, 0.04])
+    np.testing.assert_allclose([one.area / 1e4 for one in found.geometry], found.area_ha)
+    np.testing.assert_allclose(found.probability, [p[2:6, 2:6].mean(), p[6:8, 6:8].mean()])
+    assert len(patches_of(np.full((SIDE, SIDE), -1), p, maps[0].symbols, fused, 1).label) == 0
+
+
+def test_missing_areas_lie_outside_everything_mapped():
+    truth, maps = scene()
+    osm = source("osm", "objects", [truth[0, 0] + 1], [at(0, 0)])
+    fused = fuse([*maps, osm])
+    found = missing_areas(
+        fused, osm, np.array([truth[0, 0]]), min_area_ha=0.05, min_probability=0.6
+    )
+    assert len(found.geometry)
+    assert (found.label == truth[0, 0]).all()
+    assert not shapely.intersects(shapely.buffer(found.geometry, -1), osm.geometry[0]).any()
