@@ -2,22 +2,31 @@
 
 Whole processes, from the command line to the grid in memory or on disk: the extract is
 read, areas are assembled, classified, projected, ordered (uses, cover, built things;
-large before small) and rasterised. The yardstick makes the same grid with GDAL: ogr2ogr
-reads the ``multipolygons`` layer with the same keys into a GeoPackage (with versions,
-times and all tags, as we keep them for the way back), gdal_rasterize
-orders and burns it with the class as a CASE expression made from the same table.
+large before small) and rasterised. The yardstick is GDAL, used in three ways; ogr2ogr
+always writes the ``multipolygons`` layer with the same keys, projected, into a GeoPackage
+(with versions, times and all tags, as we keep them for the way back):
 
-    python benchmarks/osm_read.py EXTRACT.osm.pbf [--copies 1 8] [--runs 5]
+- ``one burn``: one ogr2ogr, one gdal_rasterize, with our whole table and painting order
+  as one CASE expression. The least work that makes the same grid; it takes our table.
+- ``a burn per key``: one ogr2ogr, then one gdal_rasterize for each key (landuse, natural,
+  building, …) into the same grid, the key that says least first.
+- ``a layer per key``: one ogr2ogr and one gdal_rasterize for each key.
+
+    python benchmarks/osm_read.py EXTRACT.osm.pbf [--copies 1 8] [--runs 7]
 
 ``--copies N`` also reads an extract made of N copies side by side, which tells the cost
-per object apart from the start of the interpreter. "loaded" is our time inside a process
-whose packages are loaded, which is what a run of Glocal pays.
+per object apart from the start of the interpreter. "packages loaded" is our time inside a
+process whose packages are loaded, which is what a run of Glocal pays. Beside the wall
+clock stands the processor time (user + system, all threads), which other work on the
+machine disturbs less. Python may keep its bytecode, as it does where packages were
+installed by pip. Runs alternate; the first of each is dropped.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -101,53 +110,98 @@ def rows_used():
     return [row for row in rows_of_table() if row.shares and row.key in KEYS]
 
 
-def gdal_commands(path: Path, folder: Path, bounds: list[float], crs: str) -> list[list[str]]:
-    """Return the two commands that make the same grid."""
-    rows = rows_used()
-    qualifiers = sorted({k for row in rows for k, _ in row.qualifiers} - set(KEYS))
+def case_of_key(key: str) -> str:
+    """Return a CASE over the rows of one key: the more qualifiers the earlier."""
+    rows = [row for row in rows_used() if row.key == key]
+    whens = []
+    for row in sorted(rows, key=lambda row: (row.value == "*", -len(row.qualifiers))):
+        tests = [f'"{key}" IS NOT NULL' if row.value == "*" else f'"{key}"={quoted(row.value)}']
+        tests += [f'"{k}"={quoted(v)}' for k, v in row.qualifiers]
+        if row.base in LINEAR:
+            tests.append("(area='yes' OR osm_way_id IS NULL)")
+        whens.append(f"WHEN {' AND '.join(tests)} THEN {next(iter(row.shares))}")
+    return f"CASE {' '.join(whens)} END"
+
+
+def order_of(row) -> tuple:
+    wild = 1 if row.value == "*" else 0
+    return (level_of(row) == 0, -len(row.qualifiers), KEYS.index(row.key), wild)
+
+
+def write_config(folder: Path) -> None:
+    qualifiers = sorted({k for row in rows_used() for k, _ in row.qualifiers} - set(KEYS))
     attributes = ",".join([*KEYS, *qualifiers, "area"])
     (folder / "osmconf.ini").write_text(CONFIG.format(keys=",".join(KEYS), attributes=attributes))
-    where = " OR ".join(f'"{key}" IS NOT NULL' for key in KEYS)
 
-    def order(row):
-        rank = -1 if row.value == "*" else 0
-        return (level_of(row) == 0, -len(row.qualifiers), KEYS.index(row.key), -rank)
 
-    code = case(lambda row: next(iter(row.shares)), order)
-    level = case(level_of, order)
+def ogr2ogr(path: Path, folder: Path, name: str, keys: tuple[str, ...], crs: str) -> list[str]:
+    where = " OR ".join(f'"{key}" IS NOT NULL' for key in keys)
+    config = ["--config", "OSM_CONFIG_FILE", str(folder / "osmconf.ini")]
+    read = ["ogr2ogr", "-q", "-f", "GPKG", str(folder / name), str(path), "multipolygons"]
+    return [*read, *config, "-t_srs", crs, "-nln", "a", "-where", where]
+
+
+def rasterize(folder: Path, name: str, code: str, level: str, extent: list[str]) -> list[str]:
     sql = (
         f"SELECT geom, {code} AS code FROM a WHERE {code} IS NOT NULL "
-        f"ORDER BY {level}, ST_Area(geom) DESC"
+        f"ORDER BY {level}ST_Area(geom) DESC"
     )
-    gpkg, tif = str(folder / "a.gpkg"), str(folder / "a.tif")
-    config = ["--config", "OSM_CONFIG_FILE", str(folder / "osmconf.ini")]
-    read = ["ogr2ogr", "-q", "-f", "GPKG", gpkg, str(path), "multipolygons", *config]
-    read += ["-t_srs", crs, "-nln", "a", "-where", where]
+    files = [str(folder / name), str(folder / "a.tif")]
+    return ["gdal_rasterize", "-q", "-a", "code", "-sql", sql, *extent, *files]
+
+
+def gdal_commands(way: str, path: Path, folder: Path, bounds: list[float], crs: str):
+    """Return the commands of one way to make the grid with GDAL."""
     extent = ["-te", *(str(v) for v in bounds), "-tr", "10", "10", "-ot", "Byte"]
-    return [read, ["gdal_rasterize", "-q", "-a", "code", "-sql", sql, *extent, gpkg, tif]]
+    read = ogr2ogr(path, folder, "a.gpkg", KEYS, crs)
+    if way == "one burn":
+        code = case(lambda row: next(iter(row.shares)), order_of)
+        level = case(level_of, order_of)
+        return [read, rasterize(folder, "a.gpkg", code, f"{level}, ", extent)]
+    keys = [key for key in reversed(KEYS) if any(row.key == key for row in rows_used())]
+    commands = [read] if way == "a burn per key" else []
+    for i, key in enumerate(keys):
+        name = "a.gpkg" if way == "a burn per key" else f"{key}.gpkg"
+        if way == "a layer per key":
+            commands.append(ogr2ogr(path, folder, name, (key,), crs))
+        # the first makes the grid, the others burn into it
+        commands.append(rasterize(folder, name, case_of_key(key), "", [] if i else extent))
+    return commands
 
 
-def run_gdal(path: Path, folder: Path, bounds: list[float], crs: str) -> list[float]:
-    for name in ("a.gpkg", "a.tif"):
-        (folder / name).unlink(missing_ok=True)
-    return [timed(command) for command in gdal_commands(path, folder, bounds, crs)]
+WAYS = ("one burn", "a burn per key", "a layer per key")
 
 
-def timed(command: list[str]) -> float:
-    start = time.perf_counter()
-    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    return time.perf_counter() - start
+def spent() -> float:
+    """Return the processor time of all finished child processes, seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
-def run_ours(path: Path, folder: Path, bounds: list[float], crs: str) -> list[float]:
-    """Return (whole process, the same without starting Python and loading packages)."""
+def timed(commands: list[list[str]], folder: Path) -> tuple[float, float, str]:
+    """Return (wall seconds, processor seconds, what the last one printed)."""
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    env |= {"OMP_NUM_THREADS": "1", "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+    wall, processor, text = time.perf_counter(), spent(), ""
+    for command in commands:
+        text = subprocess.run(
+            command, check=True, env=env, stdout=subprocess.PIPE, text=True
+        ).stdout
+    return time.perf_counter() - wall, spent() - processor, text
+
+
+def run_gdal(way: str, path: Path, folder: Path, bounds: list[float], crs: str):
+    for old in (*folder.glob("*.gpkg"), folder / "a.tif"):
+        old.unlink(missing_ok=True)
+    return timed(gdal_commands(way, path, folder, bounds, crs), folder)[:2]
+
+
+def run_ours(path: Path, folder: Path, bounds: list[float], crs: str) -> tuple[float, ...]:
+    """Return (wall, processor, wall without starting Python and loading packages)."""
     numbers = [str(v) for v in bounds]
     command = [sys.executable, "-c", OURS, str(path), str(folder / "a.bin"), *numbers, crs]
-    start = time.perf_counter()
-    done = subprocess.run(
-        command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    return [time.perf_counter() - start, float(done.stdout)]
+    wall, processor, text = timed([command], folder)
+    return wall, processor, float(text)
 
 
 def area_of(path: Path, crs: str) -> list[float]:
@@ -201,34 +255,45 @@ def agreement(folder: Path, bounds: list[float]) -> tuple[float, float]:
     return float(same.mean()), float(same[painted].mean())
 
 
+def row(name: str, runs: list[tuple[float, ...]], column: int, ours: float) -> float:
+    """Print one line of the table; return the median of ``column``."""
+    wall = [one[column] for one in runs]
+    middle = statistics.median(wall)
+    processor = f"{statistics.median(one[1] for one in runs):7.2f}" if column == 0 else "      –"
+    ratio = f"{middle / ours:6.2f}" if ours else "      "
+    print(f"  {name:26s} {middle:6.2f} ({min(wall):.2f}-{max(wall):.2f}) {processor} {ratio}")
+    return middle
+
+
 def compare(path: Path, folder: Path, runs: int, crs: str) -> None:
     bounds = area_of(path, crs)
-    times: dict[str, list[list[float]]] = {"ours": [], "gdal": []}
+    write_config(folder)
+    ours: list[tuple[float, ...]] = []
+    gdal: dict[str, list[tuple[float, ...]]] = {way: [] for way in WAYS}
+    same = {}
     for _ in range(runs + 1):  # the first round warms the disk cache and is dropped
-        times["gdal"].append(run_gdal(path, folder, bounds, crs))
-        times["ours"].append(run_ours(path, folder, bounds, crs))
-    ours = [one[0] for one in times["ours"][1:]]
-    warm = statistics.median(one[1] for one in times["ours"][1:])
-    gdal = [sum(one) for one in times["gdal"][1:]]
-    read = statistics.median(one[0] for one in times["gdal"][1:])
-    burned = statistics.median(one[1] for one in times["gdal"][1:])
-    whole, painted = agreement(folder, bounds)
-    size = path.stat().st_size / 1e6
-    a, b = statistics.median(ours), statistics.median(gdal)
-    print(f"{path.name}, {size:.1f} MB")
-    print(f"  ours   {a:6.2f} s ({min(ours):.2f}-{max(ours):.2f}), packages loaded {warm:.2f} s")
-    print(
-        f"  GDAL   {b:6.2f} s ({min(gdal):.2f}-{max(gdal):.2f}), read {read:.2f} burn {burned:.2f}"
-    )
-    print(f"  GDAL / ours {b / a:.2f}, packages loaded {b / warm:.2f}")
-    print(f"  cells that agree {whole:.4f}, of painted ones {painted:.4f}", flush=True)
+        ours.append(run_ours(path, folder, bounds, crs))
+        for way in WAYS:
+            gdal[way].append(run_gdal(way, path, folder, bounds, crs))
+            same[way] = agreement(folder, bounds)
+    print(f"{path.name}, {path.stat().st_size / 1e6:.1f} MB")
+    print("  seconds                    median (min-max)   processor  GDAL / ours")
+    whole = row("ours, whole process", ours[1:], 0, 0.0)
+    loaded = row("ours, packages loaded", ours[1:], 2, 0.0)
+    for way in WAYS:
+        middle = row(f"GDAL, {way}", gdal[way][1:], 0, whole)
+        print(
+            f"    {middle / loaded:.2f} times ours with packages loaded; cells that agree "
+            f"{same[way][0]:.4f}, of painted ones {same[way][1]:.4f}",
+            flush=True,
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("extract", type=Path)
     parser.add_argument("--copies", type=int, nargs="*", default=[1])
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--crs", default="EPSG:32632")
     options = parser.parse_args()
     missing = [name for name in ("ogr2ogr", "gdal_rasterize") if shutil.which(name) is None]
