@@ -43,6 +43,10 @@ MIN_INTERIOR = 10
 """Cells that an object must have inside its edge before it may be doubted: narrower
 things are mostly mixed cells."""
 
+ALIKE = 0.5
+"""Correlation of what is wrong with the evidence between cells of one object: who errs on
+one cell of a field errs on most of it, so even a large object is worth two looks."""
+
 MEANT = 0.15
 """A class is among those that a symbol stands for if its crosswalk share reaches this."""
 
@@ -140,10 +144,10 @@ def object_doubts(
 ) -> Doubts:
     """Judge the objects of ``source`` by the others' evidence in their interior.
 
-    The interior is the object less one cell at its edge; its cells count as *one* look
-    (their mean log-probability): who errs on one cell of a field errs on all of it. An
-    object with a smaller interior than ``MIN_INTERIOR`` cells is not judged. ``silent``
-    names further sources whose evidence may not be used.
+    The interior is the object less one cell at its edge; n cells count as
+    n / (1 + (n - 1) * rho) independent looks. An object with a smaller interior than
+    ``MIN_INTERIOR`` cells is not judged. ``silent`` names further sources whose evidence
+    may not be used.
     """
     problem = fused.fit.problem
     log_prior = fused.fit.log_prior
@@ -157,7 +161,9 @@ def object_doubts(
         [np.bincount(owner, log_q[:, k], minlength=n)[1:] for k in range(log_q.shape[1])], 1
     )
     mean = total / np.maximum(size, 1)[:, None]
-    cavity = np.where(size[:, None] > 0, log_normalise(mean), log_prior)
+    worth = size / (1 + np.maximum(size - 1, 0) * ALIKE)
+    cavity = log_normalise(log_prior + worth[:, None] * (log_normalise(mean) - log_prior))
+    cavity[size == 0] = log_prior
     doubts = _judge(fused, source, cavity, unknown=size < MIN_INTERIOR)
     return _with_strangers(object_doubts, fused, source, silent, doubts)
 
