@@ -46,12 +46,13 @@ def cell_area_ha(geobox: GeoBox) -> float:
 
 def cells_of_points(geobox: GeoBox, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.int64]:
     """Return the flat cell index of each point (x, y in the grid's CRS); -1 outside."""
-    column, row = ~geobox.transform * (np.asarray(x, float), np.asarray(y, float))
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    # a projection answers infinity where it does not hold
+    finite = np.isfinite(x) & np.isfinite(y)
+    column, row = ~geobox.transform * (np.where(finite, x, 0), np.where(finite, y, 0))
     height, width = geobox.shape
-    finite = np.isfinite(row) & np.isfinite(column)
-    row = np.floor(np.where(finite, row, -1)).astype(np.int64)
-    column = np.floor(np.where(finite, column, -1)).astype(np.int64)
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    row, column = np.floor(row).astype(np.int64), np.floor(column).astype(np.int64)
+    inside = finite & (row >= 0) & (row < height) & (column >= 0) & (column < width)
     return np.where(inside, row * width + column, -1)
 
 

@@ -119,8 +119,9 @@ class Observations:
         sd = self.position_sd_m
         if len(sd) != len(self.symbols) or not ((sd >= 0) & np.isfinite(sd)).all():
             raise ValueError(f"{self.source}: points need position_sd_m >= 0, one per record")
-        x, y = shapely.get_x(self.geometry), shapely.get_y(self.geometry)
-        lost = np.flatnonzero(~(np.isfinite(x) & np.isfinite(y)))
+        there = ~(shapely.is_missing(self.geometry) | shapely.is_empty(self.geometry))
+        there[there] = np.isfinite(shapely.get_coordinates(self.geometry[there])).all(axis=1)
+        lost = np.flatnonzero(~there)
         if len(lost):
             raise ValueError(
                 f"{self.source}: points need finite coordinates, {len(lost)} have none, the first "
