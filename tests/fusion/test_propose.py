@@ -76,9 +76,9 @@ def test_a_wrong_tag_is_found_and_right_ones_are_left_alone():
     doubts = object_doubts(fused, osm)
     assert np.flatnonzero(doubts.supported).tolist() == [7]
     assert doubts.proposed[7] == truth[corners[7]]
-    assert doubts.probability[7] > 0.9
-    assert doubts.correct[7] < 0.1
-    assert (np.delete(doubts.correct, 7) > 0.9).all()
+    assert doubts.probability[7] > 0.7
+    assert doubts.correct[7] < 0.3
+    assert (np.delete(doubts.correct, 7) > 0.8).all()
 
 
 def test_a_wrong_point_is_found():

@@ -21,8 +21,8 @@ from threadpoolctl import threadpool_limits
 from glocal.core.observation import Anchors, Observations
 from glocal.fusion.support import paint
 from glocal.run.area import Area, cells_of
-from glocal.run.give_back import corrected_classes, propose, recalibrated, said_class
-from glocal.run.rounds import Turn, owners, point_labels, turns
+from glocal.run.proposals import corrected_classes, propose, recalibrated, said_class
+from glocal.run.rounds import Turn, for_osm, owners, point_labels, turns
 from glocal.sources.osm import apply_corrections
 from glocal.sources.predicted import Labels, predict
 
@@ -59,7 +59,7 @@ def score_fold(area: Area, fold: int) -> dict[str, Any]:
     at = cells_of(held, area.geobox)
     held, at = held.take(at >= 0), at[at >= 0]
     small, turn = turns(area.without(held.record), config.rounds)
-    safe = (small, turn) if small.all_for_osm else turns(small.only_for_osm(), config.rounds)
+    safe = for_osm(small, turn)
     log_q = turn.log_q.reshape(-1, len(area.legend))[at]
     return {
         "record": held.record.tolist(),
@@ -177,11 +177,13 @@ def _taught_raw(area: Area, model: str, at: Codes) -> Codes:
     rng = np.random.default_rng([area.config.seed, 17])
     pick = rng.choice(len(cell), min(RAW_CELLS, len(cell)), replace=False)
     points, shares = point_labels(area)
+    owner = owners(area)
     labels = Labels(
         cell=np.concatenate([points, cell[pick]]),
         shares=np.concatenate([shares, np.eye(len(area.legend))[said[pick]]]),
         weight=np.ones(len(points) + len(pick)),
-        bars=np.concatenate([np.zeros(len(points), np.int64), owners(area)[cell[pick]]]),
+        bars=np.concatenate([np.zeros(len(points), np.int64), owner[cell[pick]]]),
+        owner=owner,
     )
     p = predict(area.seen[model], labels, area.fold, seed=area.config.seed, only=at)[at]
     return np.where(np.isfinite(p[:, 0]), np.nan_to_num(p).argmax(axis=1), -1).astype(np.int64)

@@ -17,7 +17,7 @@ from glocal.fusion.support import paint
 from glocal.run.area import Area, cells_of
 from glocal.sources.predicted import Labels, observe_predicted, predict
 
-__all__ = ["Turn", "better", "labels_of", "next_turn", "resumed_turn", "start", "turns"]
+__all__ = ["Turn", "better", "for_osm", "labels_of", "next_turn", "resumed_turn", "start", "turns"]
 
 SOFT_CELLS = 1000
 """Cells drawn as soft labels for a model, each round."""
@@ -88,6 +88,13 @@ def turns(area: Area, rounds: int) -> tuple[Area, Turn]:
     return area, best
 
 
+def for_osm(area: Area, turn: Turn) -> tuple[Area, Turn]:
+    """Return area and round as OSM may see them: without evidence that it can't accept."""
+    if area.all_for_osm or not area.has_osm:
+        return area, turn
+    return turns(area.only_for_osm(), area.config.rounds)
+
+
 def better(turn: Turn, best: Turn) -> bool:
     """Return True when a round may be kept: the held-out anchors are not less likely.
 
@@ -121,12 +128,13 @@ def labels_of(area: Area, turn: Turn) -> Labels:
     certain = 1 + (q[drawn] * turn.log_q.reshape(q.shape)[drawn]).sum(axis=1) / np.log(q.shape[1])
     points, shares = point_labels(area)
     scale = SOFT_WEIGHT if len(points) >= FEW_POINTS else 1.0
-    cell = np.concatenate([points, drawn])
+    owner = owners(area)
     return Labels(
-        cell=cell,
+        cell=np.concatenate([points, drawn]),
         shares=np.concatenate([shares, q[drawn] / q[drawn].sum(axis=1, keepdims=True)]),
         weight=np.concatenate([np.ones(len(points)), np.maximum(certain, 1e-6) * scale]),
-        bars=np.concatenate([np.zeros(len(points), np.int64), owners(area)[drawn]]),
+        bars=np.concatenate([np.zeros(len(points), np.int64), owner[drawn]]),
+        owner=owner,
     )
 
 
@@ -167,17 +175,13 @@ def point_labels(area: Area) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 
 def _predicted(area: Area, name: str, labels: Labels) -> Observations:
-    images = area.images_of(name)
     probability = predict(area.seen[name], labels, area.fold, seed=area.config.seed)
-    interval = images[0].chip.interval
-    for image in images[1:]:
-        interval = interval.union(image.chip.interval)
     return observe_predicted(
         probability,
         area.geobox,
         area.legend,
         source=name,
-        interval=interval,
+        interval=area.interval_of_model(name),
         provenance=model_provenance(area, name),
     )
 

@@ -82,6 +82,9 @@ class Labels:
     """Shape (n,), number of a statement that reaches beyond one cell (an object), 0 for none.
     A model of a fold never sees a label whose statement reaches into that fold."""
 
+    owner: NDArray[np.int64]
+    """Shape (cells,), the number of the statement that holds each cell, 0 for none."""
+
 
 def features(chips: Sequence[Chip], clear: NDArray[np.bool_]) -> Features:
     """Return band values, normalised differences and local statistics of ``chips``.
@@ -182,9 +185,9 @@ def _train_folds(
     lifted = kernel.lift(seen.values[labels.cell])
     models = []
     for f in folds:
-        own = fold[labels.cell] == f
-        reaching = np.unique(labels.bars[own & (labels.bars > 0)])
-        train = seen.valid[labels.cell] & ~own & ~np.isin(labels.bars, reaching)
+        reaching = np.flatnonzero(np.bincount(labels.owner[fold == f]))
+        barred = np.isin(labels.bars, reaching[reaching > 0])
+        train = seen.valid[labels.cell] & (fold[labels.cell] != f) & ~barred
         if not train.any():
             raise BadSourceError(
                 f"the classifier has no label outside fold {f}; use smaller blocks (block:) or "
