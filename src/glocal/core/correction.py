@@ -12,7 +12,10 @@ from glocal.core.provenance import Provenance, osm_accepts
 from glocal.core.result import frozen
 from glocal.errors import LicenceConflictError
 
-__all__ = ["Action", "Corrections"]
+__all__ = ["Action", "Corrections", "Receiver"]
+
+Receiver = Literal["osm", "insitu", "landcover", "imagery", "model"]
+"""Community that a correction is for."""
 
 Action = Literal["create", "modify", "delete", "flag", "visit"]
 """``create``, ``modify``, ``delete`` as in OsmChange; ``flag`` marks a doubt about a
@@ -30,7 +33,7 @@ class Corrections:
     source: str
     """Who receives them."""
 
-    receiver: Literal["osm", "insitu", "landcover", "imagery", "model"]
+    receiver: Receiver
     """Community, which decides format and licence rule."""
 
     record: NDArray[np.str_]

@@ -23,6 +23,7 @@ from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.core.result import log_normalise
 from glocal.fusion.fuse import Fused
+from glocal.fusion.messages import CORRELATION
 from glocal.fusion.posterior import hear
 from glocal.fusion.problem import regions
 from glocal.fusion.support import paint
@@ -42,10 +43,6 @@ __all__ = [
 MIN_INTERIOR = 10
 """Cells that an object must have inside its edge before it may be doubted: narrower
 things are mostly mixed cells."""
-
-ALIKE = 0.5
-"""Correlation of what is wrong with the evidence between cells of one object: who errs on
-one cell of a field errs on most of it, so even a large object is worth two looks."""
 
 MEANT = 0.15
 """A class is among those that a symbol stands for if its crosswalk share reaches this."""
@@ -161,7 +158,7 @@ def object_doubts(
         [np.bincount(owner, log_q[:, k], minlength=n)[1:] for k in range(log_q.shape[1])], 1
     )
     mean = total / np.maximum(size, 1)[:, None]
-    worth = size / (1 + np.maximum(size - 1, 0) * ALIKE)
+    worth = size / (1 + np.maximum(size - 1, 0) * CORRELATION)
     cavity = log_normalise(log_prior + worth[:, None] * (log_normalise(mean) - log_prior))
     cavity[size == 0] = log_prior
     doubts = _judge(fused, source, cavity, unknown=size < MIN_INTERIOR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,11 @@ class Area:
         if not isinstance(source, schema.PredictedSource):
             raise ValueError(f"{model} is a {source.kind}, not a model")
         return tuple(self.images[name] for name in source.of)
+
+    def interval_of_model(self, model: str) -> Interval:
+        """Return the time from the first to the last image that a model reads."""
+        first, *rest = (image.chip.interval for image in self.images_of(model))
+        return reduce(Interval.union, rest, first)
 
     def licences_of_model(self, model: str) -> frozenset[str]:
         """Return the licences of the images that a model reads."""

@@ -24,10 +24,11 @@ from glocal.io.atomic import PART, replacing_folder, write_bytes, write_json, wr
 from glocal.run import config as configuration
 from glocal.run.area import Area, Progress, file_digest, read_area
 from glocal.run.evaluate import score_folds, summarise
-from glocal.run.give_back import Gift, give_back, licence_of, propose
+from glocal.run.give_back import give_back
 from glocal.run.outputs import LAYERS, read_models, round_metrics, round_provenance, write_round
+from glocal.run.proposals import Gift, licence_of, propose
 from glocal.run.report import write_report
-from glocal.run.rounds import Turn, better, next_turn, resumed_turn, start, turns
+from glocal.run.rounds import Turn, better, for_osm, next_turn, resumed_turn, start
 from glocal.run.schema import AreaConfig
 
 __all__ = ["run_area"]
@@ -67,10 +68,8 @@ def _run(config: AreaConfig, out: Path, progress: Progress, log: _Log) -> dict[s
     turn, history = _rounds(area, shifts, first, out, _scaled(progress, 0.15, 0.45), log)
     scores = _scores(raw, out, _scaled(progress, 0.45, 0.85), log)
     progress("writing corrections", 0.85)
-    alike = area.all_for_osm or not area.has_osm
-    safe = (area, turn) if alike else turns(area.only_for_osm(), config.rounds)
     with replacing_folder(out / "corrections") as part:
-        gifts = give_back(area, turn, safe, shifts, part)
+        gifts = give_back(area, turn, for_osm(area, turn), shifts, part)
         gifts = {name: _rebased(one, part) for name, one in gifts.items()}
     _raise_round(out, turn.round)
     metrics = _metrics(area, turn, history, scores, gifts, shifts)

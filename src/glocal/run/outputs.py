@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from glocal.io.raster import write_cog, write_qml
 from glocal.io.stac import Asset, class_band, round_item
 from glocal.io.vector import write_table
 from glocal.run.area import Area, Image, provenance_of
-from glocal.run.give_back import Gift, licence_of
+from glocal.run.proposals import Gift, licence_of
 from glocal.run.rounds import Turn, model_provenance
 
 __all__ = ["LAYERS", "correction_table", "read_models", "write_round"]
@@ -291,10 +290,6 @@ def read_models(path: Path, area: Area) -> tuple[Observations, ...]:
 
 
 def _restored(stored: Any, name: str, area: Area) -> Observations:
-    images = area.images_of(name)
-    interval = images[0].chip.interval
-    for image in images[1:]:
-        interval = interval.union(image.chip.interval)
     return Observations(
         source=name,
         support="cells",
@@ -306,11 +301,6 @@ def _restored(stored: Any, name: str, area: Area) -> Observations:
             matrix=stored[f"{name}:matrix"],
             confidence=stored[f"{name}:confidence"],
         ),
-        phenomenon_time=interval,
+        phenomenon_time=area.interval_of_model(name),
         provenance=model_provenance(area, name),
     )
-
-
-def digest(path: Path) -> str:
-    """Return the sha-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

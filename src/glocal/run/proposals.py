@@ -1,0 +1,267 @@
+"""What is wrong with each source, confidently enough to tell it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.core.correction import Corrections, Receiver
+from glocal.core.observation import Observations
+from glocal.core.provenance import Provenance, osm_accepts
+from glocal.fusion.propose import (
+    Doubts,
+    cell_doubts,
+    missing_areas,
+    object_doubts,
+    patches_of,
+    point_doubts,
+    threshold_for,
+)
+from glocal.fusion.support import paint
+from glocal.run.area import Area
+from glocal.run.rounds import Turn
+from glocal.sources.osm_tags import retaggable
+
+__all__ = [
+    "DOUBTED",
+    "MIN_PATCH_CELLS",
+    "Gift",
+    "corrected_classes",
+    "evidence_of",
+    "licence_of",
+    "propose",
+    "recalibrated",
+    "said_class",
+    "symbol_names",
+]
+
+MISSING_CLASSES = (10, 80)
+"""Classes whose absence from OSM can be seen from above: trees and water."""
+
+MISSING_HA = 2.0
+"""Smallest unmapped area that is worth somebody's look."""
+
+MISSING_MOST = 50
+DOUBTED = 0.1
+"""An object or point is flagged when its class is right with less than this probability."""
+
+MIN_PATCH_CELLS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Gift:
+    """What one source receives."""
+
+    corrections: Corrections | None = None
+    threshold: float | None = None
+    expected_precision: float | None = None
+    files: tuple[Path, ...] = ()
+    note: str = ""
+    count: dict[str, int] = field(default_factory=dict)
+
+
+def licence_of(licences: frozenset[str]) -> str:
+    """Return the licence of something made under all of ``licences``.
+
+    Anything that OSM evidence entered is a derivative database, so ODbL; otherwise the
+    names are joined, for a person to weigh.
+    """
+    return "ODbL-1.0" if "ODbL-1.0" in licences else " AND ".join(sorted(licences)) or "unknown"
+
+
+def evidence_of(area: Area, turn: Turn, source: str) -> tuple[tuple[str, ...], Provenance]:
+    """Return who speaks for a correction of ``source`` (never itself), and the provenance."""
+    others = [o for o in (*area.observations, *turn.models) if o.source != source]
+    names = tuple(sorted(one.source for one in others))
+    return names, Provenance.derive("fuse", [one.provenance for one in others], used=names)
+
+
+def said_class(source: Observations) -> NDArray[np.int64]:
+    """Return the class that each symbol 0..M stands for at its word, -1 for none."""
+    best = source.crosswalk.matrix.argmax(axis=1)
+    best = np.where(source.crosswalk.confidence > 0, best, -1)
+    return np.concatenate([[-1], best]).astype(np.int64)
+
+
+def symbol_names(source: Observations) -> NDArray[np.str_]:
+    """Return the source's words by symbol, shape (M + 1,); empty for silence."""
+    return np.array(["", *source.crosswalk.symbols])
+
+
+def propose(area: Area, turn: Turn, source: Observations) -> Gift:
+    """Return the corrections of one source that are confident enough to be exported."""
+    gift = _propose(area, turn, source)
+    nothing = gift.corrections is not None and not len(gift.corrections)
+    if nothing and len({one.family for one in turn.fused.reliabilities()}) < 2:
+        return replace(gift, note="all who speak here share its roots: nobody can check it")
+    return gift
+
+
+def _propose(area: Area, turn: Turn, source: Observations) -> Gift:
+    if source.support == "objects":
+        return _propose_objects(area, turn, source)
+    if source.support == "points":
+        return _propose_points(area, turn, source)
+    if source.support == "cells":
+        return _propose_cells(area, turn, source)
+    return Gift(note="one statement per coarse cell: it gets class shares, not new codes")
+
+
+def _choose(
+    area: Area, doubts: Doubts, may: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], float, float]:
+    """Return which statements to edit, of those that ``may`` be, at the stated precision."""
+    candidates = doubts.supported & may
+    threshold, precision = threshold_for(doubts.probability[candidates], area.config.precision)
+    return candidates & (doubts.probability >= threshold), threshold, precision
+
+
+def _records(
+    area: Area,
+    turn: Turn,
+    source: Observations,
+    doubts: Doubts,
+    edit: NDArray[np.bool_],
+    receiver: Receiver,
+) -> Corrections:
+    """Return edits of records, and flags of those that are doubted without an edit."""
+    doubted = ~edit & doubts.supported & (doubts.correct < DOUBTED) & (source.symbols > 0)
+    rows = np.flatnonzero(edit | doubted)
+    because, provenance = evidence_of(area, turn, source.source)
+    # evidence that OSM can't accept may send somebody to look, never edit
+    barred = receiver == "osm" and not osm_accepts(provenance.licences)
+    return Corrections(
+        source=source.source,
+        receiver=receiver,
+        record=source.record[rows],
+        action=np.where(edit[rows], "flag" if barred else "modify", "flag"),
+        current=symbol_names(source)[source.symbols[rows]],
+        proposed=np.array(area.legend.names)[doubts.proposed[rows]],
+        probability=np.where(edit, doubts.probability, 1 - doubts.correct)[rows],
+        support=source.geometry[rows],
+        crs=str(area.geobox.crs),
+        because=because,
+        round=turn.round,
+        provenance=provenance,
+    )
+
+
+def _propose_objects(area: Area, turn: Turn, source: Observations) -> Gift:
+    doubts = object_doubts(turn.fused, source)
+    value = np.array(area.legend.values)[doubts.proposed]
+    tags = [json.loads(text) for text in source.columns["tags"]]
+    can = np.array([retaggable(tag, int(v)) for tag, v in zip(tags, value, strict=True)], bool)
+    edit, threshold, precision = _choose(area, doubts, can & (source.symbols > 0))
+    corrections = _records(area, turn, source, doubts, edit, "osm")
+    return _gift(_with_missing(area, turn, source, corrections), threshold, precision)
+
+
+def _with_missing(
+    area: Area, turn: Turn, source: Observations, corrections: Corrections
+) -> Corrections:
+    """Add areas where the others agree and nothing is mapped, as flags for a survey."""
+    classes = np.array(
+        [i for i, v in enumerate(area.legend.values) if v in MISSING_CLASSES], np.int64
+    )
+    found = missing_areas(
+        turn.fused,
+        source,
+        classes,
+        min_area_ha=MISSING_HA,
+        min_probability=area.config.precision,
+    )
+    order = np.argsort(-found.probability * np.log1p(found.area_ha), kind="stable")
+    order = order[:MISSING_MOST]
+    names = np.array(area.legend.names)[found.label[order]]
+    record = [
+        f"new/{name}/{shape.representative_point().x:.0f}_{shape.representative_point().y:.0f}"
+        for name, shape in zip(names, found.geometry[order], strict=True)
+    ]
+    return replace(
+        corrections,
+        record=np.concatenate([corrections.record, np.array(record, str)]),
+        action=np.concatenate([corrections.action, np.full(len(order), "flag")]),
+        current=np.concatenate([corrections.current, np.full(len(order), "")]),
+        proposed=np.concatenate([corrections.proposed, names]),
+        probability=np.concatenate([corrections.probability, found.probability[order]]),
+        support=np.concatenate([corrections.support, found.geometry[order]]),
+    )
+
+
+def _propose_points(area: Area, turn: Turn, source: Observations) -> Gift:
+    doubts = point_doubts(turn.fused, source)
+    edit, threshold, precision = _choose(area, doubts, source.symbols > 0)
+    corrections = _records(area, turn, source, doubts, edit, "insitu")
+    return _gift(corrections, threshold, precision)
+
+
+def _propose_cells(area: Area, turn: Turn, source: Observations) -> Gift:
+    doubts = cell_doubts(turn.fused, source)
+    edit, threshold, precision = _choose(area, doubts, source.symbols > 0)
+    label = np.where(edit, doubts.proposed, -1)
+    patches = patches_of(label, doubts.probability, source.symbols, turn.fused, MIN_PATCH_CELLS)
+    record = [f"patch/{i:06d}" for i in range(len(patches.label))]
+    because, provenance = evidence_of(area, turn, source.source)
+    corrections = Corrections(
+        source=source.source,
+        receiver="landcover",
+        record=np.array(record, str),
+        action=np.full(len(record), "modify"),
+        current=symbol_names(source)[patches.current],
+        proposed=np.array(area.legend.names)[patches.label],
+        probability=patches.probability,
+        support=patches.geometry,
+        crs=str(area.geobox.crs),
+        because=because,
+        round=turn.round,
+        provenance=provenance,
+    )
+    return _gift(corrections, threshold, precision)
+
+
+def _gift(corrections: Corrections, threshold: float, precision: float) -> Gift:
+    actions, number = np.unique(corrections.action, return_counts=True)
+    finite = np.isfinite(threshold)
+    return Gift(
+        corrections=corrections,
+        threshold=float(threshold) if finite else None,
+        expected_precision=float(precision) if finite else None,
+        count=dict(zip(actions.tolist(), number.tolist(), strict=True)),
+        note="" if len(corrections) else "nothing is wrong with enough confidence to say so",
+    )
+
+
+def corrected_classes(area: Area, source: Observations, gift: Gift) -> NDArray[np.int64]:
+    """Return the class of every cell of a map with its exported corrections applied."""
+    classes = said_class(source)[source.symbols]
+    if gift.corrections is not None and len(gift.corrections):
+        owner = paint(gift.corrections.support, area.geobox)
+        index = {name: i for i, name in enumerate(area.legend.names)}
+        new = np.array([-1, *(index[name] for name in gift.corrections.proposed)])
+        classes = np.where((owner > 0) & (classes >= 0), new[owner], classes)
+    return np.asarray(classes, np.int64)
+
+
+def recalibrated(area: Area, turn: Turn, source: Observations) -> NDArray[np.float64]:
+    """Return P(class | symbol) as the other sources find it here, shape (M + 1, K).
+
+    The mean posterior, without the source itself, over the cells that carry the symbol;
+    row 0 (silence) and symbols that are not used get the class prior.
+    """
+    problem = turn.fused.fit.problem
+    q = np.exp(turn.fused.units(frozenset({source.source})))
+    cells, units = len(source.crosswalk.symbols) + 1, len(q)
+    pair = source.symbols.ravel().astype(np.int64) * units + problem.units.of_cell
+    number, count = np.unique(pair, return_counts=True)
+    symbol, unit = np.divmod(number, units)
+    total = np.stack(
+        [np.bincount(symbol, q[unit, k] * count, minlength=cells) for k in range(q.shape[1])], 1
+    )
+    prior = np.exp(turn.fused.fit.log_prior)
+    used = total.sum(axis=1) > 0
+    used[0] = False
+    return np.where(used[:, None], total / np.maximum(total.sum(axis=1), 1)[:, None], prior)
