@@ -198,3 +198,17 @@ def test_missing_areas_lie_outside_everything_mapped():
     assert len(found.geometry)
     assert (found.label == truth[0, 0]).all()
     assert not shapely.intersects(shapely.buffer(found.geometry, -1), osm.geometry[0]).any()
+
+
+def test_what_was_corrected_is_not_corrected_again():
+    """Law 4: with all proposals taken up, the same objects are left in peace."""
+    truth, maps = scene()
+    corners = [(r * 8, c * 8) for r in range(5) for c in range(5)]
+    tags = np.array([truth[r, c] for r, c in corners])
+    tags[[3, 7, 20]] = (tags[[3, 7, 20]] + 1) % K
+    osm = source("osm", "objects", tags + 1, [at(r, c) for r, c in corners])
+    doubts = object_doubts(fuse([*maps, osm]), osm)
+    assert np.flatnonzero(doubts.supported).tolist() == [3, 7, 20]
+    symbols = np.where(doubts.supported, doubts.proposed + 1, osm.symbols).astype(np.uint8)
+    after = replace(osm, symbols=symbols)
+    assert not object_doubts(fuse([*maps, after]), after).supported.any()
