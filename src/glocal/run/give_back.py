@@ -37,6 +37,7 @@ from glocal.sources.image_out import encode_image
 from glocal.sources.insitu import encode_insitu
 from glocal.sources.map_out import encode_map, encode_shares
 from glocal.sources.model_out import encode_model
+from glocal.sources.osm_edits import decide
 from glocal.sources.osm_tasks import encode_osm
 from glocal.sources.sampling import plan_visits, write_visits
 
@@ -99,13 +100,21 @@ def _to_osm(for_osm: tuple[Area, Turn], name: str, room: Path) -> Gift:
         legend=area.legend,
         dates={name: image.chip.interval for name, image in area.images.items()},
     )
+    decided = decide(gift.corrections, source, area.legend)
+    missing = int(np.char.startswith(gift.corrections.record.astype(str), "new/").sum())
+    count = {
+        "modify": len(decided.edit),
+        "survey": len(decided.survey),
+        "missing": missing,
+        "flag": len(decided.flag) - missing,
+    }
     note = gift.note
     if not elements:
         note = (
             "no OsmChange: this layer has neither nodes nor versions, so edits go out as "
             f"MapRoulette tag fixes. {note}"
         ).strip()
-    return replace(gift, files=tuple(files), note=note)
+    return replace(gift, files=tuple(files), note=note, count=count)
 
 
 def _attribution(*provenance: Provenance) -> str:
