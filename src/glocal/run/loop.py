@@ -37,6 +37,9 @@ SOFTWARE = f"glocal {__version__}"
 MIN_REFERENCE = 20
 """Answered reference points below which nothing is scored."""
 
+WEAK = 0.5
+"""Median probability of the estimate below which its readers are warned."""
+
 
 def run_area(config: AreaConfig, out: Path, *, progress: Progress) -> dict[str, Any]:
     """Run the loop on one area into ``out`` and return its metrics.
@@ -353,6 +356,12 @@ def _notes(area: Area, turn: Turn) -> list[str]:
         notes.append(
             f"{turn.fused.anchors} answered anchors, fewer than the 30 needed: exponents are "
             "conservative, there is no spatial term, and probabilities are not calibrated"
+        )
+    usual = float(np.exp(np.median(turn.log_q.max(axis=-1))))
+    if usual < WEAK:
+        notes.append(
+            f"the sources say little here: half of the cells have no class likelier than "
+            f"{usual:.2f}; read estimate.tif only together with probability.tif"
         )
     if area.has_osm and not area.all_for_osm:
         notes.append(
