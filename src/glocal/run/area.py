@@ -343,7 +343,7 @@ def _similarity(images: dict[str, Image]) -> Ties | None:
     image = optical[0]
     names = [name for name in ("green", "red", "nir", "swir16") if image.chip.has(name)]
     layers = np.stack([np.log(np.maximum(image.chip.band(name), 1e-3)) for name in names])
-    layers = layers / np.nanstd(layers, axis=(1, 2), keepdims=True)
+    layers = layers / np.maximum(np.nanstd(layers, axis=(1, 2), keepdims=True), 1e-6)
 
     def tie(step: NDArray[np.float32]) -> NDArray[np.float32]:
         square = (step**2).sum(axis=0)
