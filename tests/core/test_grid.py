@@ -65,8 +65,9 @@ def test_areas_snap_to_one_net(dx, dy, step):
     left, bottom = 500_000 + dx, 5_000_000 + dy
     geobox = area_geobox((left, bottom, left + 100, bottom + 100), "EPSG:32632", step)
     b = geobox.boundingbox
-    assert b.left <= left + 1e-6
-    assert b.top >= bottom + 100 - 1e-6
+    # a hundredth of a cell is not worth another column
+    assert b.left <= left + 0.011 * step
+    assert b.top >= bottom + 100 - 0.011 * step
     for edge in (b.left, b.top):
         assert edge / step == pytest.approx(round(edge / step), abs=1e-6)
     assert cell_area_ha(geobox) == pytest.approx(step**2 / 1e4)

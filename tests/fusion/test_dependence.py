@@ -22,7 +22,7 @@ def loss_of(problem, exponents, messages, prior, anchors):
         log_q = prior[a].copy()
         for term in problem.terms:
             n = max(sum(speaks[name][anchors.unit[a]] for name in term.family), 1)
-            power = exponents.g[term.name] * n ** -exponents.delta.get(term.family, 0.0)
+            power = exponents.g[term.name] * n ** -exponents.delta.get(term.name, 0.0)
             log_q += power * messages[term.name][a]
         log_q -= np.log(np.exp(log_q).sum())
         total -= anchors.weight[a] * anchors.shares[a] @ log_q
@@ -71,4 +71,4 @@ def test_without_anchors_a_family_speaks_with_one_voice(world):
     assert all(value == pytest.approx(1) for value in start.delta.values())
     for term in problem.terms:
         assert term.name in term.family
-        assert (term.family in start.delta) == (len(term.family) > 1)
+        assert (term.name in start.delta) == (len(term.family) > 1)

@@ -149,9 +149,8 @@ def test_shared_errors_are_not_counted_twice(seed):
     assert ours[2] < 0.06 < plain[2]
     assert plain[0] < majority < ours[0] - 0.01
     assert scored(fused.cells(), truth)[0] > majority + 0.1
-    family = sum(fused.fit.exponents.g[f"map{i}"] for i in range(3))
-    delta = fused.fit.exponents.delta["map0", "map1", "map2"]
-    assert family * 3**-delta < 1.7
+    found = fused.fit.exponents
+    assert sum(found.g[f"map{i}"] * 3 ** -found.delta[f"map{i}"] for i in range(3)) < 1.7
 
 
 def located_of(anchors, problem):
