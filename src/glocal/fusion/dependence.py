@@ -2,9 +2,9 @@
 
 The posterior is a log-linear pool: each source's log-likelihood is multiplied by
 an exponent gamma in 0..1. Where a source speaks together with n members of its
-family (itself included), gamma = g * n ** -delta. ``g`` belongs to the source and
-``delta`` to the family: delta = 1 treats the members as one voice, delta = 0 as
-independent ones. A silent relative costs nothing.
+family (itself included), gamma = g * n ** -delta. Both belong to the source: delta = 1
+means that its relatives say the same, so it has an n-th part of one voice; delta = 0
+that it says something of its own. A silent relative costs nothing.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Exponents:
     g: dict[str, float]
     """Per source, 0..1."""
 
-    delta: dict[tuple[str, ...], float]
-    """Per family, 0..1."""
+    delta: dict[str, float]
+    """Per source that has relatives, 0..1."""
 
     learned: bool = False
     """True when anchors set them."""
@@ -109,7 +109,7 @@ def conservative(problem: Problem) -> Exponents:
     """Return the exponents that are safe without anchors: a family speaks with one voice."""
     return Exponents(
         g={term.name: ALONE for term in problem.terms},
-        delta={term.family: 1.0 for term in problem.terms if len(term.family) > 1},
+        delta={term.name: 1.0 for term in problem.terms if len(term.family) > 1},
     )
 
 
@@ -127,7 +127,7 @@ def gammas(problem: Problem, exponents: Exponents) -> dict[str, NDArray[np.float
     """Return the exponent of every source in every unit, shape (U,) each."""
     together = _speakers(problem)
     return {
-        term.name: exponents.g[term.name] * together[i] ** -exponents.delta.get(term.family, 0.0)
+        term.name: exponents.g[term.name] * together[i] ** -exponents.delta.get(term.name, 0.0)
         for i, term in enumerate(problem.terms)
     }
 
@@ -158,20 +158,19 @@ def learn(
     kin = sorted(start.delta)
     heard = np.stack([messages[name] for name in names])
     together = _speakers(problem)[:, anchors.unit]
-    member = np.array(
-        [[term.family == family for family in kin] for term in problem.terms], float
-    ).reshape(len(names), len(kin))
+    has_kin = np.array([[name == one for one in kin] for name in names], float)
+    has_kin = has_kin.reshape(len(names), len(kin))
     origin = np.array([start.g[name] for name in names] + [start.delta[one] for one in kin])
 
     def loss(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         g, delta = x[: len(names)], x[len(names) :]
-        damp = together ** -(member @ delta)[:, None]
+        damp = together ** -(has_kin @ delta)[:, None]
         log_q = log_prior + np.einsum("sa,sak->ak", g[:, None] * damp, heard)
         log_q = log_q - logsumexp(log_q, axis=1, keepdims=True)
         fit = -(anchors.weight[:, None] * anchors.shares * log_q).sum()
         pull = anchors.weight[:, None] * (np.exp(log_q) - anchors.shares)
         by_g = damp * np.einsum("ak,sak->sa", pull, heard)
-        by_delta = -member.T @ (g[:, None] * by_g * np.log(together)).sum(axis=1)
+        by_delta = -has_kin.T @ (g[:, None] * by_g * np.log(together)).sum(axis=1)
         slope = np.concatenate([by_g.sum(axis=1), by_delta]) + 2 * RIDGE * (x - origin)
         return float(fit + RIDGE * ((x - origin) ** 2).sum()), slope
 

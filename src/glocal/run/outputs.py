@@ -94,9 +94,7 @@ def round_metrics(turn: Turn) -> dict[str, Any]:
         "anchors": turn.fused.anchors,
         "change": turn.change,
         "exponents": exponents.g,
-        "families": [
-            {"members": list(family), "delta": delta} for family, delta in exponents.delta.items()
-        ],
+        "shared_with_relatives": exponents.delta,
         "exponents_learned": exponents.learned,
         "spatial_weight": turn.fused.beta,
         "units": len(turn.fused.fit.problem.units),
