@@ -191,8 +191,14 @@ def fuse(
             similarity=similarity,
         )
     fold = np.random.default_rng(seed).permutation(len(located)) % FOLDS
-    exponents = _learn_exponents(problem, first, located, fold)
-    held_out = [_refit(problem, located.take(fold != f), exponents) for f in range(FOLDS)]
+    heard, priors = _held_out_messages(problem, first, located, fold)
+
+    def learned(use: NDArray[np.bool_]) -> Exponents:
+        said = {name: one[use] for name, one in heard.items()}
+        return learn(problem, said, priors[use], located.take(use))
+
+    exponents = learned(np.ones(len(located), bool))
+    held_out = [_refit(problem, located.take(fold != f), learned(fold != f)) for f in range(FOLDS)]
     beta, loss = _learn_beta(held_out, located, fold, similarity)
     fit = estimate(problem, prior, exponents, located, start=first.confusion)
     return Fused(
@@ -239,9 +245,13 @@ def _refit(problem: Problem, anchors: Located, exponents: Exponents) -> Fit:
     return estimate(problem, prior, exponents, anchors)
 
 
-def _learn_exponents(
+def _held_out_messages(
     problem: Problem, first: Fit, anchors: Located, fold: NDArray[np.int64]
-) -> Exponents:
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+    """Return what each source says at each anchor, (A, K), and the prior there.
+
+    Both come from reliabilities that were estimated without the anchor's fold.
+    """
     shape = (len(anchors), len(problem.legend))
     messages = {term.name: np.zeros(shape) for term in problem.terms}
     log_prior = np.zeros(shape)
@@ -251,25 +261,37 @@ def _learn_exponents(
         log_prior[out] = fit.log_prior
         for name, told in fit.told.items():
             messages[name][out] = told.message[anchors.unit[out]]
-    return learn(problem, messages, log_prior, anchors)
+    return messages, log_prior
 
 
 def _learn_beta(
     fits: list[Fit], anchors: Located, fold: NDArray[np.int64], similarity: Similarity | None
 ) -> tuple[float, float]:
-    """Return the spatial weight with the smallest cross-fitted anchor log-loss, and that loss."""
-    total = np.zeros(len(BETAS))
+    """Return the spatial weight that held-out anchors like best, and the log-loss to expect.
+
+    The weight is chosen on all anchors; the loss of each fold is that of the weight which
+    the *other* folds choose, so no anchor scores a number that it set.
+    """
+    loss = np.zeros((len(BETAS), len(anchors)))
     for f, fit in enumerate(fits):
         log_q = fit.log_q().astype(np.float32)
         for i in np.flatnonzero(fold == f):
             window, tie, at = _window(fit.problem, log_q, int(anchors.cell[i]), similarity)
             for j, beta in enumerate(BETAS):
                 there = smooth(window, beta, tie)[at]
-                total[j] -= anchors.weight[i] * float(anchors.shares[i] @ there)
-    loss = total / anchors.weight.sum()
-    # a tie goes to the weaker prior
-    best = int(np.flatnonzero(loss <= loss.min() + 1e-3)[0])
-    return BETAS[best], float(loss[best])
+                loss[j, i] = -anchors.weight[i] * float(anchors.shares[i] @ there)
+    chosen = [
+        _least(loss[:, fold != f].sum(axis=1), anchors.weight[fold != f]) for f in range(FOLDS)
+    ]
+    expected = sum(loss[chosen[f], fold == f].sum() for f in range(FOLDS))
+    best = _least(loss.sum(axis=1), anchors.weight)
+    return BETAS[best], float(expected / anchors.weight.sum())
+
+
+def _least(total: NDArray[np.float64], weight: NDArray[np.float64]) -> int:
+    """Return the position of the least mean loss; a tie goes to the weaker prior."""
+    mean = total / weight.sum()
+    return int(np.flatnonzero(mean <= mean.min() + 1e-3)[0])
 
 
 def _window(
