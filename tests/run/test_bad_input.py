@@ -221,6 +221,20 @@ def test_swapped_latitude_and_longitude(folder):
     assert "swapped" in said
 
 
+def test_a_small_area_with_few_places_to_visit(folder):
+    """Thirty visits ten cells apart do not fit into 48 x 48 cells: they move closer."""
+    area = write_yaml(folder / "ok.yaml", only(folder, "field", "map"))
+    metrics = run_area(area, folder / "out")
+    assert metrics["corrections"]["field"]["count"]["visit"] == 30
+
+
+def test_a_model_that_did_not_help_still_gets_its_labels(folder):
+    """Here the anchors prefer the round without the model, in one fold and not in the other."""
+    metrics = run_area(folder / "area.yaml", folder / "out")
+    assert "model" in metrics["sources"]
+    assert metrics["corrections"]["model"]["count"] == {"label_cells": SIZE * SIZE}
+
+
 def bytes_of(out: Path) -> dict[str, bytes]:
     return {
         one.relative_to(out).as_posix(): one.read_bytes()

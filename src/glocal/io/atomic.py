@@ -10,12 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from glocal.errors import RunError
+from glocal.errors import GlocalError, RunError
 
-__all__ = ["PART", "replacing", "replacing_folder", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "PART",
+    "append_line",
+    "replacing",
+    "replacing_folder",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
 
 PART = ".part"
 """Is in the name of whatever is not finished."""
+
+FULL = 1 << 20
+"""Free bytes of a disk below which an error while writing is blamed on it."""
 
 
 @contextmanager
@@ -29,20 +40,48 @@ def replacing(path: Path) -> Iterator[Path]:
     RunError
         When the disk is full or not writable; the old file, if any, is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.stem}{PART}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         with part.open("rb") as handle:
             os.fsync(handle.fileno())
         os.replace(part, path)
-    except OSError as error:
-        raise RunError(
-            f"could not write {path}: {error}; free some space or choose another folder, "
-            "then run the same command again: finished parts are kept"
-        ) from error
+    except GlocalError:
+        raise
+    except Exception as error:
+        # drivers have exceptions of their own for what the system refuses
+        if isinstance(error, OSError) or _is_full(path.parent):
+            raise _refused(path, error) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _refused(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"could not write {path}: {error}; free some space or choose another folder, "
+        "then run the same command again: finished parts are kept"
+    )
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file.
+
+    Raises
+    ------
+    RunError
+        When the disk is full or not writable.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as handle:
+            handle.write(line + "\n")
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def _is_full(folder: Path) -> bool:
+    return folder.is_dir() and shutil.disk_usage(folder).free < FULL
 
 
 @contextmanager
@@ -50,11 +89,16 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder; it takes the place of ``path`` when the block succeeds."""
     part = path.with_name(path.name + PART)
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    yield part
-    if path.exists():
-        shutil.rmtree(path)
-    os.replace(part, path)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(part, path)
+    except GlocalError:
+        raise
+    except OSError as error:
+        raise _refused(path, error) from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -26,7 +26,7 @@ from rasterio.windows import Window, from_bounds
 
 from glocal.core.legend import Legend
 from glocal.errors import GridMismatchError, SourceUnavailableError
-from glocal.io.atomic import replacing, write_text
+from glocal.io.atomic import write_bytes, write_text
 
 __all__ = [
     "Pixels",
@@ -359,8 +359,10 @@ def write_cog(
                 dataset.set_band_description(band, name)
             if colors is not None and len(layers) == 1 and layers.dtype == np.uint8:
                 dataset.write_colormap(1, _palette(colors))
-        with memory.open() as dataset, replacing(Path(path)) as part:
-            copy_raster(dataset, part, **_cog_options(layers.dtype, categorical))
+        # packed in memory: on a full disk GDAL may print an error and return as if all were well
+        with memory.open() as dataset, MemoryFile() as packed:
+            copy_raster(dataset, packed.name, **_cog_options(layers.dtype, categorical))
+            write_bytes(Path(path), packed.read())
 
 
 def _cog_options(dtype: np.dtype[Any], categorical: bool) -> dict[str, Any]:

@@ -122,10 +122,12 @@ def _sources(
         elif one.support == "cells":
             after = corrected_classes(area, one, propose(area, turn, one)).ravel()[at]
             out[one.source] = _pair(said_class(one)[one.symbols].ravel()[at], after)
-    for model in turn.models:
-        after = said_class(model)[model.symbols.ravel()[at]]
-        before = _taught_raw(area, model.source, at)
-        out[model.source] = _pair(np.where(after >= 0, before, -1), after)
+    silent = np.full(len(at), -1)  # a model whose rounds were not kept says nothing
+    taught = {one.source: said_class(one)[one.symbols.ravel()[at]] for one in turn.models}
+    for name in sorted(area.seen):
+        after = taught.get(name, silent)
+        before = _taught_raw(area, name, at) if name in taught else silent
+        out[name] = _pair(np.where(after >= 0, before, -1), after)
     return out
 
 

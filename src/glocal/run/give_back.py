@@ -77,8 +77,8 @@ def give_back(
             gifts[one.source] = _to_map(area, turn, one, room)
     for name in area.images:
         gifts[name] = _to_image(area, name, shifts, folder / name)
-    for one in turn.models:
-        gifts[one.source] = _to_model(area, turn, one.source, folder / one.source)
+    for name in area.seen:
+        gifts[name] = _to_model(area, turn, name, folder / name)
     return gifts
 
 
@@ -145,12 +145,13 @@ def _to_field(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
         **credit,
     )
     entropy = _entropy(turn)
+    number = min(VISITS, entropy.size)
     visits = plan_visits(
         entropy * (0.25 + turn.fused.disagreement()),
         area.geobox,
-        min(VISITS, entropy.size),
+        number,
         seed=area.config.seed,
-        min_distance_m=10 * abs(float(area.geobox.resolution.x)),
+        min_distance_m=_apart(entropy.shape, number) * abs(float(area.geobox.resolution.x)),
         legend=area.legend,
         classes=np.array(area.legend.values)[turn.log_q.argmax(axis=-1)],
         entropy=entropy,
@@ -159,6 +160,16 @@ def _to_field(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
     files += write_visits(visits, room, **credit)
     count = {**gift.count, "visit": len(visits)}
     return replace(gift, files=tuple(files), count=count)
+
+
+def _apart(shape: tuple[int, ...], number: int) -> int:
+    """Return how many cells lie between visits: ten, or fewer where they would not fit.
+
+    >>> _apart((768, 1536), 30), _apart((48, 48), 30), _apart((8, 8), 30)
+    (10, 8, 1)
+    """
+    height, width = shape
+    return next(step for step in range(10, 0, -1) if (height // step) * (width // step) >= number)
 
 
 def _qartod(doubts: Doubts) -> NDArray[np.uint8]:

@@ -20,7 +20,14 @@ from glocal import __version__
 from glocal.core.grid import cell_area_ha
 from glocal.core.result import Displacement
 from glocal.errors import RunError
-from glocal.io.atomic import PART, replacing_folder, write_bytes, write_json, write_text
+from glocal.io.atomic import (
+    PART,
+    append_line,
+    replacing_folder,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from glocal.run import config as configuration
 from glocal.run.area import Area, Progress, file_digest, read_area
 from glocal.run.evaluate import score_folds, summarise
@@ -92,8 +99,7 @@ class _Log:
 
     def write(self, event: str, **fields: object) -> None:
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **fields}
-        with self._path.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(line) + "\n")
+        append_line(self._path, json.dumps(line))
 
 
 def _clear_unfinished(out: Path) -> None:
