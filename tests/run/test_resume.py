@@ -80,8 +80,6 @@ def test_killed_and_run_again_gives_the_same_bytes(
 
 def test_finished_run_has_nothing_to_do(area: Path, undisturbed: dict[str, bytes]) -> None:
     out = area.parent / "out-whole"
-    answer = subprocess.run(
-        command(area, out), check=True, capture_output=True, timeout=PATIENCE_S
-    )
+    answer = subprocess.run(command(area, out), check=True, capture_output=True, timeout=PATIENCE_S)
     assert b'"nothing_to_do": true' in answer.stdout
     assert contents(out) == undisturbed

@@ -179,7 +179,7 @@ def fuse(
     )
     located = locate(anchors, flat, problem)
     exponents = conservative(problem)
-    prior = class_prior(located, len(problem.legend))
+    prior = class_prior(located, problem)
     first = estimate(problem, prior, exponents, located)
     if len(located) < MIN_ANCHORS:
         return Fused(
@@ -241,7 +241,7 @@ def _check(
 
 def _refit(problem: Problem, anchors: Located, exponents: Exponents) -> Fit:
     """Estimate again without some anchors, from the same cold start."""
-    prior = class_prior(anchors, len(problem.legend))
+    prior = class_prior(anchors, problem)
     return estimate(problem, prior, exponents, anchors)
 
 

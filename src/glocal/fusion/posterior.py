@@ -58,17 +58,26 @@ class Fit:
         return log_normalise(self.log_prior + _weighted(rest, part))
 
 
-def class_prior(anchors: Located, classes: int) -> Table:
+def class_prior(anchors: Located, problem: Problem) -> Table:
     """Return the log prior of the classes, shape (K,).
 
     With anchors: their weighted shares (the design-based estimate of area), with half
-    a pseudo-count per class; without: uniform. Never the engine's own posterior, in
-    which rare classes vanish.
+    a pseudo-count per class. Without: what the families say at their word, each with one
+    vote, half mixed with "all alike". Never the engine's own posterior, in which rare
+    classes vanish.
     """
-    if not len(anchors):
-        return np.full(classes, -np.log(classes))
-    share = (anchors.shares * anchors.weight[:, None]).sum(axis=0) + 0.5
-    return np.asarray(np.log(share / share.sum()))
+    classes = len(problem.legend)
+    if len(anchors):
+        share = (anchors.shares * anchors.weight[:, None]).sum(axis=0) + 0.5
+        return np.asarray(np.log(share / share.sum()))
+    said: dict[tuple[str, ...], list[Table]] = {}
+    for i, term in enumerate(problem.terms):
+        used = _frequency(problem, i)
+        if used.sum() > 0:
+            said.setdefault(term.family, []).append(used / used.sum() @ term.prior)
+    votes = [np.mean(members, axis=0) for members in said.values()]
+    mean = np.mean(votes, axis=0) if votes else np.full(classes, 1 / classes)
+    return np.asarray(np.log(0.5 * mean + 0.5 / classes))
 
 
 def pool(problem: Problem, exponents: Exponents, told: dict[str, Told], skip: str = "") -> Table:

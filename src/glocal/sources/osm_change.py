@@ -28,6 +28,13 @@ MAX_MEMBERS = 32_000
 FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 """Characters that XML 1.0 can't hold."""
 
+CREDIT = {
+    "copyright": "OpenStreetMap and contributors",
+    "attribution": "https://www.openstreetmap.org/copyright",
+    "license": "https://opendatacommons.org/licenses/odbl/1-0/",
+}
+"""As the OSM server writes them on its own documents."""
+
 RECORD = re.compile(r"(way|relation)/(\d+)@(\d+)")
 
 
@@ -112,7 +119,7 @@ def change_xml(elements: Iterable[Whole], *, bump: int = 0) -> str:
     version), 1 for a local preview with ``osmium apply-changes``, where the higher
     version wins and an equal one may be dropped without a word.
     """
-    root = ET.Element("osmChange", version="0.6", generator="glocal")
+    root = ET.Element("osmChange", {"version": "0.6", "generator": "glocal", **CREDIT})
     block = ET.SubElement(root, "modify")
     for one in sorted(elements, key=lambda one: (one.osm_type != "way", one.osm_id)):
         node = ET.SubElement(

@@ -276,6 +276,7 @@ def _properties(rows: Corrections, i: int) -> dict[str, str]:
         "round": str(rows.round),
         "because": ", ".join(rows.because),
         "status": "proposal, not reviewed",
+        "licence": "ODbL-1.0, © OpenStreetMap contributors",
     }
 
 
