@@ -157,12 +157,23 @@ def _object_class(source: Observations, area: Area, at: Codes) -> Codes:
     return np.asarray(said_class(source)[np.concatenate([[0], source.symbols])[owner]])
 
 
-def _word_for_word(area: Area) -> tuple[Codes, NDArray[np.int64]]:
-    """Return (cell, class) wherever an object or map speaks, each taken at its word."""
+def _teachers(area: Area) -> list[Observations]:
+    """Return the sources that people train a classifier on: OSM and maps of fine cells.
+
+    Coarse maps only where there is nothing finer: one word for 5 km is no pixel label.
+    """
+    known = [
+        one
+        for one in area.observations
+        if area.config.source(one.source).kind in ("osm", "landcover")
+    ]
+    return [one for one in known if one.support != "mixtures"] or known
+
+
+def _at_their_word(area: Area, sources: Sequence[Observations]) -> tuple[Codes, Codes]:
+    """Return (cell, class) wherever one of ``sources`` speaks, each taken at its word."""
     cells, classes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for one in area.observations:
-        if area.config.source(one.source).kind not in ("osm", "landcover"):
-            continue
+    for one in sources:
         if one.support == "cells":
             said = said_class(one)[one.symbols].ravel()
         else:
@@ -175,7 +186,7 @@ def _word_for_word(area: Area) -> tuple[Codes, NDArray[np.int64]]:
 
 def _taught_raw(area: Area, model: str, at: Codes) -> Codes:
     """Return what the model would say if it had learned from the sources as they are."""
-    cell, said = _word_for_word(area)
+    cell, said = _at_their_word(area, _teachers(area))
     rng = np.random.default_rng([area.config.seed, 17])
     pick = rng.choice(len(cell), min(RAW_CELLS, len(cell)), replace=False)
     points, shares = point_labels(area)
@@ -206,14 +217,15 @@ def _baselines(area: Area, at: Codes) -> dict[str, list[int]]:
         elif one.support == "cells":
             out[f"{one.source} as it is"] = said_class(one)[one.symbols.ravel()[at]]
     for model, seen in area.seen.items():
-        osm = _word_for_word(area)
-        rng = np.random.default_rng([area.config.seed, 23])
-        pick = rng.choice(len(osm[0]), min(FOREST_CELLS, len(osm[0])), replace=False)
         tail = "" if len(area.seen) == 1 else f" ({model})"
-        if len(pick):
-            name = f"random forest trained on the maps{tail}"
-            out[name] = _forest(seen, osm[0][pick], osm[1][pick], at, area.config.seed)
-        if len(points):
+        for one in _teachers(area):
+            cell, said = _at_their_word(area, [one])
+            rng = np.random.default_rng([area.config.seed, 23])
+            pick = rng.choice(len(cell), min(FOREST_CELLS, len(cell)), replace=False)
+            if seen.valid[cell[pick]].any():
+                name = f"random forest trained on {one.source}{tail}"
+                out[name] = _forest(seen, cell[pick], said[pick], at, area.config.seed)
+        if seen.valid[points].any():
             name = f"random forest trained on the points{tail}"
             out[name] = _forest(seen, points, shares.argmax(axis=1), at, area.config.seed)
     return {name: codes.tolist() for name, codes in out.items()}
