@@ -18,6 +18,7 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance, osm_accepts
+from glocal.fusion.posterior import Similarity
 from glocal.run import schema
 from glocal.run.config import target_legend
 from glocal.run.schema import AreaConfig
@@ -33,8 +34,6 @@ __all__ = ["Area", "Image", "Progress", "read_area"]
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share done, 0..1."""
-
-Ties = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,7 +64,7 @@ class Area:
     seen: dict[str, Features]
     """Features per model."""
 
-    similarity: Ties | None
+    similarity: Similarity | None
     fold: NDArray[np.uint8]
     """Fold of every cell, for out-of-fold predictions, shape (H, W)."""
 
@@ -331,7 +330,7 @@ def _features(images: list[Image]) -> Features:
     return features([image.chip for image in images], clear)
 
 
-def _similarity(images: dict[str, Image]) -> Ties | None:
+def _similarity(images: dict[str, Image]) -> Similarity | None:
     """Return how alike neighbours look in the first optical image.
 
     From its visible and infrared bands: exp(-d2 / (2 mean d2)), with 1 where the image

@@ -8,6 +8,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from glocal.core.grid import cells_of_points
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.core.result import Displacement
@@ -159,18 +160,14 @@ def point_labels(area: Area) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         use = area.anchors.answered & (at >= 0)
         cells.append(at[use])
         shares.append(area.anchors.shares[use])
-    height, width = area.geobox.shape
     for one in area.observations:
         if one.support == "points":
-            columns, rows = ~area.geobox.transform * (
-                shapely.get_x(one.geometry),
-                shapely.get_y(one.geometry),
-            )
-            r, c = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
-            use = (one.symbols > 0) & (r >= 0) & (r < height) & (c >= 0) & (c < width)
-            use &= one.crosswalk.confidence[np.maximum(one.symbols.astype(np.int64) - 1, 0)] > 0
-            cells.append((r * width + c)[use])
-            shares.append(one.crosswalk.matrix[one.symbols[use].astype(np.int64) - 1])
+            x, y = shapely.get_x(one.geometry), shapely.get_y(one.geometry)
+            at = cells_of_points(area.geobox, x, y)
+            symbol = np.maximum(one.symbols.astype(np.int64) - 1, 0)
+            use = (one.symbols > 0) & (at >= 0) & (one.crosswalk.confidence[symbol] > 0)
+            cells.append(at[use])
+            shares.append(one.crosswalk.matrix[symbol[use]])
     return np.concatenate(cells), np.concatenate(shares)
 
 
