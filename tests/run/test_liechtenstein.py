@@ -62,7 +62,7 @@ def with_errors(truth: Codes, rng: np.random.Generator) -> Codes:
     return np.where(wrong >= 0, np.array(CLASSES)[wrong], truth).astype(np.uint8)
 
 
-def make_files(folder: Path, extract: Path, licence: str) -> Path:
+def make_files(folder: Path, extract: Path, licence: str, **fields: Any) -> Path:
     geobox = area_geobox(BOX, GRID_CRS, CELL)
     osm = observe_osm(extract, geobox, LEGEND, interval=Interval.parse("2021-05-04"))
     rng = np.random.default_rng(7)
@@ -79,7 +79,7 @@ def make_files(folder: Path, extract: Path, licence: str) -> Path:
         for i, (r, c) in enumerate(zip(rows, columns, strict=True))
     ]
     (folder / "points.csv").write_text("\n".join(["id,x,y,class", *lines]))
-    return write_yaml(folder / "area.yaml", settings(extract, licence))
+    return write_yaml(folder / "area.yaml", settings(extract, licence) | fields)
 
 
 def settings(extract: Path, licence: str) -> dict[str, Any]:
@@ -129,6 +129,15 @@ def noticed(shared, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     return folder / "out", run_area(area, folder / "out")
 
 
+@pytest.fixture(scope="module")
+def alone(shared, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
+    """Return a run with one map as the only other source."""
+    folder, extract = tmp_path_factory.mktemp("alone"), extract_of(shared)
+    two = settings(extract, "CC0-1.0")["sources"]
+    area = make_files(folder, extract, "CC0-1.0", sources=two[:2])
+    return folder / "out", run_area(area, folder / "out")
+
+
 def changes(path: Path) -> dict[tuple[str, int], Whole]:
     """Return the elements of a change file; every one must be a change of what exists."""
     found = {}
@@ -160,8 +169,16 @@ def test_osm_gains_and_nothing_is_promised_beyond(free):
     assert row["after"] > row["before"]
 
 
-def test_the_change_repeats_each_element_whole(free, shared):
-    out, _ = free
+def test_a_lone_map_sends_no_edit_that_is_likelier_wrong(alone):
+    out, metrics = alone
+    assert metrics["corrections"]["osm"]["count"]["modify"] >= 5
+    rows = gpd.read_parquet(out / "corrections.parquet").query("action == 'modify'")
+    assert rows["probability"].min() > 0.5
+
+
+@pytest.mark.parametrize("run", ["free", "alone"])
+def test_the_change_repeats_each_element_whole(run, request, shared):
+    out, _ = request.getfixturevalue(run)
     edits = changes(out / "corrections" / "osm" / "proposal.osc")
     assert len(edits) >= 5
     before = read_elements(extract_of(shared), edits)
@@ -178,8 +195,9 @@ def test_the_change_repeats_each_element_whole(free, shared):
         assert touched <= COVER_KEYS, (key, touched)
 
 
-def test_nothing_is_created_or_deleted(free):
-    text = (free[0] / "corrections" / "osm" / "proposal.osc").read_text()
+@pytest.mark.parametrize("run", ["free", "alone"])
+def test_nothing_is_created_or_deleted(run, request):
+    text = (request.getfixturevalue(run)[0] / "corrections" / "osm" / "proposal.osc").read_text()
     assert "<modify" in text
     assert "<delete" not in text
     assert "<create" not in text
@@ -187,8 +205,9 @@ def test_nothing_is_created_or_deleted(free):
     assert "uid=" not in text
 
 
-def test_the_preview_applies_to_a_scratch_copy(free, shared, tmp_path):
-    preview = free[0] / "corrections" / "osm" / "preview.osc"
+@pytest.mark.parametrize("run", ["free", "alone"])
+def test_the_preview_applies_to_a_scratch_copy(run, request, shared, tmp_path):
+    preview = request.getfixturevalue(run)[0] / "corrections" / "osm" / "preview.osc"
     edits = changes(preview)
     merged = osmium.MergeInputReader()
     merged.add_file(str(extract_of(shared)))

@@ -46,6 +46,7 @@ MISSING_HA = 2.0
 """Smallest unmapped area that is worth somebody's look."""
 
 MISSING_MOST = 50
+LIKELIER_THAN_NOT = 0.5
 DOUBTED = 0.1
 """An object or point is flagged when its class is right with less than this probability."""
 
@@ -114,8 +115,11 @@ def _propose(area: Area, turn: Turn, source: Observations) -> Gift:
 def _choose(
     area: Area, doubts: Doubts, may: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], float, float]:
-    """Return which statements to edit, of those that ``may`` be, at the stated precision."""
-    candidates = doubts.supported & may
+    """Return which statements to edit, of those that ``may`` be, at the stated precision.
+
+    The precision is a mean; no single edit goes out that is likelier wrong than right.
+    """
+    candidates = doubts.supported & may & (doubts.probability > LIKELIER_THAN_NOT)
     threshold, precision = threshold_for(doubts.probability[candidates], area.config.precision)
     return candidates & (doubts.probability >= threshold), threshold, precision
 
