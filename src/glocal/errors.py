@@ -12,6 +12,7 @@ values as attributes where a program could use them::
     │   └── LegendMismatchError             a code that the legend does not know
     ├── UnknownSensorError(KeyError)        no such sensor or band in the table
     ├── LicenceConflictError(ValueError)    evidence that the receiver may not accept
+    ├── CheckpointError(ValueError)         saved weights are damaged, foreign or too new
     ├── RunError(RuntimeError)              the run folder is not what it should be
     └── MissingExtraError(ImportError)      an optional package is not installed
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 __all__ = [
     "BadSourceError",
+    "CheckpointError",
     "ConfigError",
     "GlocalError",
     "GridMismatchError",
@@ -70,6 +72,10 @@ class UnknownSensorError(GlocalError, KeyError):
 
 class LicenceConflictError(GlocalError, ValueError):
     """Evidence under a licence that the receiver of a correction can't accept."""
+
+
+class CheckpointError(GlocalError, ValueError):
+    """Saved weights are damaged, of another architecture, or from a newer version."""
 
 
 class RunError(GlocalError, RuntimeError):

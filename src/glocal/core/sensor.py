@@ -9,7 +9,16 @@ from importlib import resources
 
 from glocal.errors import UnknownSensorError
 
-__all__ = ["Band", "Derived", "Optical", "Radar", "Sensor", "sensor", "sensor_names"]
+__all__ = [
+    "Band",
+    "Derived",
+    "Optical",
+    "Radar",
+    "Sensor",
+    "sensor",
+    "sensor_names",
+    "sensors_called",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +76,15 @@ class Band:
     valid_max: float = float("inf")
     """Largest plausible value, in ``unit``."""
 
+    mean: float = 0.0
+    """Typical value over land, in ``unit``: what a model subtracts."""
+
+    std: float = 1.0
+    """Typical spread, in ``unit``, > 0: what a model divides by."""
+
     def __post_init__(self) -> None:
+        if not self.std > 0:
+            raise ValueError(f"Band {self.name}: std must be > 0, got {self.std}")
         if not self.gsd_m > 0:
             raise ValueError(f"Band {self.name}: gsd_m must be > 0, got {self.gsd_m}")
         if not self.valid_min < self.valid_max:
@@ -81,6 +98,8 @@ class Sensor:
     name: str
     title: str
     bands: tuple[Band, ...]
+    short: str = ""
+    """Name that the levels of one instrument share (``s2``); a model has one embedding for it."""
 
     def __post_init__(self) -> None:
         names = [band.name for band in self.bands]
@@ -124,7 +143,9 @@ def _sensor(name: str, row: dict[str, object]) -> Sensor:
         else:
             response = Derived(quantity=fields.pop("quantity"))
         bands.append(Band(response=response, **fields))
-    return Sensor(name=name, title=str(row["title"]), bands=tuple(bands))
+    return Sensor(
+        name=name, title=str(row["title"]), bands=tuple(bands), short=str(row.get("short", ""))
+    )
 
 
 def sensor_names() -> tuple[str, ...]:
@@ -149,3 +170,24 @@ def sensor(name: str) -> Sensor:
         raise UnknownSensorError(
             f"no sensor {name!r} in the table; known: {', '.join(_table())}"
         ) from None
+
+
+def sensors_called(short: str) -> tuple[Sensor, ...]:
+    """Return the levels of one instrument, the one with most bands first.
+
+    >>> [one.name for one in sensors_called("s2")]
+    ['sentinel2-l1c', 'sentinel2-l2a']
+
+    Raises
+    ------
+    UnknownSensorError
+        Lists the short names that exist.
+    """
+    rows = [one for one in _table().values() if one.short == short and short]
+    if not rows:
+        known = ", ".join(sorted({one.short for one in _table().values()} - {""}))
+        raise UnknownSensorError(
+            f"no sensor has the short name {short!r}; known: {known}. "
+            "A new sensor is a row in glocal/core/sensors.toml"
+        )
+    return tuple(sorted(rows, key=lambda one: -len(one.bands)))

@@ -1,0 +1,274 @@
+"""From arrays to tensors: the only door into the model, and the place where units are checked."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from glocal.core.sensor import Band, Sensor, sensors_called
+from glocal.errors import BadSourceError, GridMismatchError, UnitError, UnknownSensorError
+
+__all__ = ["Batch", "bands_of", "batch_of"]
+
+OUT_OF_RANGE = 0.001
+"""Share of valid cells outside the sensor's range above which the unit is taken to be wrong."""
+
+FAR = 4.0
+"""Standard deviations between a band's mean and its typical value that raise a warning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """Co-registered images of B places by one or more sensors, on one grid each."""
+
+    values: dict[str, Tensor]
+    """Sensor -> (B, C, H, W) float32 in physical units, all bands of the table; 0 where invalid."""
+
+    valid: dict[str, Tensor]
+    """Sensor -> (B, C, H, W) bool, True where data is present."""
+
+    gsd_m: dict[str, Tensor]
+    """Sensor -> (B,) metres at the sensor."""
+
+    day: dict[str, Tensor]
+    """Sensor -> (B,) day of year 1 to 366, NaN where unknown."""
+
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    """Map -> (B, H, W) int64 class index, -1 where unknown. Targets only, never an input."""
+
+    def __post_init__(self) -> None:
+        shapes = {tuple(v.shape[:1] + v.shape[2:]) for v in self.values.values()}
+        if len(shapes) != 1:
+            raise GridMismatchError(
+                f"all sensors of a batch need the same B, H, W; got {sorted(shapes)}. "
+                "Resample them to one grid first"
+            )
+
+    def __len__(self) -> int:
+        return int(next(iter(self.values.values())).shape[0])
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """Short names of the sensors present."""
+        return tuple(self.values)
+
+    @property
+    def shape_yx(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = next(iter(self.values.values())).shape[-2:]
+        return int(height), int(width)
+
+    def only(self, *sensors: str) -> Batch:
+        """Return the batch with these sensors alone."""
+        return self._apply(lambda t: t, sensors)
+
+    def rows(self, index: Tensor | slice) -> Batch:
+        """Return some of the places."""
+        return self._apply(lambda t: t[index], self.sensors)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on another device."""
+        return self._apply(lambda t: t.to(device, non_blocking=True), self.sensors)
+
+    def _apply(self, change: object, sensors: Sequence[str]) -> Batch:
+        missing = [name for name in sensors if name not in self.values]
+        if missing or not sensors:
+            raise UnknownSensorError(
+                f"the batch has no sensor {missing}; it has: {', '.join(self.values)}"
+            )
+
+        def each(column: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: change(column[name]) for name in sensors}  # type: ignore[operator]
+
+        return Batch(
+            values=each(self.values),
+            valid=each(self.valid),
+            gsd_m=each(self.gsd_m),
+            day=each(self.day),
+            maps={name: change(value) for name, value in self.maps.items()},  # type: ignore[operator]
+        )
+
+
+def bands_of(short: str) -> tuple[Band, ...]:
+    """Return every band of a sensor's levels, in table order: what the model's arrays hold."""
+    rows = sensors_called(short)
+    seen = {band.name: band for row in reversed(rows) for band in row.bands}
+    first = [band.name for band in rows[0].bands]
+    return tuple(seen[name] for name in [*first, *(n for n in seen if n not in first)])
+
+
+def batch_of(
+    arrays: Mapping[str, ArrayLike],
+    *,
+    bands: Mapping[str, Sequence[str]] | None = None,
+    valid: Mapping[str, ArrayLike] | None = None,
+    gsd_m: Mapping[str, float | ArrayLike] | None = None,
+    day: Mapping[str, float | ArrayLike] | None = None,
+) -> Batch:
+    """Check arrays and put their bands in the table's order.
+
+    Parameters
+    ----------
+    arrays
+        Sensor's short name -> (B, C, H, W) in physical units: ``rgb`` 0 to 1, ``s2`` reflectance,
+        ``sar`` decibels (VV, VH), ``dsm`` metres. Cells that are not finite are invalid.
+    bands
+        Names (``B04`` or ``red``) of the bands given, for a subset or another order; without
+        them the number of bands must be that of a level of the sensor (13 or 12 for ``s2``).
+    valid
+        True where data is present, (B, C, H, W) or broadcastable to it.
+    gsd_m
+        Metres at the sensor, one number or one per place; the table's when absent.
+    day
+        Day of year, one number or one per place; unknown when absent.
+
+    Raises
+    ------
+    UnknownSensorError, UnitError, GridMismatchError, BadSourceError
+        A sensor or band that the table lacks, values of another unit, sensors on different grids,
+        a place where nothing is valid.
+    """
+    if not arrays:
+        raise BadSourceError("a batch needs at least one sensor; got none")
+    parts = {
+        short: _one(short, array, (bands or {}).get(short), (valid or {}).get(short))
+        for short, array in arrays.items()
+    }
+    first = next(iter(parts.values()))[0]
+    batch = Batch(
+        values={short: torch.from_numpy(part[0]) for short, part in parts.items()},
+        valid={short: torch.from_numpy(part[1]) for short, part in parts.items()},
+        gsd_m={s: _per_place((gsd_m or {}).get(s, _finest(s)), len(first), s) for s in parts},
+        day={s: _per_place((day or {}).get(s, np.nan), len(first), s) for s in parts},
+    )
+    _refuse_empty(batch)
+    return batch
+
+
+def _one(
+    short: str, array: ArrayLike, names: Sequence[str] | None, valid: ArrayLike | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    given = np.asarray(array, dtype=np.float32)
+    if given.ndim != 4 or 0 in given.shape:
+        raise BadSourceError(
+            f"sensor {short}: shape must be (B, C, H, W) without empty axes, got {given.shape}"
+        )
+    order = _positions(short, given.shape[1], names)
+    known = np.isfinite(given)
+    if valid is not None:
+        known &= np.broadcast_to(np.asarray(valid, dtype=np.bool_), given.shape)
+    table = bands_of(short)
+    values = np.zeros((given.shape[0], len(table), *given.shape[2:]), np.float32)
+    mask = np.zeros(values.shape, np.bool_)
+    for i, position in enumerate(order):
+        mask[:, position] = _in_range(short, table[position], given[:, i], known[:, i])
+        values[:, position] = np.where(mask[:, position], given[:, i], 0)
+    _warn_if_odd(short, table, values, mask)
+    return values, mask
+
+
+def _positions(short: str, count: int, names: Sequence[str] | None) -> list[int]:
+    table = [band.name for band in bands_of(short)]
+    if names is None:
+        row = _level_with(short, count)
+        return [table.index(band.name) for band in row.bands]
+    if len(names) != count:
+        raise BadSourceError(f"sensor {short}: {count} bands but {len(names)} band names")
+    rows = sensors_called(short)
+    found = [table.index(_named(rows, name).name) for name in names]
+    if len(set(found)) != len(found):
+        raise BadSourceError(f"sensor {short}: a band is named twice in {list(names)}")
+    return found
+
+
+def _named(rows: Sequence[Sensor], name: str) -> Band:
+    for row in rows[:-1]:
+        if any(name in (band.name, band.common_name) for band in row.bands):
+            return row.band(name)
+    return rows[-1].band(name)
+
+
+def _level_with(short: str, count: int) -> Sensor:
+    rows = sensors_called(short)
+    for row in rows:
+        if len(row.bands) == count:
+            return row
+    allowed = " or ".join(str(len(row.bands)) for row in rows)
+    raise BadSourceError(
+        f"sensor {short} has {allowed} bands, got {count}; for a subset name them: "
+        f"bands={{'{short}': [...]}}"
+    )
+
+
+def _in_range(
+    short: str, band: Band, values: NDArray[np.float32], known: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    with np.errstate(invalid="ignore"):
+        good = known & (values >= band.valid_min) & (values <= band.valid_max)
+    share = 1 - good.sum() / max(known.sum(), 1)
+    if share > OUT_OF_RANGE and known.any():
+        low, high = values[known].min(), values[known].max()
+        raise UnitError(
+            f"sensor {short}, band {band.name}: values from {low:.4g} to {high:.4g}, but the unit "
+            f"{band.unit!r} allows {band.valid_min:g} to {band.valid_max:g}. {_advice(band, high)}"
+        )
+    return good
+
+
+def _advice(band: Band, high: float) -> str:
+    if band.scale != 1 and high > band.valid_max:
+        return f"These look like stored numbers: multiply by {band.scale:g}, add {band.offset:g}"
+    if band.unit == "dB":
+        return "Linear power becomes decibels by 10 * log10(x)"
+    return "Convert them, or mark no-data cells as invalid"
+
+
+def _warn_if_odd(
+    short: str, table: Sequence[Band], values: NDArray[np.float32], mask: NDArray[np.bool_]
+) -> None:
+    counts = mask.sum(axis=(0, 2, 3))
+    means = values.sum(axis=(0, 2, 3), dtype=np.float64) / np.maximum(counts, 1)
+    relief = [band.unit == "m" for band in table]
+    far = [
+        abs(mean - band.mean) > FAR * band.std and count > 0 and not height
+        for mean, band, count, height in zip(means, table, counts, relief, strict=True)
+    ]
+    if any(far):
+        odd = ", ".join(f"{b.name} {m:.3g}" for b, m, f in zip(table, means, far, strict=True) if f)
+        warnings.warn(
+            f"sensor {short}: mean of {odd} is far from what is usual; suspect swapped bands, "
+            "a missing offset, or snow and cloud",
+            stacklevel=4,
+        )
+    if short == "sar" and min(counts[:2]) > 0 and means[0] < means[1]:
+        warnings.warn(
+            f"sensor sar: VV ({means[0]:.1f} dB) is below VH ({means[1]:.1f} dB); "
+            "suspect that the two bands are swapped",
+            stacklevel=4,
+        )
+
+
+def _finest(short: str) -> float:
+    return min(band.gsd_m for band in bands_of(short))
+
+
+def _per_place(given: float | ArrayLike, count: int, short: str) -> Tensor:
+    array = np.asarray(given, dtype=np.float32)
+    if array.ndim > 1 or (array.ndim == 1 and len(array) != count):
+        raise BadSourceError(
+            f"sensor {short}: one number or {count} are needed, got shape {array.shape}"
+        )
+    return torch.from_numpy(np.broadcast_to(array, (count,)).copy())
+
+
+def _refuse_empty(batch: Batch) -> None:
+    seen = torch.stack([mask.flatten(1).any(1) for mask in batch.valid.values()]).any(0)
+    if not bool(seen.all()):
+        empty = (~seen).nonzero().flatten().tolist()
+        raise BadSourceError(f"no pixel is valid at places {empty[:10]}; leave them out")

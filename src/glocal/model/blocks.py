@@ -1,0 +1,291 @@
+"""Swin blocks whose MLP may be a mixture of experts.
+
+Attention is that of Swin Transformer v1 (Liu et al., ICCV 2021): windows, shifted in every second
+block, with a learned bias per relative position. Two rules differ from it:
+
+- a token where nothing is known is never a key, so that missing data and padding influence nothing;
+- windows shift wherever a map is larger than half a window, so that what a token sees does not
+  depend on how much padding lies beyond the image.
+
+Routing is that of Switch Transformer (Fedus et al., JMLR 2022) with the z-loss of ST-MoE
+(Zoph et al., 2022). Shape letters: B batch, h w tokens, N all tokens, D width, E experts,
+M tokens of one window, G windows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["MLP", "MixtureOfExperts", "Routing", "Stage", "SwinBlock", "WindowAttention"]
+
+
+class Routing(NamedTuple):
+    """What the routers of one pass did; scalars, averaged over the layers."""
+
+    balance: Tensor
+    """Load-balancing loss, 1 when every expert gets the same share."""
+
+    z: Tensor
+    """Mean squared log-partition of the router, which keeps its logits small."""
+
+    dropped: Tensor
+    """Share of assignments over capacity; 0 outside training."""
+
+    load: Tensor
+    """(E,) share of assignments of each expert."""
+
+
+class MLP(nn.Module):
+    """Two linear maps with a GELU between."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., D) to (..., D)."""
+        out: Tensor = self.down(F.gelu(self.up(x)))
+        return out
+
+
+class MixtureOfExperts(nn.Module):
+    """E expert MLPs; each token goes to its ``top_k``.
+
+    Tokens are sorted by expert, so that each layer is one grouped matrix product. Capacity limits
+    an expert's tokens in training only: at inference nothing is dropped, and no token depends on
+    its batch-mates.
+    """
+
+    def __init__(self, width: int, hidden: int, experts: int, top_k: int, capacity: float) -> None:
+        super().__init__()
+        if not 1 <= top_k <= experts:
+            raise ValueError(f"top_k must be between 1 and experts = {experts}, got {top_k}")
+        self.experts, self.top_k, self.capacity = experts, top_k, capacity
+        self.router = nn.Linear(width, experts, bias=False)
+        self.up = nn.Parameter(torch.empty(experts, width, hidden))
+        self.up_bias = nn.Parameter(torch.zeros(experts, hidden))
+        self.down = nn.Parameter(torch.empty(experts, hidden, width))
+        self.down_bias = nn.Parameter(torch.zeros(experts, width))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
+        """Map (..., D) to (..., D) and tell how tokens were routed."""
+        tokens = x.reshape(-1, x.shape[-1])
+        with torch.autocast(x.device.type, enabled=False):
+            logits = F.linear(tokens.float(), self.router.weight)
+        gate, expert = logits.softmax(-1).topk(self.top_k, dim=-1)
+        if self.top_k > 1:
+            gate = gate / gate.sum(-1, keepdim=True)
+        flat = expert.flatten()
+        count = F.one_hot(flat, self.experts).sum(0)
+        order = flat.argsort(stable=True)
+        kept = self._within_capacity(flat[order], count)
+        out = self._experts(tokens[order // self.top_k], flat[order], count.cumsum(0))
+        out = (out * kept[:, None])[order.argsort()]
+        out = rearrange(out, "(n k) d -> n k d", k=self.top_k)
+        mixed = (out * gate[..., None].to(out.dtype)).sum(1)
+        return mixed.view_as(x), _routing(logits, count, kept)
+
+    def _experts(self, rows: Tensor, expert: Tensor, stops: Tensor) -> Tensor:
+        device = rows.device.type
+        dtype = (
+            torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else rows.dtype
+        )
+        ends = stops.to(torch.int32)
+        hidden = F.grouped_mm(rows.to(dtype), self.up.to(dtype), offs=ends)
+        hidden = F.gelu(hidden + self.up_bias.to(dtype)[expert])
+        out = F.grouped_mm(hidden, self.down.to(dtype), offs=ends)
+        return out + self.down_bias.to(dtype)[expert]
+
+    def _within_capacity(self, expert: Tensor, count: Tensor) -> Tensor:
+        if not self.training or not math.isfinite(self.capacity):
+            return torch.ones_like(expert, dtype=torch.bool)
+        limit = math.ceil(self.capacity * expert.numel() / self.experts)
+        first = count.cumsum(0) - count
+        return torch.arange(expert.numel(), device=expert.device) - first[expert] < limit
+
+
+def _routing(logits: Tensor, count: Tensor, kept: Tensor) -> Routing:
+    load = count.float() / count.sum()
+    importance = logits.softmax(-1).mean(0)
+    return Routing(
+        balance=logits.shape[-1] * (load * importance).sum(),
+        z=logits.logsumexp(-1).square().mean(),
+        dropped=1 - kept.float().mean(),
+        load=load,
+    )
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention inside windows, with a bias per relative position."""
+
+    offset: Tensor
+
+    def __init__(self, width: int, heads: int, window: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} must be a multiple of heads {heads}")
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.bias = nn.Parameter(torch.zeros(heads, (2 * window - 1) ** 2))
+        self.window = window
+
+    def position_bias(self, side: int) -> Tensor:
+        """Return (heads, M, M) for windows of ``side`` tokens."""
+        y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+        place = torch.stack([y.flatten(), x.flatten()])
+        apart = place[:, :, None] - place[:, None, :] + self.window - 1
+        return self.bias[:, apart[0] * (2 * self.window - 1) + apart[1]]
+
+    def forward(self, x: Tensor, allowed: Tensor | None) -> Tensor:
+        """Map windows (G, M, D); ``allowed`` (G, 1, M, M) says which key a query may see."""
+        q, k, v = rearrange(self.qkv(x), "g m (t a d) -> t g a m d", t=3, a=self.heads)
+        bias = self.position_bias(math.isqrt(x.shape[1])).to(q.dtype)[None]
+        if allowed is not None:
+            bias = torch.where(allowed, bias, float("-inf"))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        mixed: Tensor = self.out(rearrange(out, "g a m d -> g m (a d)"))
+        return mixed
+
+
+class SwinBlock(nn.Module):
+    """Window attention, then an MLP or a mixture of experts, each added to its input."""
+
+    def __init__(
+        self, width: int, attention: WindowAttention, mlp: MLP | MixtureOfExperts, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention, self.mlp, self.drop_path = attention, mlp, drop_path
+
+    def forward(self, x: Tensor, grid: Windows) -> tuple[Tensor, Routing | None]:
+        """Map (B, h, w, D) to the same shape."""
+        seen = self.attention(grid.split(self.norm1(x)), grid.allowed)
+        x = x + self._drop(grid.join(seen))
+        routing = None
+        if isinstance(self.mlp, MixtureOfExperts):
+            changed, routing = self.mlp(self.norm2(x))
+        else:
+            changed = self.mlp(self.norm2(x))
+        return x + self._drop(changed), routing
+
+    def _drop(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0:
+            return branch
+        keep = torch.rand(branch.shape[0], 1, 1, 1, device=branch.device) >= self.drop_path
+        return branch * keep / (1 - self.drop_path)
+
+
+class Windows(NamedTuple):
+    """How a map (B, h, w) is cut into windows: padded, rolled, and who may see whom."""
+
+    shape_hw: tuple[int, int]
+    padded_hw: tuple[int, int]
+    side: int
+    shift: int
+    allowed: Tensor | None
+    """(G, 1, M, M), or None when every token sees its whole window."""
+
+    def split(self, x: Tensor) -> Tensor:
+        """Cut (B, h, w, D) into (G, M, D)."""
+        below, right = (p - s for p, s in zip(self.padded_hw, self.shape_hw, strict=True))
+        if below or right:
+            x = F.pad(x, (0, 0, 0, right, 0, below))
+        if self.shift:
+            x = x.roll((-self.shift, -self.shift), (1, 2))
+        return rearrange(x, "b (i p) (j q) d -> (b i j) (p q) d", p=self.side, q=self.side)
+
+    def join(self, windows: Tensor) -> Tensor:
+        """Put (G, M, D) back into (B, h, w, D)."""
+        rows, columns = (p // self.side for p in self.padded_hw)
+        x = rearrange(windows, "(b i j) (p q) d -> b (i p) (j q) d", i=rows, j=columns, p=self.side)
+        if self.shift:
+            x = x.roll((self.shift, self.shift), (1, 2))
+        return x[:, : self.shape_hw[0], : self.shape_hw[1]]
+
+
+def windows(known: Tensor, window: int, *, shifted: bool, complete: bool) -> Windows:
+    """Plan the windows of a map.
+
+    ``known`` (B, h, w) tells which tokens may be keys; ``complete`` that all of them may.
+    A map that fits in half a window is one window: shifting would change nothing there.
+    """
+    height, width = int(known.shape[1]), int(known.shape[2])
+    half = window // 2
+    small = max(height, width) <= half
+    side = max(height, width) if small else window
+    shift = half if shifted and not small else 0
+    padded = (-(-height // side) * side, -(-width // side) * side)
+    plan = Windows((height, width), padded, side, shift, None)
+    if complete and not shift and padded == (height, width):
+        return plan
+    region = _regions(padded, side, shift, known.device)
+    keys = plan.split(known[..., None].float())[..., 0] > 0
+    same = region[:, :, None] == region[:, None, :]
+    itself = torch.eye(side * side, dtype=torch.bool, device=known.device)
+    allowed = same.repeat(known.shape[0], 1, 1) & (keys[:, None, :] | itself)
+    return plan._replace(allowed=allowed[:, None])
+
+
+def _regions(padded: tuple[int, int], side: int, shift: int, device: torch.device) -> Tensor:
+    """Return (windows of one image, M): tokens that the roll brought together differ."""
+    y, x = (_strip(length, side, shift, device) for length in padded)
+    return rearrange(y[:, None] * 3 + x[None], "(i p) (j q) -> (i j) (p q)", p=side, q=side)
+
+
+def _strip(length: int, side: int, shift: int, device: torch.device) -> Tensor:
+    at = torch.arange(length, device=device)
+    return (at >= length - side).long() + (at >= length - shift).long() if shift else at * 0
+
+
+class Stage(nn.Module):
+    """Blocks at one stride; every second one is shifted, and has experts if any are asked for."""
+
+    def __init__(self, width: int, depth: int, heads: int, shape: StageShape) -> None:
+        super().__init__()
+        self.window = shape.window
+        self.blocks = nn.ModuleList(
+            SwinBlock(
+                width,
+                WindowAttention(width, heads, shape.window),
+                shape.mlp(width, expert=i % 2 == 1),
+                shape.drop_path,
+            )
+            for i in range(depth)
+        )
+
+    def forward(self, x: Tensor, known: Tensor) -> tuple[Tensor, list[Routing]]:
+        """Map (B, h, w, D) to the same shape; ``known`` (B, h, w) are the tokens that inform."""
+        complete = bool(known.all())
+        plans = [windows(known, self.window, shifted=s, complete=complete) for s in (False, True)]
+        routed = []
+        for i, block in enumerate(self.blocks):
+            x, routing = block(x, plans[i % 2])
+            if routing is not None:
+                routed.append(routing)
+        return x, routed
+
+
+class StageShape(NamedTuple):
+    """What the blocks of a stage share."""
+
+    window: int
+    mlp_ratio: float
+    drop_path: float
+    experts: int = 1
+    top_k: int = 1
+    capacity: float = 1.25
+
+    def mlp(self, width: int, *, expert: bool) -> MLP | MixtureOfExperts:
+        """Return the MLP of a block."""
+        hidden = int(width * self.mlp_ratio)
+        if expert and self.experts > 1:
+            return MixtureOfExperts(width, hidden, self.experts, self.top_k, self.capacity)
+        return MLP(width, hidden)

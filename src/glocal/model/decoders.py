@@ -1,0 +1,114 @@
+"""Features back to the pixels of a sensor: one light decoder each, and one per target map.
+
+Shape letters: B batch, C band, H W pixels, h w tokens, D width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+from einops import rearrange, repeat
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glocal.model.batch import bands_of
+from glocal.model.checkpoint import fill, find, read, write
+from glocal.model.embed import PATCH, SensorEmbedding
+from glocal.model.encoder import Encoder, EncoderConfig, Features, config_of
+
+__all__ = ["MSGFM", "Decoder"]
+
+DECODER_WIDTH = 64
+
+
+class Decoder(nn.Module):
+    """Maps of all strides, projected and summed at stride 4, then one linear map to the pixels."""
+
+    def __init__(self, widths: tuple[int, ...], channels: int) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(nn.Linear(width, DECODER_WIDTH) for width in widths)
+        self.norm = nn.LayerNorm(DECODER_WIDTH)
+        self.mix = nn.Linear(DECODER_WIDTH, DECODER_WIDTH)
+        self.pixels = nn.Linear(DECODER_WIDTH, channels * PATCH**2)
+
+    def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
+        """Map (B, h, w, D) per stage to (B, C, 4 h, 4 w) of the first stage."""
+        rows, columns = maps[0].shape[1:3]
+        total = self.projections[0](maps[0])
+        for i, (project, coarse) in enumerate(
+            zip(self.projections[1:], maps[1:], strict=True), start=1
+        ):
+            fine = repeat(project(coarse), "b h w d -> b (h p) (w q) d", p=2**i, q=2**i)
+            total = total + fine[:, :rows, :columns]
+        hidden = F.gelu(self.mix(self.norm(total)))
+        return rearrange(self.pixels(hidden), "b h w (c p q) -> b c (h p) (w q)", p=PATCH, q=PATCH)
+
+
+class MSGFM(nn.Module):
+    """Encoder and decoders: what pretraining trains, and what can fill or translate images."""
+
+    def __init__(self, config: EncoderConfig, maps: Mapping[str, int] | None = None) -> None:
+        """Make a model; ``maps`` names target maps and their number of classes."""
+        super().__init__()
+        self.encoder = Encoder(config)
+        self.maps = dict(maps or {})
+        channels = {short: len(bands_of(short)) for short in config.sensors} | self.maps
+        self.decoders = nn.ModuleDict(
+            {name: Decoder(config.widths, count) for name, count in channels.items()}
+        )
+
+    def reconstruct(self, features: Features, target: str, shape_yx: tuple[int, int]) -> Tensor:
+        """Return normalised pixels (B, C, H, W) of a sensor, or logits (B, K, H, W) of a map."""
+        out: Tensor = self.decoders[target](features.maps)
+        return out[..., : shape_yx[0], : shape_yx[1]]
+
+    def decode(
+        self, features: Features, target: str, shape_yx: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Return a sensor's pixels (B, C, H, W) in physical units.
+
+        A height comes back relative to the mean of its chip: relief is all the model knows.
+        """
+        rows, columns = features.maps[0].shape[1:3]
+        shape = shape_yx or (int(rows) * PATCH, int(columns) * PATCH)
+        return self.embedding(target).normalise.invert(
+            self.reconstruct(features, target, shape).float()
+        )
+
+    def embedding(self, short: str) -> SensorEmbedding:
+        """Return the embedding of a sensor, which holds its normalisation."""
+        module = self.encoder.embed_tokens.sensors[short]
+        if not isinstance(module, SensorEmbedding):
+            raise TypeError(f"the embedding of {short} must be a SensorEmbedding, got {module}")
+        return module
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> Self:
+        """Return a model with saved weights, decoders included; see `Encoder.from_pretrained`."""
+        folder = find(source)
+        tensors, manifest = read(folder)
+        model = cls(config_of(manifest, folder), manifest.get("maps"))
+        fill(model, tensors, folder)
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path, *, half: bool = False, **card: Any) -> None:
+        """Write weights and manifest to ``folder``; ``card`` goes into the manifest."""
+        about = {"config": asdict(self.encoder.config), "maps": self.maps, "card": card}
+        write(Path(folder), self.state_dict(), about, half=half)
+
+    def parameter_counts(self) -> tuple[int, int]:
+        """Return how many parameters of the encoder one token uses, and how many are stored."""
+        stored = sum(p.numel() for p in self.encoder.parameters())
+        config = self.encoder.config
+        idle = 0.0
+        for name, parameter in self.encoder.named_parameters():
+            if parameter.dim() >= 2 and name.split(".")[-1] in EXPERT_TENSORS:
+                idle += parameter.numel() * (1 - config.top_k / config.experts)
+        return int(stored - idle), stored
+
+
+EXPERT_TENSORS = ("up", "down", "up_bias", "down_bias")
+"""Parameters of a mixture whose first axis is the expert."""

@@ -1,0 +1,118 @@
+"""What a token carries: pixels of one sensor, which of them are valid, ground size and date.
+
+Shape letters: B batch, C band, H W pixels, h w tokens, D width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from einops import rearrange, reduce
+from torch import Tensor, nn
+
+from glocal.core.sensor import Band, Derived
+from glocal.model.batch import Batch, bands_of
+
+__all__ = ["PATCH", "Normaliser", "SensorEmbedding", "TokenFusion"]
+
+PATCH = 4
+"""Side of a token at the finest stage, in pixels."""
+
+GSD_WAVES = 4
+"""Sine and cosine pairs over log2 of the ground sampling distance."""
+
+
+class Normaliser(nn.Module):
+    """Physical units to numbers around 0 and 1, and back; heights relative to their own mean."""
+
+    mean: Tensor
+    std: Tensor
+    relief: Tensor
+
+    def __init__(self, bands: tuple[Band, ...]) -> None:
+        super().__init__()
+        column = (1, -1, 1, 1)
+        height = [
+            isinstance(b.response, Derived) and b.response.quantity == "height" for b in bands
+        ]
+        self.register_buffer("mean", torch.tensor([b.mean for b in bands]).view(column))
+        self.register_buffer("std", torch.tensor([b.std for b in bands]).view(column))
+        self.register_buffer("relief", torch.tensor(height).view(column))
+
+    def forward(self, values: Tensor, valid: Tensor) -> Tensor:
+        """Return (B, C, H, W) normalised values, 0 where invalid."""
+        count = valid.sum((2, 3), keepdim=True).clamp(min=1)
+        own = (values * valid).sum((2, 3), keepdim=True) / count
+        centre = torch.where(self.relief, own, self.mean)
+        return torch.where(valid, (values - centre) / self.std, 0.0)
+
+    def invert(self, normalised: Tensor) -> Tensor:
+        """Return physical units; a height comes back relative to the mean of its chip."""
+        return normalised * self.std + self.mean
+
+
+class SensorEmbedding(nn.Module):
+    """Pixels of one sensor to tokens, by a linear map that also sees which pixels are valid.
+
+    Invalid pixels are 0 in values and in validity, so a band that is not given and a band that is
+    invalid everywhere are the same thing.
+    """
+
+    def __init__(self, short: str, width: int) -> None:
+        super().__init__()
+        bands = bands_of(short)
+        self.normalise = Normaliser(bands)
+        self.project = nn.Linear(2 * len(bands) * PATCH**2, width)
+        self.context = nn.Linear(2 * GSD_WAVES + 3, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self, values: Tensor, valid: Tensor, gsd_m: Tensor, day: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return tokens (B, h, w, D) and whether any of their pixels is valid (B, h, w)."""
+        pixels = torch.cat([self.normalise(values, valid), valid.float()], 1)
+        tokens = rearrange(pixels, "b c (h p) (w q) -> b h w (c p q)", p=PATCH, q=PATCH)
+        context = self.context(_context(gsd_m, day))[:, None, None]
+        some = reduce(valid.float(), "b c (h p) (w q) -> b h w", "max", p=PATCH, q=PATCH) > 0
+        return self.norm(self.project(tokens)) + context, some
+
+
+def _context(gsd_m: Tensor, day: Tensor) -> Tensor:
+    octave = torch.log2(gsd_m)[:, None]
+    waves = octave * 2.0 ** -torch.arange(GSD_WAVES, device=gsd_m.device)
+    dated = torch.isfinite(day)
+    angle = torch.where(dated, day, 0.0) * (2 * math.pi / 365.25)
+    season = torch.stack([torch.sin(angle), torch.cos(angle), torch.ones_like(angle)], 1)
+    return torch.cat([torch.sin(waves), torch.cos(waves), season * dated[:, None]], 1)
+
+
+class TokenFusion(nn.Module):
+    """Tokens of every sensor present, averaged by location; any subset may be missing."""
+
+    def __init__(self, sensors: tuple[str, ...], width: int) -> None:
+        super().__init__()
+        self.sensors = nn.ModuleDict({short: SensorEmbedding(short, width) for short in sensors})
+        self.unknown = nn.Parameter(torch.zeros(width))
+
+    def forward(self, batch: Batch, masked: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return tokens (B, h, w, D) and ``known`` (B, h, w): some sensor sees something there.
+
+        ``masked`` holds, per sensor, tokens (B, h, w) that are hidden from the model.
+        """
+        total: Tensor | None = None
+        count: Tensor | None = None
+        for short in batch.sensors:
+            tokens, known = self.sensors[short](
+                batch.values[short], batch.valid[short], batch.gsd_m[short], batch.day[short]
+            )
+            if short in masked:
+                known = known & ~masked[short]
+            part, one = tokens * known[..., None], known.to(tokens.dtype)
+            total, count = (part, one) if total is None else (total + part, count + one)
+        if total is None or count is None:
+            raise ValueError("a batch needs at least one sensor; got none")
+        known = count > 0
+        fused = total / count.clamp(min=1)[..., None]
+        return torch.where(known[..., None], fused, self.unknown.to(fused.dtype)), known

@@ -1,0 +1,290 @@
+"""The shared encoder: tokens of any sensors in, feature maps at strides 4, 8, 16 and 32 out.
+
+Swin Transformer shape (Liu et al., ICCV 2021) with experts in every second block of the longest
+stage, as msGFM has (Han et al., CVPR 2024). Shape letters: B batch, C band, H W pixels, h w tokens,
+D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glocal.errors import CheckpointError
+from glocal.model.batch import Batch, batch_of
+from glocal.model.blocks import MixtureOfExperts, Routing, Stage, StageShape
+from glocal.model.checkpoint import fill, find, read, write
+from glocal.model.embed import PATCH, TokenFusion
+
+__all__ = ["Encoder", "EncoderConfig", "Features", "base", "nano", "tiny"]
+
+PREFIX = "encoder."
+"""Of the encoder's tensors in a file that may hold decoders too."""
+
+SENSORS = ("rgb", "s2", "sar", "dsm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderConfig:
+    """What an encoder is made of."""
+
+    sensors: tuple[str, ...] = SENSORS
+    """Short names of the sensor table; each gets its own patch embedding."""
+
+    width: int
+    """Of the first stage; it doubles from stage to stage."""
+
+    depths: tuple[int, ...]
+    """Blocks per stage."""
+
+    heads: tuple[int, ...]
+    """Attention heads per stage."""
+
+    window: int
+    """Side of an attention window in tokens."""
+
+    mlp_ratio: float = 4.0
+    experts: int = 8
+    """Per mixture, in every second block of the longest stage; 1 makes the encoder dense."""
+
+    top_k: int = 1
+    """Experts that each token is sent to."""
+
+    capacity: float = 1.25
+    """Tokens that an expert takes in training, as a multiple of its even share."""
+
+    drop_path: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.depths) != len(self.heads) or not self.depths or min(self.depths) < 1:
+            raise ValueError(f"one depth >= 1 and one heads per stage, got {self}")
+        if not self.sensors or len(set(self.sensors)) != len(self.sensors):
+            raise ValueError(f"sensors must be distinct and not empty, got {self.sensors}")
+        if self.window < 2 or self.window % 2:
+            raise ValueError(f"window must be even and >= 2, got {self.window}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Width of each stage."""
+        return tuple(self.width * 2**i for i in range(len(self.depths)))
+
+    @property
+    def stride(self) -> int:
+        """Pixels per token of the coarsest map; images are padded to a multiple of it."""
+        return int(PATCH * 2 ** (len(self.depths) - 1))
+
+    @property
+    def expert_stage(self) -> int:
+        """Index of the longest stage."""
+        return self.depths.index(max(self.depths))
+
+
+def nano(**changes: Any) -> EncoderConfig:
+    """Return the size for laptops: 5 M parameters active, 8 M stored."""
+    shape: dict[str, Any] = {"width": 48, "depths": (2, 2, 6, 1), "heads": (3, 6, 12, 24)}
+    return EncoderConfig(**{**shape, "window": 8, "experts": 4, **changes})
+
+
+def tiny(**changes: Any) -> EncoderConfig:
+    """Return a Swin-T with 8 experts: 28 M parameters active."""
+    shape: dict[str, Any] = {"width": 96, "depths": (2, 2, 6, 2), "heads": (3, 6, 12, 24)}
+    return EncoderConfig(**{**shape, "window": 8, **changes})
+
+
+def base(**changes: Any) -> EncoderConfig:
+    """Return the Swin-B of the paper, with 8 experts and windows of 6 for images of 192 px."""
+    shape: dict[str, Any] = {"width": 128, "depths": (2, 2, 18, 2), "heads": (4, 8, 16, 32)}
+    return EncoderConfig(**{**shape, "window": 6, **changes})
+
+
+class Features(NamedTuple):
+    """What the encoder saw."""
+
+    maps: tuple[Tensor, ...]
+    """(B, h, w, D) per stage, normalised, cut to the image: h = ceil(H / stride)."""
+
+    known: tuple[Tensor, ...]
+    """(B, h, w) per stage, True where any pixel below is valid and visible."""
+
+    routing: Routing | None
+    """Mean over the mixtures; None in a dense encoder."""
+
+
+class Encoder(nn.Module):
+    """Images of any of its sensors, alone or together, to multi-scale features."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        plain = StageShape(config.window, config.mlp_ratio, config.drop_path)
+        mixed = plain._replace(experts=config.experts, top_k=config.top_k, capacity=config.capacity)
+        widths = config.widths
+        self.embed_tokens = TokenFusion(config.sensors, config.width)
+        self.stages = nn.ModuleList(
+            Stage(width, depth, heads, mixed if i == config.expert_stage else plain)
+            for i, (width, depth, heads) in enumerate(
+                zip(widths, config.depths, config.heads, strict=True)
+            )
+        )
+        self.merges = nn.ModuleList(PatchMerging(width) for width in widths[:-1])
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
+        self.apply(_initialise)
+        nn.init.trunc_normal_(self.embed_tokens.unknown, std=0.02)
+
+    def forward(self, batch: Batch, masked: Mapping[str, Tensor] | None = None) -> Features:
+        """Encode a batch.
+
+        Parameters
+        ----------
+        batch
+            Sensors of this encoder, at any size.
+        masked
+            Sensor -> (B, h, w) bool over tokens of 4 px: hidden, as in pretraining.
+        """
+        height, width = batch.shape_yx
+        padded = _pad(batch, self.config.stride)
+        x, known = self.embed_tokens(padded, _pad_tokens(masked or {}, padded.shape_yx))
+        maps, seen, routed = [], [], []
+        for i, stage in enumerate(self.stages):
+            if i:
+                x, known = self.merges[i - 1](x, known)
+            x, routing = stage(x, known)
+            routed += routing
+            rows, columns = (-(-n // (PATCH * 2**i)) for n in (height, width))
+            maps.append(self.norms[i](x[:, :rows, :columns]))
+            seen.append(known[:, :rows, :columns])
+        return Features(tuple(maps), tuple(seen), _mean(routed))
+
+    @torch.inference_mode()
+    def features(self, images: Mapping[str, Any] | Batch, **about: Any) -> list[Tensor]:
+        """Return feature maps (B, D, h, w) at strides 4, 8, 16, 32, without gradients.
+
+        ``images`` and ``about`` are those of `batch_of`: ``{"rgb": (B, 3, H, W), ...}``.
+        """
+        return [rearrange(m, "b h w d -> b d h w") for m in self._infer(images, about).maps]
+
+    @torch.inference_mode()
+    def embed(self, images: Mapping[str, Any] | Batch, **about: Any) -> Tensor:
+        """Return one vector per place, (B, D): mean and spread of every map over known tokens."""
+        features = self._infer(images, about)
+        return torch.cat(
+            [pool(m, k) for m, k in zip(features.maps, features.known, strict=True)], 1
+        )
+
+    def _infer(self, images: Mapping[str, Any] | Batch, about: dict[str, Any]) -> Features:
+        batch = images if isinstance(images, Batch) else batch_of(images, **about)
+        device = self.embed_tokens.unknown.device
+        training = self.training
+        self.eval()
+        try:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
+                features: Features = self(batch.to(device))
+        finally:
+            self.train(training)
+        return features._replace(maps=tuple(m.float() for m in features.maps))
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> Self:
+        """Return an encoder with saved weights: ``nano``, or a folder that was saved before.
+
+        Raises
+        ------
+        CheckpointError
+            No such weights, a wrong hash, a newer format, or a file that is not safetensors.
+        """
+        folder = find(source)
+        tensors, manifest = read(folder)
+        encoder = cls(config_of(manifest, folder))
+        mine = {k.removeprefix(PREFIX): v for k, v in tensors.items() if k.startswith(PREFIX)}
+        fill(encoder, mine, folder)
+        return encoder.eval()
+
+    def save_pretrained(self, folder: str | Path, *, half: bool = False, **card: Any) -> None:
+        """Write weights and manifest to ``folder``; ``card`` goes into the manifest."""
+        tensors = {PREFIX + k: v for k, v in self.state_dict().items()}
+        write(Path(folder), tensors, {"config": asdict(self.config), "card": card}, half=half)
+
+
+class PatchMerging(nn.Module):
+    """Four neighbouring tokens to one of double width."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * width)
+        self.reduce = nn.Linear(4 * width, 2 * width, bias=False)
+
+    def forward(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, h, w, D) to (B, h/2, w/2, 2 D); a token is known if any of its four was."""
+        four = rearrange(x, "b (h p) (w q) d -> b h w (p q d)", p=2, q=2)
+        some = rearrange(known, "b (h p) (w q) -> b h w (p q)", p=2, q=2).any(-1)
+        return self.reduce(self.norm(four)), some
+
+
+def config_of(manifest: Mapping[str, Any], source: Path) -> EncoderConfig:
+    """Return the configuration that a manifest holds."""
+    try:
+        raw: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in manifest["config"].items()
+        }
+        return EncoderConfig(**raw)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{source}: the manifest's config can't be used: {error}") from error
+
+
+def pool(tokens: Tensor, known: Tensor) -> Tensor:
+    """Return (B, 2 D): mean and standard deviation over known tokens; 0 where none is known."""
+    weight = known[..., None].to(tokens.dtype)
+    count = weight.sum((1, 2)).clamp(min=1)
+    mean = (tokens * weight).sum((1, 2)) / count
+    spread = ((tokens - mean[:, None, None]).square() * weight).sum((1, 2)) / count
+    return torch.cat([mean, spread.clamp(min=1e-12).sqrt()], 1)
+
+
+def bf16_is_fast(device: torch.device) -> bool:
+    """Return True where bfloat16 runs in hardware (CPU with AVX512-BF16 or AMX, GPU)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _pad(batch: Batch, stride: int) -> Batch:
+    height, width = batch.shape_yx
+    below, right = -height % stride, -width % stride
+    if not below and not right:
+        return batch
+    margin = (0, right, 0, below)
+    return Batch(
+        values={k: F.pad(v, margin) for k, v in batch.values.items()},
+        valid={k: F.pad(v, margin) for k, v in batch.valid.items()},
+        gsd_m=batch.gsd_m,
+        day=batch.day,
+    )
+
+
+def _pad_tokens(masked: Mapping[str, Tensor], shape_yx: tuple[int, int]) -> dict[str, Tensor]:
+    rows, columns = (n // PATCH for n in shape_yx)
+    return {k: F.pad(m, (0, columns - m.shape[2], 0, rows - m.shape[1])) for k, m in masked.items()}
+
+
+def _mean(routed: list[Routing]) -> Routing | None:
+    if not routed:
+        return None
+    return Routing(*(torch.stack(column).mean(0) for column in zip(*routed, strict=True)))
+
+
+def _initialise(module: nn.Module) -> None:
+    """Set linear maps and experts to a truncated normal of std 0.02, biases to 0."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, MixtureOfExperts):
+        nn.init.trunc_normal_(module.up, std=0.02)
+        nn.init.trunc_normal_(module.down, std=0.02)
