@@ -1,0 +1,1 @@
+"""Training of the image model: pools of windows, geographic splits, pretraining, tasks."""
