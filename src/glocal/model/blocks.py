@@ -25,6 +25,10 @@ from torch.nn import functional as F
 __all__ = ["MLP", "MixtureOfExperts", "Routing", "Stage", "SwinBlock", "WindowAttention"]
 
 
+BARRED = -1e4
+"""Added to the score of a key that may not be seen: its weight becomes exactly 0."""
+
+
 class Routing(NamedTuple):
     """What the routers of one pass did; scalars, averaged over the layers."""
 
@@ -144,13 +148,16 @@ class WindowAttention(nn.Module):
         apart = place[:, :, None] - place[:, None, :] + self.window - 1
         return self.bias[:, apart[0] * (2 * self.window - 1) + apart[1]]
 
-    def forward(self, x: Tensor, allowed: Tensor | None) -> Tensor:
-        """Map windows (G, M, D); ``allowed`` (G, 1, M, M) says which key a query may see."""
+    def forward(self, x: Tensor, barred: Tensor | None) -> Tensor:
+        """Map windows (G, M, D); ``barred`` (G, 1, M, M) is `BARRED` where a query sees no key."""
         q, k, v = rearrange(self.qkv(x), "g m (t a d) -> t g a m d", t=3, a=self.heads)
-        bias = self.position_bias(math.isqrt(x.shape[1])).to(q.dtype)[None]
-        if allowed is not None:
-            bias = torch.where(allowed, bias, float("-inf"))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        # Written out: on a CPU this is four times as fast in training as the fused function,
+        # which takes its slowest path when the bias needs a gradient. The sums are in place.
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        scores = scores.add_(self.position_bias(math.isqrt(x.shape[1])).to(scores.dtype))
+        if barred is not None:
+            scores = scores.add_(barred.to(scores.dtype))
+        out = scores.softmax(-1).to(v.dtype) @ v
         mixed: Tensor = self.out(rearrange(out, "g a m d -> g m (a d)"))
         return mixed
 
@@ -167,7 +174,7 @@ class SwinBlock(nn.Module):
 
     def forward(self, x: Tensor, grid: Windows) -> tuple[Tensor, Routing | None]:
         """Map (B, h, w, D) to the same shape."""
-        seen = self.attention(grid.split(self.norm1(x)), grid.allowed)
+        seen = self.attention(grid.split(self.norm1(x)), grid.barred)
         x = x + self._drop(grid.join(seen))
         routing = None
         if isinstance(self.mlp, MixtureOfExperts):
@@ -190,8 +197,8 @@ class Windows(NamedTuple):
     padded_hw: tuple[int, int]
     side: int
     shift: int
-    allowed: Tensor | None
-    """(G, 1, M, M), or None when every token sees its whole window."""
+    barred: Tensor | None
+    """(G, 1, M, M), added to the scores, or None when every token sees its whole window."""
 
     def split(self, x: Tensor) -> Tensor:
         """Cut (B, h, w, D) into (G, M, D)."""
@@ -231,7 +238,8 @@ def windows(known: Tensor, window: int, *, shifted: bool, complete: bool) -> Win
     same = region[:, :, None] == region[:, None, :]
     itself = torch.eye(side * side, dtype=torch.bool, device=known.device)
     allowed = same.repeat(known.shape[0], 1, 1) & (keys[:, None, :] | itself)
-    return plan._replace(allowed=allowed[:, None])
+    barred = torch.zeros(allowed.shape, device=known.device).masked_fill_(~allowed, BARRED)
+    return plan._replace(barred=barred[:, None])
 
 
 def _regions(padded: tuple[int, int], side: int, shift: int, device: torch.device) -> Tensor:
