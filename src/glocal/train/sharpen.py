@@ -1,0 +1,401 @@
+"""Pan-sharpening: bands of coarse pixels at the pixel size of finer ones.
+
+By Wald's protocol everything is first degraded by the ratio; the original coarse bands are then
+the truth, and what was learnt one octave down is applied to the originals, which assumes that the
+relation between the bands is the same at both scales. Arrays are (C, H, W) in the unit of the
+sensor, NaN where there is no data. The classical methods stand in `glocal.train.sharpen_floors`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from glocal.errors import BadSourceError, ConfigError
+from glocal.model import Batch, Encoder, batch_of
+from glocal.model.heads import ImageHead, conv
+from glocal.train.quality import scores
+from glocal.train.sharpen_floors import FLOORS, degrade
+
+Floats = NDArray[np.float32]
+
+__all__ = ["FitConfig", "Scene", "Sharpener", "Task", "fit", "predict", "run", "wald", "with_pan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Which bands of a sensor are sharpened with which."""
+
+    sensor: str
+    """Short name: the encoder's input."""
+
+    fine: tuple[str, ...]
+    """Bands at full resolution; one name that the sensor lacks is a panchromatic band."""
+
+    coarse: tuple[str, ...]
+    """Bands to be sharpened."""
+
+    ratio: int
+    """Coarse pixel size over the fine one, at least 2."""
+
+    base: str = "hypersharpening"
+    """Classical method, of `FLOORS`, whose result a network corrects."""
+
+    def __post_init__(self) -> None:
+        if self.ratio < 2 or not self.fine or not self.coarse:
+            raise ConfigError("sharpening needs fine bands, coarse bands and a ratio of 2 or more")
+        if self.base not in FLOORS:
+            raise ConfigError(f"base must be one of {', '.join(FLOORS)}; got {self.base!r}")
+
+    @property
+    def has_pan(self) -> bool:
+        """True where the fine band is panchromatic, not a band of the sensor."""
+        return self.fine == ("pan",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scene:
+    """One place: fine bands, coarse bands and, for training and scores, the sharp truth."""
+
+    name: str
+    fine: Floats
+    """(F, H, W)."""
+
+    coarse: Floats
+    """(C, H / ratio, W / ratio); its upper left corner is that of ``fine``."""
+
+    truth: Floats | None = None
+    """(C, H, W)."""
+
+    gsd_m: float
+    """Pixel size of ``fine`` in metres."""
+
+    def check(self, task: Task) -> None:
+        """Raise BadSourceError if the arrays do not fit each other and the task."""
+        height, width = self.fine.shape[1:]
+        small = (len(task.coarse), height // task.ratio, width // task.ratio)
+        expected = {
+            "fine": (len(task.fine), small[1] * task.ratio, small[2] * task.ratio),
+            "coarse": small,
+            "truth": (len(task.coarse), height, width),
+        }
+        for name, shape in expected.items():
+            array = getattr(self, name)
+            if array is not None and array.shape != shape:
+                raise BadSourceError(
+                    f"scene {self.name}: {name} must be {shape} at ratio {task.ratio}, "
+                    f"got {array.shape}"
+                )
+
+    def window(self, rows: slice, columns: slice, ratio: int) -> Scene:
+        """Return a part, given in coarse pixels."""
+        big = tuple(slice(s.start * ratio, s.stop * ratio) for s in (rows, columns))
+        return Scene(
+            name=self.name,
+            fine=self.fine[:, *big],
+            coarse=self.coarse[:, rows, columns],
+            truth=None if self.truth is None else self.truth[:, *big],
+            gsd_m=self.gsd_m,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitConfig:
+    """How a sharpener is trained."""
+
+    steps: int = 300
+    batch: int = 4
+    chip: int = 48
+    """Side of a training chip in fine pixels."""
+
+    rate: float = 2e-3
+    """Peak learning rate of the head (and of a network from scratch)."""
+
+    encoder_rate: float = 0.0
+    """Of the encoder; 0 freezes it."""
+
+    width: int = 24
+    """Channels of the head, or of the network from scratch."""
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"steps": 0, "batch": 1, "chip": 1, "rate": 0, "encoder_rate": 0, "width": 1}
+        for name, low in least.items():
+            if not getattr(self, name) >= low:
+                raise ConfigError(f"{name} must be >= {low}, got {getattr(self, name)}")
+
+
+class Residual(nn.Module):
+    """The floor from scratch: convolutions with shortcuts at full resolution, as in DSen2.
+
+    Lanaras et al. (2018), ISPRS J. Photogramm. Remote Sens. 146, 305-319; a small one.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int, depth: int = 3) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, width, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(conv(width, width), nn.Conv2d(width, width, 3, padding=1))
+            for _ in range(depth)
+        )
+        self.last = nn.Conv2d(width, outputs, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map (B, inputs, H, W) to (B, outputs, H, W)."""
+        x = functional.gelu(self.first(pixels))
+        for block in self.blocks:
+            x = x + block(x)
+        image: Tensor = self.last(x)
+        return image
+
+
+class Sharpener(nn.Module):
+    """What is added to the base image, from pixels and, with an encoder, from its maps."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, task: Task, encoder: Encoder | None, width: int) -> None:
+        super().__init__()
+        self.task, self.encoder = task, encoder
+        inputs, outputs = len(task.fine) + len(task.coarse), len(task.coarse)
+        self.head: nn.Module
+        if encoder is None:
+            self.head = Residual(inputs, outputs, width)
+        else:
+            self.head = ImageHead(encoder.config.widths, inputs, outputs, width=width)
+        self.register_buffer("mean", torch.zeros(1, inputs, 1, 1))
+        self.register_buffer("std", torch.ones(1, inputs, 1, 1))
+
+    def scale_by(self, pixels: Tensor) -> None:
+        """Take mean and spread of the input from pixels (F + C, n), NaN left out."""
+        known = torch.isfinite(pixels)
+        count = known.sum(1).clamp(min=1)
+        mean = torch.where(known, pixels, 0.0).sum(1) / count
+        spread = torch.where(known, pixels - mean[:, None], 0.0).square().sum(1) / count
+        self.mean.copy_(mean.view_as(self.mean))
+        self.std.copy_(spread.sqrt().clamp(min=1e-6).view_as(self.std))
+
+    def forward(self, pixels: Tensor, batch: Batch) -> Tensor:
+        """Return (B, C, H, W), NaN where the base image is.
+
+        ``pixels`` (B, F + C, H, W): fine bands and base image.
+        """
+        scaled = torch.nan_to_num((pixels - self.mean) / self.std, nan=0.0)
+        seen = () if self.encoder is None else (self.encoder(batch).maps,)
+        change: Tensor = self.head(*seen, scaled)
+        first = len(self.task.fine)
+        return pixels[:, first:] + change * self.std[:, first:]
+
+
+def wald(name: str, fine: Floats, coarse: Floats, *, ratio: int, gsd_m: float) -> Scene:
+    """Degrade fine and coarse bands by ``ratio``; the coarse bands become the truth.
+
+    ``gsd_m`` is the pixel size of ``fine`` before. Rims that do not divide are cut off.
+    """
+    rows, columns = (n // ratio for n in coarse.shape[1:])
+    truth = coarse[:, : rows * ratio, : columns * ratio]
+    fine = fine[:, : rows * ratio**2, : columns * ratio**2]
+    return Scene(
+        name=name,
+        fine=degrade(fine, ratio),
+        coarse=degrade(truth, ratio),
+        truth=truth,
+        gsd_m=gsd_m * ratio,
+    )
+
+
+def with_pan(
+    name: str, sharp: Floats, weights: Sequence[float], *, ratio: int, gsd_m: float
+) -> Scene:
+    """Make a scene whose panchromatic band is SYNTHETIC: a weighted mean of the true bands.
+
+    A real panchromatic band sees other wavelengths, with noise of its own: scores on such a scene
+    are optimistic, and only comparable among themselves.
+    """
+    share = np.asarray(weights, np.float32) / np.sum(weights)
+    rows, columns = (n // ratio * ratio for n in sharp.shape[1:])
+    truth = sharp[:, :rows, :columns].astype(np.float32)
+    pan = np.tensordot(share, truth, 1)[None]
+    return Scene(name=name, fine=pan, coarse=degrade(truth, ratio), truth=truth, gsd_m=gsd_m)
+
+
+def fit(
+    encoder: Encoder | None, task: Task, scenes: Sequence[Scene], config: FitConfig | None = None
+) -> Sharpener:
+    """Train a sharpener on scenes with truth; ``encoder`` None trains a network from scratch.
+
+    The encoder given is not changed; with ``encoder_rate`` 0 its weights are used as they are.
+    The loss is the absolute error over cells with data, each band divided by its spread.
+
+    Raises
+    ------
+    BadSourceError
+        No scene, a scene without truth, or one smaller than a chip.
+    """
+    config = config or FitConfig()
+    sheets = [_sheet(task, _trainable(scene, config.chip)) for scene in scenes]
+    if not sheets:
+        raise BadSourceError("a sharpener is trained on one scene or more; got none")
+    rng = np.random.default_rng(config.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = Sharpener(task, deepcopy(encoder), config.width)
+        model.scale_by(torch.cat([_pixels(sheet, task).flatten(1) for sheet in sheets], 1))
+        optimiser = _optimiser(model, config)
+        rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: _share(i, config.steps))
+        for _ in range(config.steps):
+            loss = _loss(model, _chips(sheets, config, rng), task)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            rate.step()
+    return model.eval()
+
+
+@torch.inference_mode()
+def predict(model: Sharpener, scene: Scene) -> Floats:
+    """Return the sharpened bands (C, H, W), NaN where the base method has no data.
+
+    ``scene`` holds the original bands, or degraded ones where the result is to be scored.
+    """
+    pixels, batch, _ = _parts([_sheet(model.task, scene)], model.task)
+    image: Floats = model(pixels, batch)[0].numpy()
+    return image
+
+
+def run(
+    encoders: Mapping[str, Encoder],
+    task: Task,
+    train: Sequence[Scene],
+    test: Sequence[Scene],
+    config: FitConfig | None = None,
+    *,
+    data_range: float = 1.0,
+) -> list[dict[str, str | float]]:
+    """Score the floors, a network from scratch and each encoder on every test scene.
+
+    Returns one row per method and scene: ``method``, ``scene``, and the scores, all over the
+    cells for which every method has a value. ``data_range`` is that of PSNR and SSIM.
+    """
+    models = {
+        name: fit(encoder, task, train, config)
+        for name, encoder in {"network from scratch": None, **encoders}.items()
+    }
+    rows: list[dict[str, str | float]] = []
+    for scene in test:
+        if scene.truth is None:
+            raise BadSourceError(f"scene {scene.name} has no truth to compare with; see `wald`")
+        images = {n: floor(scene.fine, scene.coarse, task.ratio) for n, floor in FLOORS.items()}
+        images |= {name: predict(model, scene) for name, model in models.items()}
+        known = np.logical_and.reduce([np.isfinite(x) for x in (scene.truth, *images.values())])
+        for name, image in images.items():
+            found = scores(
+                image[None], scene.truth[None], known[None], ratio=task.ratio, data_range=data_range
+            )
+            rows.append({"method": name, "scene": scene.name, **found})
+    return rows
+
+
+class _Sheet(NamedTuple):
+    """All that a scene gives to a network, in one tensor, so that one cut makes a chip."""
+
+    channels: Tensor
+    """(2 S + F + C + C, H, W): values and validity of the S bands of the sensor, fine bands,
+    base image, truth."""
+
+    gsd_m: float
+
+
+def _sheet(task: Task, scene: Scene) -> _Sheet:
+    scene.check(task)
+    base = FLOORS[task.base](scene.fine, scene.coarse, task.ratio)
+    # overshoots would leave the range of the sensor
+    seen, names = np.clip(base, np.nanmin(scene.coarse), np.nanmax(scene.coarse)), task.coarse
+    if not task.has_pan:
+        seen, names = np.concatenate([scene.fine, seen]), task.fine + names
+    batch = batch_of({task.sensor: seen[None]}, bands={task.sensor: names})
+    truth = np.full_like(base, np.nan) if scene.truth is None else scene.truth
+    parts = [batch.values[task.sensor][0], batch.valid[task.sensor][0].float()]
+    parts += [torch.from_numpy(np.asarray(x, np.float32)) for x in (scene.fine, base, truth)]
+    return _Sheet(torch.cat(parts), scene.gsd_m)
+
+
+def _parts(sheets: Sequence[_Sheet], task: Task) -> tuple[Tensor, Batch, Tensor]:
+    """Return pixels (B, F + C, H, W), the encoder's batch, and the truth (B, C, H, W)."""
+    stack = torch.stack([sheet.channels for sheet in sheets])
+    rest = len(task.fine) + 2 * len(task.coarse)
+    bands = (stack.shape[1] - rest) // 2
+    sizes = [bands, bands, rest - len(task.coarse), len(task.coarse)]
+    values, valid, pixels, truth = torch.split(stack, sizes, 1)
+    gsd = torch.tensor([sheet.gsd_m for sheet in sheets], dtype=torch.float32)
+    batch = Batch(
+        values={task.sensor: values},
+        valid={task.sensor: valid > 0},
+        gsd_m={task.sensor: gsd},
+        day={task.sensor: torch.full_like(gsd, torch.nan)},
+    )
+    return pixels, batch, truth
+
+
+def _pixels(sheet: _Sheet, task: Task) -> Tensor:
+    return _parts([sheet], task)[0][0]
+
+
+def _chips(sheets: Sequence[_Sheet], config: FitConfig, rng: np.random.Generator) -> list[_Sheet]:
+    drawn = rng.integers(len(sheets), size=config.batch)
+    return [_chip(sheets[int(i)], config.chip, rng) for i in drawn]
+
+
+def _chip(sheet: _Sheet, side: int, rng: np.random.Generator) -> _Sheet:
+    """Cut a chip anywhere, turned and mirrored at random."""
+    y, x = (int(rng.integers(n - side + 1)) for n in sheet.channels.shape[1:])
+    chip = sheet.channels[:, y : y + side, x : x + side].rot90(int(rng.integers(4)), (1, 2))
+    return sheet._replace(channels=chip.flip(2) if rng.integers(2) else chip)
+
+
+def _loss(model: Sharpener, chips: Sequence[_Sheet], task: Task) -> Tensor:
+    pixels, batch, truth = _parts(chips, task)
+    error = (model(pixels, batch) - truth) / model.std[:, len(task.fine) :]
+    known = torch.isfinite(error)
+    return torch.where(known, error, 0.0).abs().sum() / known.sum().clamp(min=1)
+
+
+def _optimiser(model: Sharpener, config: FitConfig) -> torch.optim.Optimizer:
+    groups = [{"params": list(model.head.parameters()), "lr": config.rate}]
+    if model.encoder is not None:
+        tuned = config.encoder_rate > 0
+        model.encoder.requires_grad_(tuned).train(tuned)
+        if tuned:
+            groups.append({"params": list(model.encoder.parameters()), "lr": config.encoder_rate})
+    return torch.optim.AdamW(groups, weight_decay=1e-4)
+
+
+def _share(step: int, steps: int) -> float:
+    """Return the share of the peak rate: a short rise, then half a cosine."""
+    rise = max(1, steps // 20)
+    return min((step + 1) / rise, (1 + math.cos(math.pi * step / max(1, steps))) / 2)
+
+
+def _trainable(scene: Scene, chip: int) -> Scene:
+    if scene.truth is None:
+        raise BadSourceError(f"scene {scene.name} has no truth to learn from; see `wald`")
+    if min(scene.fine.shape[1:]) < chip:
+        raise BadSourceError(
+            f"scene {scene.name} is {scene.fine.shape[1:]} pixels, smaller than a chip of {chip}; "
+            "choose a smaller FitConfig.chip"
+        )
+    return scene
