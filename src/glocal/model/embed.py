@@ -13,6 +13,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from glocal.core.sensor import Band, Derived
+from glocal.errors import UnknownSensorError
 from glocal.model.batch import Batch, bands_of
 
 __all__ = ["PATCH", "Normaliser", "SensorEmbedding", "TokenFusion"]
@@ -101,6 +102,12 @@ class TokenFusion(nn.Module):
 
         ``masked`` holds, per sensor, tokens (B, h, w) that are hidden from the model.
         """
+        foreign = set(batch.sensors) - set(self.sensors)
+        if foreign:
+            raise UnknownSensorError(
+                f"this encoder has no embedding for {sorted(foreign)}; it has: "
+                f"{', '.join(self.sensors)}. Make one with EncoderConfig(sensors=...)"
+            )
         total: Tensor | None = None
         count: Tensor | None = None
         for short in batch.sensors:
