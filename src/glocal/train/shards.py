@@ -271,10 +271,11 @@ def _encode(
     return np.where(valid, numbers, HOLE).astype(np.uint16), scale, offset, HOLE
 
 
-def write_shard(path: Path, shard: Shard, *, max_mb: float = MAX_MB) -> list[Path]:
+def write_shard(path: Path, shard: Shard, *, max_mb: float = MAX_MB, first: int = 0) -> list[Path]:
     """Write a shard as ``<path>-00.npz``, ``<path>-01.npz``, …, each below ``max_mb``.
 
-    Files are atomic, and the same shard gives the same bytes.
+    ``first`` is the number of the first file. Files are atomic, and the same shard gives the
+    same bytes.
     """
     packed, parts = [_packed(shard)], 1
     while max(map(len, packed)) > max_mb * 1e6 and parts < len(shard):
@@ -283,7 +284,7 @@ def write_shard(path: Path, shard: Shard, *, max_mb: float = MAX_MB) -> list[Pat
         )
         edges = np.linspace(0, len(shard), parts + 1).round().astype(int)
         packed = [_packed(shard.part(int(a), int(b))) for a, b in pairwise(edges)]
-    paths = [path.with_name(f"{path.name}-{i:02d}.npz") for i in range(len(packed))]
+    paths = [path.with_name(f"{path.name}-{first + i:02d}.npz") for i in range(len(packed))]
     for one, content in zip(paths, packed, strict=True):
         write_bytes(one, content)
     return paths
