@@ -65,6 +65,8 @@ def with_sensor(encoder: Encoder, short: str, like: str | None = None) -> Encode
     sensor: each band takes the weights of the band of the nearest wavelength, so that the new
     sensor is read as if it were a subset of the other's bands.
     """
+    if short in encoder.config.sensors:
+        raise ValueError(f"the encoder already reads {short}")
     config = replace(encoder.config, sensors=(*encoder.config.sensors, short))
     larger = Encoder(config)
     # PyTorch copies what has the same name; what is left out are the new sensor's parameters
