@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from glocal.errors import BadSourceError
+from glocal.model import Encoder, EncoderConfig
+from glocal.train import cloud_removal as cr
+from glocal.train.dense import Settings
+
+B, C, H, W = 6, len(cr.BANDS), 36, 40
+
+
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    return Encoder(
+        EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)
+    )
+
+
+def scenes(count: int = B, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fields whose brightness is a line of what the radar sees."""
+    rng = np.random.default_rng(seed)
+    field = rng.uniform(size=(count, 1, H // 4, W // 4)).repeat(4, 2).repeat(4, 3)
+    clear = 0.05 + 0.2 * field * np.linspace(0.5, 1.5, C)[None, :, None, None]
+    sar = np.concatenate([-15 + 8 * field, -22 + 8 * field], 1)
+    return clear.astype("f4"), sar.astype("f4"), np.full(count, 180, "f4")
+
+
+def pairs(seed: int = 0, **kwargs: tuple[float, float]) -> cr.Pairs:
+    return cr.simulate(*scenes(seed=seed), seed=seed, **kwargs)
+
+
+def error(image: np.ndarray, data: cr.Pairs) -> float:
+    hidden = np.broadcast_to(data.cloud[:, None], image.shape)
+    return float(np.abs(image - data.clear)[hidden].mean())
+
+
+def test_simulated_clouds_change_only_the_pixels_that_they_mark() -> None:
+    data = pairs(cover=(0.2, 0.6))
+    clear = ~np.broadcast_to(data.cloud[:, None], data.clear.shape)
+    np.testing.assert_allclose(data.cloudy[clear], data.clear[clear], atol=0.05)
+    assert np.abs(data.cloudy - data.clear)[~clear].mean() > 0.05
+    assert 0.1 < data.cloud.mean() < 0.95
+    again = pairs(cover=(0.2, 0.6))
+    np.testing.assert_array_equal(data.cloudy, again.cloudy)
+
+
+def test_full_cover_hides_everything() -> None:
+    assert pairs(cover=(0.99, 1.0)).cloud.all()
+
+
+def test_fill_is_the_mean_of_the_clear_pixels() -> None:
+    data = pairs(cover=(0.3, 0.5))
+    prior = np.full(C, 0.9, "f4")
+    image = cr.filled(data, prior)
+    seen = ~data.cloud[0]
+    expected = data.cloudy[0, 3][seen].mean()
+    np.testing.assert_allclose(image[0, 3][~seen], expected, rtol=1e-5)
+    np.testing.assert_array_equal(image[0, 3][seen], data.cloudy[0, 3][seen])
+    dark = cr.filled(pairs(cover=(0.99, 1.0)), prior)
+    np.testing.assert_array_equal(dark, np.full_like(dark, 0.9))
+
+
+def test_regression_on_radar_finds_a_line() -> None:
+    train, test = pairs(0), pairs(1, cover=(0.3, 0.6))
+    floor = cr.fit_sar_regression(train)
+    prior = cr.spectrum(train)
+    assert error(floor(test), test) < 0.3 * error(cr.filled(test, prior), test)
+    hidden = pairs(2, cover=(0.99, 1.0))
+    assert error(floor(hidden), hidden) < 0.3 * error(cr.filled(hidden, prior), hidden)
+    np.testing.assert_array_equal(floor(test.without_sar()), cr.filled(test.without_sar(), prior))
+
+
+@pytest.mark.parametrize(("make", "frozen"), [(encoder, True), (encoder, False), (None, True)])
+def test_a_fitted_network_beats_the_fill(make, frozen) -> None:
+    train, test = cr.Pairs.join(*(pairs(s) for s in range(4))), pairs(9)
+    settings = Settings(steps=60, rate=1e-2, width=16)
+    model = cr.fit(make() if make else None, train, frozen=frozen, settings=settings)
+    restored = cr.restore(model, test)
+    fill = cr.filled(test, model.prior.numpy())
+    assert error(restored.image, test) < 0.9 * error(fill, test)
+    seen = ~np.broadcast_to(test.cloud[:, None], test.clear.shape)
+    np.testing.assert_array_equal(restored.image[seen], test.cloudy[seen])
+    assert (restored.uncertainty[seen] == 0).all()
+    assert (restored.uncertainty[~seen] > 0).all()
+
+
+def test_same_seed_same_network_and_the_truth_is_not_looked_at() -> None:
+    data, settings = pairs(), Settings(steps=3, width=8)
+    one, two = (cr.fit(encoder(), data, settings=settings) for _ in range(2))
+    blind = cr.Pairs(
+        cloudy=data.cloudy,
+        cloud=data.cloud,
+        clear=np.full_like(data.clear, np.nan),
+        sar=data.sar,
+        day=data.day,
+    )
+    np.testing.assert_array_equal(cr.restore(one, data).image, cr.restore(two, blind).image)
+
+
+def test_what_a_place_gives_does_not_depend_on_its_neighbours_in_the_batch() -> None:
+    model = cr.fit(encoder(), pairs(), settings=Settings(steps=3, width=8))
+    data = pairs(3)
+    alone = cr.restore(model, data.rows(slice(2, 3)))
+    np.testing.assert_allclose(alone.image[0], cr.restore(model, data).image[2], atol=1e-6)
+
+
+def test_freezing_and_training_leave_the_encoder_that_was_given_alone() -> None:
+    given = encoder()
+    before = {k: v.clone() for k, v in given.state_dict().items()}
+    for frozen in (True, False):
+        cr.fit(given, pairs(), frozen=frozen, settings=Settings(steps=2, width=8))
+    for name, value in given.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_bad_input_is_refused() -> None:
+    data = pairs()
+    with pytest.raises(BadSourceError, match="sar must have shape"):
+        cr.Pairs(
+            cloudy=data.cloudy,
+            cloud=data.cloud,
+            clear=data.clear,
+            sar=data.sar[:, :1],
+            day=data.day,
+        )
+    unknown = cr.Pairs(
+        cloudy=data.cloudy,
+        cloud=data.cloud,
+        clear=np.full_like(data.clear, np.nan),
+        sar=data.sar,
+        day=data.day,
+    )
+    with pytest.raises(BadSourceError, match="nothing to learn"):
+        cr.fit(encoder(), unknown)

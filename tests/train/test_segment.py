@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, jaccard_score
+
+from glocal.errors import BadSourceError, ConfigError
+from glocal.model import Batch, Encoder, EncoderConfig, batch_of
+from glocal.train import segment
+from glocal.train.dense import Settings, tiles
+
+CONFIG = EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)
+K = 3
+
+
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    return Encoder(CONFIG)
+
+
+def world(seed: int = 0, count: int = 6) -> tuple[Batch, np.ndarray]:
+    """Squares of three colours; radar tells nothing."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, K, size=(count, 4, 5)).repeat(8, 1).repeat(8, 2)
+    colours = np.array([[0.1, 0.5, 0.2], [0.6, 0.3, 0.2], [0.2, 0.2, 0.7]], "f4")
+    rgb = np.moveaxis(colours[labels], -1, 1) + rng.normal(0, 0.03, (count, 3, 32, 40))
+    sar = rng.normal(-14, 2, (count, 2, 32, 40)) - np.array([0, 7])[:, None, None]
+    return batch_of({"rgb": rgb.clip(0, 1), "sar": sar}), labels
+
+
+def accuracy(model: object, seed: int = 7) -> float:
+    batch, labels = world(seed, 2)
+    return segment.score(segment.predict(model, batch).argmax(1), labels, K).accuracy
+
+
+@pytest.mark.parametrize(("head", "frozen"), [("uper", True), ("linear", True), ("uper", False)])
+def test_a_head_learns_colours(head, frozen) -> None:
+    settings = Settings(steps=60, rate=1e-2, encoder_rate=2e-3, width=16)
+    model = segment.fit(encoder(), *world(), classes=K, head=head, frozen=frozen, settings=settings)
+    assert accuracy(model) > 0.7
+
+
+def test_floors_learn_colours() -> None:
+    assert accuracy(segment.fit_pixels(*world(), classes=K)) > 0.95
+    assert accuracy(segment.fit_pixels(*world(), classes=K, kind="forest")) > 0.95
+    assert accuracy(segment.fit_unet(*world(), classes=K, settings=Settings(steps=40))) > 0.7
+
+
+def test_probabilities_add_up_and_need_no_class_that_was_seen() -> None:
+    batch, labels = world()
+    labels = np.where(labels == 1, segment.UNKNOWN, labels)
+    for model in (
+        segment.fit_pixels(batch, labels, classes=K + 2),
+        segment.fit(encoder(), batch, labels, classes=K + 2, settings=Settings(steps=2, width=8)),
+    ):
+        found = segment.predict(model, batch)
+        assert found.shape == (6, K + 2, 32, 40)
+        np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+    assert (segment.predict(segment.fit_pixels(batch, labels, classes=K), batch)[:, 1] == 0).all()
+
+
+def test_unknown_labels_are_not_learned() -> None:
+    batch, labels = world()
+    settings = Settings(steps=3, width=8)
+    hidden = labels.copy()
+    hidden[:, :16] = segment.UNKNOWN
+    pixels = {k: v.clone() for k, v in batch.values.items()}
+    one = segment.fit(encoder(), batch, hidden, classes=K, settings=settings)
+    two = segment.fit(encoder(), batch, hidden, classes=K, settings=settings)
+    for a, b in zip(one.head.parameters(), two.head.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert all(torch.equal(pixels[k], batch.values[k]) for k in pixels)
+    whole = segment.fit(encoder(), batch, labels, classes=K, settings=settings)
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(one.head.parameters(), whole.head.parameters(), strict=True)
+    )
+
+
+def test_fitting_leaves_the_encoder_that_was_given_alone() -> None:
+    given = encoder()
+    before = {k: v.clone() for k, v in given.state_dict().items()}
+    for frozen in (True, False):
+        segment.fit(given, *world(), classes=K, frozen=frozen, settings=Settings(steps=2, width=8))
+    for name, value in given.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_scores_agree_with_scikit_learn() -> None:
+    rng = np.random.default_rng(3)
+    labels, found = rng.integers(-1, 3, (2, 9, 9)), rng.integers(0, 4, (2, 9, 9))
+    ours = segment.score(found, labels, 4)
+    known = labels >= 0
+    truth, guess = labels[known], found[known]
+    assert ours.accuracy == pytest.approx(accuracy_score(truth, guess))
+    expected = jaccard_score(truth, guess, average=None, labels=[0, 1, 2])
+    np.testing.assert_allclose(ours.iou[:3], expected)
+    assert np.isnan(ours.iou[3])
+    assert ours.miou == pytest.approx(expected.mean())
+    assert set(ours.as_dict("abcd")["iou"]) == set("abc")
+
+
+def test_bad_input_is_refused() -> None:
+    batch, labels = world()
+    with pytest.raises(BadSourceError, match="shape"):
+        segment.fit(encoder(), batch, labels[:, 1:], classes=K)
+    with pytest.raises(BadSourceError, match="must lie in 0..1"):
+        segment.fit_unet(batch, labels, classes=2)
+    with pytest.raises(BadSourceError, match="nothing to learn"):
+        segment.fit_pixels(batch, np.full_like(labels, -1), classes=K)
+    with pytest.raises(BadSourceError, match="nothing to score"):
+        segment.score(labels, np.full_like(labels, -1), K)
+    with pytest.raises(ConfigError, match="head must be"):
+        segment.fit(encoder(), batch, labels, classes=K, head="other")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="steps must be > 0"):
+        Settings(steps=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (10, 33), (64, 48)])
+def test_tiles_cover_every_pixel_once(shape: tuple[int, int]) -> None:
+    count, image = np.zeros(shape, int), np.arange(shape[0] * shape[1]).reshape(shape)
+    for tile in tiles(shape, side=16, margin=5):
+        count[tile.write] += 1
+        np.testing.assert_array_equal(image[tile.read][tile.keep], image[tile.write])
+    assert (count == 1).all()
