@@ -1,4 +1,4 @@
-"""Land cover at other sites: who predicts it best from few labelled places?
+"""Land cover at sites that were not learned from, by every method beside its floors.
 
 The sites are few and unlike: TerraMind's two with a usable map share one class, the two
 Flemish cubes lie 40 km apart. Results are cases, not a ranking.

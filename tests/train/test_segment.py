@@ -105,7 +105,7 @@ def test_bad_input_is_refused() -> None:
     batch, labels = world()
     with pytest.raises(BadSourceError, match="shape"):
         segment.fit(encoder(), batch, labels[:, 1:], classes=K)
-    with pytest.raises(BadSourceError, match="must lie in 0..1"):
+    with pytest.raises(BadSourceError, match=r"must lie in 0\.\.1"):
         segment.fit_unet(batch, labels, classes=2)
     with pytest.raises(BadSourceError, match="nothing to learn"):
         segment.fit_pixels(batch, np.full_like(labels, -1), classes=K)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,7 +34,7 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(
             _double(a, b) for a, b in zip([inputs, *widths], widths, strict=False)
         )
-        self.up = nn.ModuleList(_double(a + b, a) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(_double(a + b, a) for a, b in pairwise(widths))
         self.out = nn.Conv2d(width, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
