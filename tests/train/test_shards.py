@@ -132,6 +132,22 @@ def test_a_damaged_shard_is_refused(tmp_path, how):
         read_shard(path)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_no_flipped_byte_gives_other_values(tmp_path):
+    _, shard = a_shard(3, ["rgb"], n=1, side=2)
+    (path,) = write_shard(tmp_path / "x", shard)
+    content, refused = path.read_bytes(), 0
+    for i in range(0, len(content), 3):
+        path.write_bytes(content[:i] + bytes([content[i] ^ 255]) + content[i + 1 :])
+        try:
+            read = read_shard(path)
+        except (SourceUnavailableError, BadSourceError):
+            refused += 1
+        else:
+            np.testing.assert_array_equal(read.layers["rgb"].stored, shard.layers["rgb"].stored)
+    assert refused > len(content) / 6
+
+
 def rewritten(path, name, content):
     with zipfile.ZipFile(path) as old:
         members = {one: old.read(one) for one in old.namelist()}

@@ -52,6 +52,13 @@ STEP = 64
 FORMAT, VERSION = "glocal-shard", 1
 MAX_MB = 60.0
 
+DAMAGED = (
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
+    *(KeyError, ValueError, TypeError, AttributeError),
+    RuntimeError,  # zipfile: unknown compression, encrypted
+)
+"""What reading a damaged file may raise."""
+
 Arguments = dict[str, dict[str, Any]]
 """Keyword arguments of ``glocal.model.batch_of``: arrays, bands, gsd_m, day."""
 
@@ -365,7 +372,7 @@ def _read(path: Path, what: Any) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             return what(archive, path)
-    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
+    except DAMAGED as error:
         if isinstance(error, BadSourceError):
             raise
         raise SourceUnavailableError(
