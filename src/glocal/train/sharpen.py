@@ -26,9 +26,12 @@ from glocal.model.heads import ImageHead, conv
 from glocal.train.quality import scores
 from glocal.train.sharpen_floors import FLOORS, degrade
 
-Floats = NDArray[np.float32]
-
 __all__ = ["FitConfig", "Scene", "Sharpener", "Task", "fit", "predict", "run", "wald", "with_pan"]
+
+CONTEXT = 8
+"""Channels at full resolution in which an encoder tells what it sees."""
+
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,13 +121,13 @@ class FitConfig:
     """Side of a training chip in fine pixels."""
 
     rate: float = 2e-3
-    """Peak learning rate of the head (and of a network from scratch)."""
+    """Peak learning rate of all but the encoder."""
 
     encoder_rate: float = 0.0
     """Of the encoder; 0 freezes it."""
 
     width: int = 24
-    """Channels of the head, or of the network from scratch."""
+    """Channels of the convolutions at full resolution, and of the head on the encoder."""
 
     seed: int = 0
 
@@ -138,7 +141,8 @@ class FitConfig:
 class Residual(nn.Module):
     """The floor from scratch: convolutions with shortcuts at full resolution, as in DSen2.
 
-    Lanaras et al. (2018), ISPRS J. Photogramm. Remote Sens. 146, 305-319; a small one.
+    Lanaras et al. (2018), ISPRS J. Photogramm. Remote Sens. 146, 305-319; a small one, which
+    starts at zero: untrained it adds nothing to what it corrects.
     """
 
     def __init__(self, inputs: int, outputs: int, width: int, depth: int = 3) -> None:
@@ -162,7 +166,11 @@ class Residual(nn.Module):
 
 
 class Sharpener(nn.Module):
-    """What is added to the base image, from pixels and, with an encoder, from its maps."""
+    """What is added to the base image: convolutions of the pixels, told by an encoder's maps.
+
+    With and without an encoder the convolutions are the same; the encoder gives them CONTEXT more
+    input channels. So the difference between the two is what the encoder contributes.
+    """
 
     mean: Tensor
     std: Tensor
@@ -171,11 +179,10 @@ class Sharpener(nn.Module):
         super().__init__()
         self.task, self.encoder = task, encoder
         inputs, outputs = len(task.fine) + len(task.coarse), len(task.coarse)
-        self.head: nn.Module
-        if encoder is None:
-            self.head = Residual(inputs, outputs, width)
-        else:
-            self.head = ImageHead(encoder.config.widths, inputs, outputs, width=width)
+        self.context: ImageHead | None = None
+        if encoder is not None:
+            self.context = ImageHead(encoder.config.widths, inputs, CONTEXT, width=width)
+        self.net = Residual(inputs + CONTEXT * (encoder is not None), outputs, width)
         self.register_buffer("mean", torch.zeros(1, inputs, 1, 1))
         self.register_buffer("std", torch.ones(1, inputs, 1, 1))
 
@@ -194,9 +201,11 @@ class Sharpener(nn.Module):
         ``pixels`` (B, F + C, H, W): fine bands and base image.
         """
         scaled = torch.nan_to_num((pixels - self.mean) / self.std, nan=0.0)
-        seen = () if self.encoder is None else (self.encoder(batch).maps,)
-        change: Tensor = self.head(*seen, scaled)
+        seen = [scaled]
+        if self.encoder is not None and self.context is not None:
+            seen.append(self.context(self.encoder(batch).maps, scaled))
         first = len(self.task.fine)
+        change: Tensor = self.net(torch.cat(seen, 1))
         return pixels[:, first:] + change * self.std[:, first:]
 
 
@@ -375,7 +384,8 @@ def _loss(model: Sharpener, chips: Sequence[_Sheet], task: Task) -> Tensor:
 
 
 def _optimiser(model: Sharpener, config: FitConfig) -> torch.optim.Optimizer:
-    groups = [{"params": list(model.head.parameters()), "lr": config.rate}]
+    heads = [one for one in (model.net, model.context) if one is not None]
+    groups = [{"params": [p for one in heads for p in one.parameters()], "lr": config.rate}]
     if model.encoder is not None:
         tuned = config.encoder_rate > 0
         model.encoder.requires_grad_(tuned).train(tuned)
