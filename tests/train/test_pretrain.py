@@ -69,7 +69,7 @@ class Stopping(Generated):
 
 
 def test_a_run_that_broke_off_goes_on_bit_by_bit(whole, tmp_path):
-    options = RunOptions(checkpoint_every=3, ahead=0, **QUIET)
+    options = RunOptions(checkpoint_every=3, readers=0, **QUIET)
     with pytest.raises(OSError, match="gone"):
         pretrain(recipe(), Stopping(calls=6), tmp_path, options=options)
     # steps 3 and 4 were made after the checkpoint of step 3, and are made again
@@ -202,7 +202,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
         return {name: value * math.nan for name, value in update(*args).items()}
 
     monkeypatch.setattr(loop, "update", spoilt)
-    with pytest.raises(RunError, match="loss of step 0 .* is nan"):
+    with pytest.raises(RunError, match=r"loss of step 0 .* is nan"):
         pretrain(recipe(), pool(), tmp_path, options=RunOptions(**QUIET))
     assert latest(tmp_path / "checkpoints") is None
 
@@ -223,7 +223,7 @@ def test_training_learns(tmp_path):
 
 
 def test_a_draw_depends_on_the_step_alone():
-    one, two = draw(pool(), recipe(), 5), list(draws(pool(), recipe(), 3, ahead=2))[2]
+    one, two = draw(pool(), recipe(), 5), list(draws(pool(), recipe(), 3, readers=2))[2]
     assert one.plan == two.plan
     assert torch.equal(one.masked, two.masked)
     assert all(torch.equal(v, two.batch.values[k]) for k, v in one.batch.values.items())

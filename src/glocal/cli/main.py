@@ -3,50 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from glocal import __version__
 from glocal.cli.doctor import findings, healthy, print_findings, to_json
+from glocal.cli.lazy import add_group
+from glocal.cli.shell import EXIT_HELP, Json, progress_bar, readable_errors, stdout
 from glocal.cli.show import print_run, read_metrics
-from glocal.errors import (
-    BadSourceError,
-    ConfigError,
-    GlocalError,
-    LicenceConflictError,
-    MissingExtraError,
-    RunError,
-    SourceUnavailableError,
-    UnknownSensorError,
-)
 from glocal.run.config import load, require_files, with_options
 from glocal.run.demo import CREDITS, demo_config, demo_points, find_data
 from glocal.run.loop import run_area
 from glocal.run.schema import AreaConfig
 
 __all__ = ["app"]
-
-EXIT_CODES: tuple[tuple[type[GlocalError], int], ...] = (
-    (ConfigError, 2),
-    (SourceUnavailableError, 3),
-    (BadSourceError, 3),
-    (UnknownSensorError, 3),
-    (LicenceConflictError, 3),
-    (MissingExtraError, 3),
-    (RunError, 4),
-)
-EXIT_HELP = (
-    "Exit codes: 0 done, 1 unexpected, 2 wrong option or area.yaml, "
-    "3 a source is bad or not there, 4 the run folder is not usable."
-)
 
 app = typer.Typer(
     help="Let imagery, OpenStreetMap, field points and maps correct each other. "
@@ -57,7 +31,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON only, for programs.")]
+add_group(
+    app,
+    "model",
+    "glocal.cli.model",
+    extra="train",
+    help="Pack images, pretrain the model that embeds them, and use it.",
+)
+
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of every random draw.")]
 Rounds = Annotated[int | None, typer.Option(min=1, max=10, help="Turns of the loop, at most.")]
 
@@ -84,10 +65,10 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Run the loop on real data of the Havel lakes, Germany. Needs no network."""
-    with _readable_errors():
+    with readable_errors():
         config = demo_config(find_data(data), demo_points())
         if not as_json:
-            _print_credits(_stdout())
+            _print_credits(stdout())
         _run(config, out, as_json)
 
 
@@ -100,7 +81,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run the loop on your own area. Nothing is uploaded, no source file is changed."""
-    with _readable_errors():
+    with readable_errors():
         _run(with_options(load(area), rounds=rounds, seed=seed), out, as_json)
 
 
@@ -110,26 +91,26 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Print the results of a run: gains, baselines, corrections, rounds."""
-    with _readable_errors():
+    with readable_errors():
         _print(read_metrics(folder), folder, as_json)
 
 
 @app.command(epilog="Example: glocal doctor")
 def doctor(as_json: Json = False) -> None:
     """Say what is installed, what is missing, and how to get it."""
-    with _readable_errors():
+    with readable_errors():
         found = findings()
         if as_json:
             typer.echo(json.dumps(to_json(found), indent=2))
         else:
-            print_findings(found, _stdout())
+            print_findings(found, stdout())
         if not healthy(found):
             raise typer.Exit(1)
 
 
 def _run(config: AreaConfig, out: Path, as_json: bool) -> None:
     require_files(config)
-    with _progress() as report:
+    with progress_bar() as report:
         metrics = run_area(config, out, progress=report)
     if metrics.get("nothing_to_do") and not as_json:
         typer.echo(f"Nothing to do: the run in {out} is complete.")
@@ -140,13 +121,7 @@ def _print(metrics: dict[str, Any], folder: Path, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(metrics, indent=2, sort_keys=True, ensure_ascii=False))
     else:
-        print_run(metrics, folder, _stdout())
-
-
-def _stdout() -> Console:
-    """Return a console on stdout; wide where it is no terminal, so that tables stay readable."""
-    console = Console()
-    return console if console.is_terminal else Console(width=140)
+        print_run(metrics, folder, stdout())
 
 
 def _print_credits(console: Console) -> None:
@@ -154,38 +129,3 @@ def _print_credits(console: Console) -> None:
     for name, row in CREDITS.items():
         table.add_row(name, *row)
     console.print(table)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """Yield a function (stage, share done) that draws a bar on stderr if that is a terminal."""
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("start", total=1.0)
-        yield lambda stage, share: bar.update(task, description=stage, completed=share)
-
-
-@contextmanager
-def _readable_errors() -> Iterator[None]:
-    """Turn an exception into one block on stderr and the exit code of its kind."""
-    try:
-        yield
-    except GlocalError as error:
-        code = next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)
-        typer.echo(f"glocal: {error}", err=True)
-        raise typer.Exit(code) from None
-    except (typer.Exit, typer.Abort, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        if os.environ.get("GLOCAL_TRACEBACK"):
-            raise
-        typer.echo(
-            f"glocal: unexpected {type(error).__name__}: {error}\n"
-            "This is a mistake of the program. Set GLOCAL_TRACEBACK=1, run the same command "
-            "again, and report what it prints; finished parts of the run are kept.",
-            err=True,
-        )
-        raise typer.Exit(1) from None

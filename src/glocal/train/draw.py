@@ -61,24 +61,26 @@ def draw(pool: ChipPool, recipe: Recipe, step: int) -> Draw:
     return Draw(batch=batch, plan=plan, masked=torch.from_numpy(masked))
 
 
-def draws(pool: ChipPool, recipe: Recipe, first: int, ahead: int) -> Iterator[Draw]:
-    """Yield the draws from step ``first`` on; a thread works ``ahead`` steps before the caller."""
+def draws(pool: ChipPool, recipe: Recipe, first: int, readers: int) -> Iterator[Draw]:
+    """Yield the draws from step ``first`` on, in order; threads work ahead of the caller.
+
+    With more than one reader, ``pool.draw`` must be safe to call from several threads.
+    """
     steps = range(first, recipe.training.steps)
-    if ahead == 0:
+    if readers == 0:
         yield from (draw(pool, recipe, step) for step in steps)
         return
-    # one thread only: a pool keeps decoded shards, and need not be safe for several
-    worker = ThreadPoolExecutor(1, thread_name_prefix="draw")
+    workers = ThreadPoolExecutor(readers, thread_name_prefix="draw")
     waiting: deque[Future[Draw]] = deque()
     try:
         for step in steps:
-            waiting.append(worker.submit(draw, pool, recipe, step))
-            if len(waiting) > ahead:
+            waiting.append(workers.submit(draw, pool, recipe, step))
+            if len(waiting) > 2 * readers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        worker.shutdown(wait=True, cancel_futures=True)
+        workers.shutdown(wait=True, cancel_futures=True)
 
 
 def digest(pool: ChipPool, recipe: Recipe) -> dict[str, Any]:

@@ -64,8 +64,8 @@ class RunOptions:
     flush_every: int = 20
     """Steps between writes of the log, when also the loss is checked to be finite."""
 
-    ahead: int = 2
-    """Batches that are prepared in advance, by a thread; 0 prepares each when it is needed."""
+    readers: int = 1
+    """Threads that prepare batches in advance; 0 prepares each when it is needed."""
 
     tensorboard: bool = True
     card: Mapping[str, Any] = field(default_factory=dict)
@@ -87,6 +87,9 @@ class Outcome:
 
     seconds: float
     """Wall time over all resumptions."""
+
+    first: bool
+    """False in all processes but the first, which should be silent."""
 
 
 def pretrain(
@@ -120,26 +123,24 @@ def pretrain(
         When the loss is not finite, or the disk is full.
     """
     options = options or RunOptions()
-    learning = learner(recipe, *(teacher or ()))
-    facts = _facts(recipe, pool, learning, teacher[1] if teacher else 0)
-    step, seconds = _resume(learning, out / "checkpoints", facts)
-    files = _Files(learning, out, options, facts, seconds)
-    files.start(step)
-    why: Why = "done"
     with _stop_asked() as asked, warnings.catch_warnings():
         # single batches of snow, sea or cloud are no news while training
         warnings.filterwarnings("ignore", message="sensor .* (is far from|is below)")
-        for drawn in draws(pool, recipe, step, options.ahead):
+        learning = learner(recipe, *(teacher or ()))
+        facts = _facts(recipe, pool, learning, teacher[1] if teacher else 0)
+        step, seconds = _resume(learning, out / "checkpoints", facts)
+        files = _Files(learning, out, options, facts, seconds)
+        files.start(step)
+        why: Why = "done"
+        for drawn in draws(pool, recipe, step, options.readers):
             files.add(step, drawn.plan, update(learning, recipe.training, drawn, step))
             step += 1
             files.keep(step)
             progress(f"step {step} of {recipe.training.steps}", step / recipe.training.steps)
             why = _agreed(learning.fabric, step, asked(), files.late())
-            if why != "done" and step < recipe.training.steps:
+            if why != "done":
                 break
-        else:
-            why = "done"
-    return files.finish(step, why)
+        return files.finish(step, why if step < recipe.training.steps else "done")
 
 
 def _facts(recipe: Recipe, pool: ChipPool, learning: Learner, teacher: int) -> dict[str, Any]:
@@ -258,8 +259,13 @@ class _Files:
         self._checkpoint(step)
         if self._log is not None:
             self._log.close()
-        weights = self._out / "weights"
-        return Outcome(step=step, why=why, weights=weights, seconds=self.seconds())
+        return Outcome(
+            step=step,
+            why=why,
+            weights=self._out / "weights",
+            seconds=self.seconds(),
+            first=self._log is not None,
+        )
 
     def _flush(self) -> None:
         """Log the waiting steps: means over the processes, the number of values their sum."""

@@ -1,0 +1,1 @@
+"""Named runs as Python functions: `python -m recipes.pretrain --help`."""

@@ -1,0 +1,155 @@
+"""``glocal model``: pack images, pretrain the model that embeds them, and use it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from glocal.cli.shell import EXIT_HELP, Json, progress_bar, readable_errors, stdout
+from glocal.model import Encoder, EncoderConfig, ObjectiveConfig, base, nano, tiny
+from glocal.train.embedding import embed_images, write_vectors
+from glocal.train.folders import open_pool
+from glocal.train.folders import pack as pack_folders
+from glocal.train.pool import Pool
+from glocal.train.pretrain import Outcome, RunOptions
+from glocal.train.pretrain import pretrain as train
+from glocal.train.recipe import PretrainConfig, Recipe
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", epilog=EXIT_HELP)
+
+
+class Size(StrEnum):
+    """Named architectures."""
+
+    nano = "nano"
+    tiny = "tiny"
+    base = "base"
+
+
+def _config(size: Size) -> EncoderConfig:
+    return {Size.nano: nano, Size.tiny: tiny, Size.base: base}[size]()
+
+
+Data = Annotated[
+    list[Path],
+    typer.Option(
+        help="Folder or file of shards, rasters, STAC items or Zarr stores; may be repeated. "
+        "A pool.toml in it says what names do not tell."
+    ),
+]
+Side = Annotated[int, typer.Option(min=16, help="Side of a window in pixels.")]
+
+
+@app.callback()
+def _model() -> None:
+    """Pack images, pretrain the model that embeds them, and use it."""
+
+
+@app.command(epilog="Example: glocal model pack --data images --out pool")
+def pack(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="New folder of the shards.")],
+    side: Side = 64,
+    max_mb: Annotated[float, typer.Option(min=1, help="Largest shard in megabytes.")] = 60.0,
+    max_days: Annotated[float, typer.Option(min=0, help="Days between paired images.")] = 3.0,
+    as_json: Json = False,
+) -> None:
+    """Cut images into windows, pair them by place and date, and write them as shards."""
+    with readable_errors():
+        summary = pack_folders(data, out, side=side, max_mb=max_mb, max_days=max_days)
+        windows = {"+".join(sensors): n for sensors, n in sorted(summary.windows.items())}
+        rows: dict[str, Any] = {
+            "windows": windows,
+            "dropped": summary.dropped,
+            "too_small": summary.too_small,
+            "licences": summary.licences,
+            "shards": [str(path) for path in summary.paths],
+        }
+        _print(rows, as_json)
+
+
+@app.command(epilog="Example: glocal model pretrain --data pool --out run --steps 2000")
+def pretrain(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run goes on.")],
+    size: Annotated[Size, typer.Option(help="Architecture.")] = Size.nano,
+    steps: Annotated[int, typer.Option(min=1, help="Updates; the learning rate ends there.")] = (
+        10_000
+    ),
+    batch: Annotated[int, typer.Option(min=1, help="Windows per step, of all processes.")] = 64,
+    rate: Annotated[float, typer.Option(min=0.0, help="Learning rate of a batch of 256.")] = 3e-4,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every random draw.")] = 0,
+    hours: Annotated[
+        float | None, typer.Option(min=0, help="Stop after this time; the same command goes on.")
+    ] = None,
+    side: Side = 64,
+    as_json: Json = False,
+) -> None:
+    """Train a model to repaint hidden parts of images, its own and those of other sensors.
+
+    One CPU or GPU as it is; several, with packed data only: torchrun --nproc-per-node 2
+    -m glocal model pretrain ...
+    Ctrl-C finishes the step and writes a checkpoint.
+    """
+    with readable_errors():
+        training = PretrainConfig(
+            steps=steps, batch=batch, base_rate=rate, warmup=min(500, steps // 20), seed=seed
+        )
+        recipe = Recipe(encoder=_config(size), objective=ObjectiveConfig(), training=training)
+        # several processes must not pack the same folder at once
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        pool = Pool(data) if several else open_pool(data, out / "pool", side=side)
+        options = RunOptions(max_hours=hours, card={"origins": pool.origins})
+        with progress_bar() as report:
+            outcome = train(recipe, pool, out, options=options, progress=report)
+        if outcome.first:
+            _print(_told(outcome), as_json)
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    values = {**asdict(outcome), "weights": str(outcome.weights)}
+    del values["first"]
+    return values
+
+
+@app.command(epilog="Example: glocal model embed image.tif --out vectors.parquet")
+def embed(
+    images: Annotated[list[Path], typer.Argument(help="Rasters, folders or Zarr stores.")],
+    out: Annotated[Path, typer.Option(help="Table to write: .parquet or .npz.")],
+    weights: Annotated[str, typer.Option(help="Name of packaged weights, or a folder.")] = "nano",
+    side: Side = 64,
+    as_json: Json = False,
+) -> None:
+    """Turn images into vectors, one per window. The name of a file tells its sensor."""
+    with readable_errors():
+        found = embed_images(images, Encoder.from_pretrained(weights), side=side)
+        write_vectors(out, found)
+        count, width = found.vectors.shape
+        _print({"windows": count, "width": width, "out": str(out)}, as_json)
+
+
+def _print(rows: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2, sort_keys=True, ensure_ascii=False))
+        return
+    table = Table(show_header=False)
+    for name, value in rows.items():
+        table.add_row(name.replace("_", " "), _text(value))
+    stdout().print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {one}" for name, one in value.items())
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

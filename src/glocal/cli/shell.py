@@ -1,0 +1,84 @@
+"""What the commands share: options, a progress bar, errors as one readable block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from glocal.errors import (
+    BadSourceError,
+    CheckpointError,
+    ConfigError,
+    GlocalError,
+    LicenceConflictError,
+    MissingExtraError,
+    RunError,
+    SourceUnavailableError,
+    UnknownSensorError,
+)
+
+__all__ = ["EXIT_HELP", "Json", "progress_bar", "readable_errors", "stdout"]
+
+EXIT_CODES: tuple[tuple[type[GlocalError], int], ...] = (
+    (ConfigError, 2),
+    (SourceUnavailableError, 3),
+    (BadSourceError, 3),
+    (CheckpointError, 3),
+    (UnknownSensorError, 3),
+    (LicenceConflictError, 3),
+    (MissingExtraError, 3),
+    (RunError, 4),
+)
+EXIT_HELP = (
+    "Exit codes: 0 done, 1 unexpected, 2 wrong option or area.yaml, "
+    "3 a source is bad or not there, 4 the run folder is not usable."
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON only, for programs.")]
+
+
+def stdout() -> Console:
+    """Return a console on stdout; wide where it is no terminal, so that tables stay readable."""
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, float], None]]:
+    """Yield a function (stage, share done) that draws a bar on stderr if that is a terminal."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("start", total=1.0)
+        yield lambda stage, share: bar.update(task, description=stage, completed=share)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn an exception into one block on stderr and the exit code of its kind."""
+    try:
+        yield
+    except GlocalError as error:
+        code = next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)
+        typer.echo(f"glocal: {error}", err=True)
+        raise typer.Exit(code) from None
+    except (typer.Exit, typer.Abort, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if os.environ.get("GLOCAL_TRACEBACK"):
+            raise
+        typer.echo(
+            f"glocal: unexpected {type(error).__name__}: {error}\n"
+            "This is a mistake of the program. Set GLOCAL_TRACEBACK=1, run the same command "
+            "again, and report what it prints; finished parts of the run are kept.",
+            err=True,
+        )
+        raise typer.Exit(1) from None
