@@ -9,10 +9,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glocal.errors import BadSourceError, ConfigError
+from glocal.errors import BadSourceError, CheckpointError, ConfigError
 from glocal.model import Encoder, EncoderConfig
 from glocal.train.quality import mae
-from glocal.train.sharpen import FitConfig, Scene, Task, fit, predict, run, wald, with_pan
+from glocal.train.sharpen import (
+    FitConfig,
+    Scene,
+    Task,
+    fit,
+    load,
+    predict,
+    run,
+    save,
+    wald,
+    with_pan,
+)
 from glocal.train.sharpen_floors import FLOORS, degrade, enlarge, hypersharpen
 
 TASK = Task(
@@ -195,6 +206,22 @@ def test_run_scores_every_method_on_the_same_cells():
     bicubic = next(row for row in rows if row["method"] == "bicubic")
     expected = mae(enlarge(tests[0].coarse, 4)[None], tests[0].truth[None])[0]
     assert bicubic["mae"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("make", [encoder, lambda: None], ids=["encoder", "from scratch"])
+def test_a_saved_sharpener_says_the_same(make, tmp_path):
+    config = FitConfig(steps=2, batch=2, chip=16, width=8)
+    model = fit(make(), TASK, [scene()], config)
+    save(model, tmp_path / "sharp")
+    again = load(tmp_path / "sharp")
+    assert again.task == TASK
+    np.testing.assert_array_equal(predict(again, scene(seed=1)), predict(model, scene(seed=1)))
+
+
+def test_other_weights_are_no_sharpener(tmp_path):
+    encoder().save_pretrained(tmp_path / "encoder")
+    with pytest.raises(CheckpointError, match="does not hold a sharpener"):
+        load(tmp_path / "encoder")
 
 
 def test_bad_input_is_refused():

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,13 +21,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glocal.errors import BadSourceError, ConfigError
-from glocal.model import Batch, Encoder, batch_of
+from glocal.errors import BadSourceError, CheckpointError, ConfigError
+from glocal.model import Batch, Encoder, EncoderConfig, batch_of
+from glocal.model.checkpoint import fill, find, read, write
 from glocal.model.heads import ImageHead, conv
 from glocal.train.quality import scores
 from glocal.train.sharpen_floors import FLOORS, degrade
 
-__all__ = ["FitConfig", "Scene", "Sharpener", "Task", "fit", "predict", "run", "wald", "with_pan"]
+__all__ = [
+    "FitConfig",
+    "Scene",
+    "Sharpener",
+    "Task",
+    "fit",
+    "load",
+    "predict",
+    "run",
+    "save",
+    "wald",
+    "with_pan",
+]
 
 CONTEXT = 8
 """Channels at full resolution in which an encoder tells what it sees."""
@@ -177,7 +191,7 @@ class Sharpener(nn.Module):
 
     def __init__(self, task: Task, encoder: Encoder | None, width: int) -> None:
         super().__init__()
-        self.task, self.encoder = task, encoder
+        self.task, self.encoder, self.width = task, encoder, width
         inputs, outputs = len(task.fine) + len(task.coarse), len(task.coarse)
         self.context: ImageHead | None = None
         if encoder is not None:
@@ -286,6 +300,34 @@ def predict(model: Sharpener, scene: Scene) -> Floats:
     return image
 
 
+def save(model: Sharpener, folder: str | Path) -> None:
+    """Write a sharpener, its task and its encoder to a folder: complete, or not there."""
+    encoder = None if model.encoder is None else asdict(model.encoder.config)
+    config = {"task": asdict(model.task), "width": model.width, "encoder": encoder}
+    write(Path(folder), model.state_dict(), {"config": config})
+
+
+def load(folder: str | Path) -> Sharpener:
+    """Return a sharpener that `save` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        The folder is damaged, newer than this code, or holds something else.
+    """
+    source = find(folder)
+    tensors, about = read(source)
+    try:
+        config = about["config"]
+        task, inner = (config[name] and _tupled(config[name]) for name in ("task", "encoder"))
+        encoder = Encoder(EncoderConfig(**inner)) if inner else None
+        model = Sharpener(Task(**task), encoder, config["width"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{source} does not hold a sharpener: {error!r}") from error
+    fill(model, tensors, source)
+    return model.eval()
+
+
 def run(
     encoders: Mapping[str, Encoder],
     task: Task,
@@ -327,6 +369,11 @@ class _Sheet(NamedTuple):
     base image, truth."""
 
     gsd_m: float
+
+
+def _tupled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what JSON made of a dataclass with its tuples back."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
 def _sheet(task: Task, scene: Scene) -> _Sheet:
