@@ -17,10 +17,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glocal.errors import CheckpointError
 from glocal.model.batch import Batch, batch_of
 from glocal.model.blocks import MixtureOfExperts, Routing, Stage, StageShape
-from glocal.model.checkpoint import fill, find, read, write
+from glocal.model.checkpoint import fill, find, read, usable, write
 from glocal.model.embed import PATCH, TokenFusion
 
 __all__ = ["Encoder", "EncoderConfig", "Features", "base", "nano", "tiny"]
@@ -57,8 +56,11 @@ class EncoderConfig:
     top_k: int = 1
     """Experts that each token is sent to."""
 
-    capacity: float = 1.25
-    """Tokens that an expert takes in training, as a multiple of its even share."""
+    capacity: float | None = 1.25
+    """Tokens that an expert takes in training, as a multiple of its even share; None: any number.
+
+    A batch of one sensor is uneven by nature, and dropped tokens are a gap between training and use.
+    """
 
     drop_path: float = 0.0
 
@@ -69,6 +71,12 @@ class EncoderConfig:
             raise ValueError(f"sensors must be distinct and not empty, got {self.sensors}")
         if self.window < 2 or self.window % 2:
             raise ValueError(f"window must be even and >= 2, got {self.window}")
+        if any(w % a for w, a in zip(self.widths, self.heads, strict=True)):
+            raise ValueError(f"widths {self.widths} must be multiples of heads {self.heads}")
+        if not 1 <= self.top_k <= self.experts or self.capacity <= 0:
+            raise ValueError(f"1 <= top_k <= experts and capacity > 0 are needed, got {self}")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path must be at least 0 and below 1, got {self.drop_path}")
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -89,7 +97,8 @@ class EncoderConfig:
 def nano(**changes: Any) -> EncoderConfig:
     """Return the size for laptops: 5 M parameters active, 8 M stored."""
     shape: dict[str, Any] = {"width": 48, "depths": (2, 2, 6, 1), "heads": (3, 6, 12, 24)}
-    return EncoderConfig(**{**shape, "window": 8, "experts": 4, **changes})
+    few: dict[str, Any] = {"window": 8, "experts": 4, "capacity": None}
+    return EncoderConfig(**{**shape, **few, **changes})
 
 
 def tiny(**changes: Any) -> EncoderConfig:
@@ -146,11 +155,19 @@ class Encoder(nn.Module):
         batch
             Sensors of this encoder, at any size.
         masked
-            Sensor -> (B, h, w) bool over tokens of 4 px: hidden, as in pretraining.
+            Sensor -> (B, h, w) bool over tokens of 4 px, h = ceil(H / 4): hidden, as in
+            pretraining.
+
+        Raises
+        ------
+        UnknownSensorError
+            A sensor that this encoder lacks.
+        ValueError
+            A mask of a sensor that is not there, or of another shape.
         """
         height, width = batch.shape_yx
         padded = _pad(batch, self.config.stride)
-        x, known = self.embed_tokens(padded, _pad_tokens(masked or {}, padded.shape_yx))
+        x, known = self.embed_tokens(padded, _pad_tokens(masked or {}, batch, padded.shape_yx))
         maps, seen, routed = [], [], []
         for i, stage in enumerate(self.stages):
             if i:
@@ -162,7 +179,7 @@ class Encoder(nn.Module):
             seen.append(known[:, :rows, :columns])
         return Features(tuple(maps), tuple(seen), _mean(routed))
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: its tensors can't train a head
     def features(self, images: Mapping[str, Any] | Batch, **about: Any) -> list[Tensor]:
         """Return feature maps (B, D, h, w) at strides 4, 8, 16, 32, without gradients.
 
@@ -170,7 +187,7 @@ class Encoder(nn.Module):
         """
         return [rearrange(m, "b h w d -> b d h w") for m in self._infer(images, about).maps]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def embed(self, images: Mapping[str, Any] | Batch, **about: Any) -> Tensor:
         """Return one vector per place, (B, D): mean and spread of every map over known tokens."""
         features = self._infer(images, about)
@@ -201,7 +218,8 @@ class Encoder(nn.Module):
         """
         folder = find(source)
         tensors, manifest = read(folder)
-        encoder = cls(config_of(manifest, folder))
+        with usable(folder):
+            encoder = cls(config_of(manifest))
         mine = {k.removeprefix(PREFIX): v for k, v in tensors.items() if k.startswith(PREFIX)}
         fill(encoder, mine, folder)
         return encoder.eval()
@@ -227,15 +245,12 @@ class PatchMerging(nn.Module):
         return self.reduce(self.norm(four)), some
 
 
-def config_of(manifest: Mapping[str, Any], source: Path) -> EncoderConfig:
+def config_of(manifest: Mapping[str, Any]) -> EncoderConfig:
     """Return the configuration that a manifest holds."""
-    try:
-        raw: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in manifest["config"].items()
-        }
-        return EncoderConfig(**raw)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{source}: the manifest's config can't be used: {error}") from error
+    raw: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in manifest["config"].items()
+    }
+    return EncoderConfig(**raw)
 
 
 def pool(tokens: Tensor, known: Tensor) -> Tensor:
@@ -251,7 +266,8 @@ def bf16_is_fast(device: torch.device) -> bool:
     """Return True where bfloat16 runs in hardware (CPU with AVX512-BF16 or AMX, GPU)."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    has = torch.cpu.get_capabilities()
+    return device.type == "cpu" and bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def _pad(batch: Batch, stride: int) -> Batch:
@@ -268,7 +284,16 @@ def _pad(batch: Batch, stride: int) -> Batch:
     )
 
 
-def _pad_tokens(masked: Mapping[str, Tensor], shape_yx: tuple[int, int]) -> dict[str, Tensor]:
+def _pad_tokens(
+    masked: Mapping[str, Tensor], batch: Batch, shape_yx: tuple[int, int]
+) -> dict[str, Tensor]:
+    shape = (len(batch), *(-(-n // PATCH) for n in batch.shape_yx))
+    for short, mask in masked.items():
+        if short not in batch.sensors or tuple(mask.shape) != shape:
+            raise ValueError(
+                f"the mask of {short} must be {shape}, for one of {batch.sensors}; "
+                f"got {tuple(mask.shape)}"
+            )
     rows, columns = (n // PATCH for n in shape_yx)
     return {k: F.pad(m, (0, columns - m.shape[2], 0, rows - m.shape[1])) for k, m in masked.items()}
 
