@@ -59,7 +59,7 @@ class EncoderConfig:
     capacity: float | None = 1.25
     """Tokens that an expert takes in training, as a multiple of its even share; None: any number.
 
-    A batch of one sensor is uneven by nature, and dropped tokens are a gap between training and use.
+    A batch of one sensor is uneven by nature; dropping sets training apart from use.
     """
 
     drop_path: float = 0.0
@@ -73,7 +73,7 @@ class EncoderConfig:
             raise ValueError(f"window must be even and >= 2, got {self.window}")
         if any(w % a for w, a in zip(self.widths, self.heads, strict=True)):
             raise ValueError(f"widths {self.widths} must be multiples of heads {self.heads}")
-        if not 1 <= self.top_k <= self.experts or self.capacity <= 0:
+        if not 1 <= self.top_k <= self.experts or (self.capacity or 1) <= 0:
             raise ValueError(f"1 <= top_k <= experts and capacity > 0 are needed, got {self}")
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path must be at least 0 and below 1, got {self.drop_path}")
