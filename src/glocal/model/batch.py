@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,9 @@ __all__ = ["Batch", "bands_of", "batch_of"]
 
 OUT_OF_RANGE = 0.001
 """Share of valid cells outside the sensor's range above which the unit is taken to be wrong."""
+
+STORED = 5.0
+"""Multiple of the largest value from which on numbers look like stored integers."""
 
 FAR = 4.0
 """Standard deviations between a band's mean and its typical value that raise a warning."""
@@ -76,7 +79,7 @@ class Batch:
         """Return the batch on another device."""
         return self._apply(lambda t: t.to(device, non_blocking=True), self.sensors)
 
-    def _apply(self, change: object, sensors: Sequence[str]) -> Batch:
+    def _apply(self, change: Callable[[Tensor], Tensor], sensors: Sequence[str]) -> Batch:
         missing = [name for name in sensors if name not in self.values]
         if missing or not sensors:
             raise UnknownSensorError(
@@ -84,14 +87,14 @@ class Batch:
             )
 
         def each(column: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {name: change(column[name]) for name in sensors}  # type: ignore[operator]
+            return {name: change(column[name]) for name in sensors}
 
         return Batch(
             values=each(self.values),
             valid=each(self.valid),
             gsd_m=each(self.gsd_m),
             day=each(self.day),
-            maps={name: change(value) for name, value in self.maps.items()},  # type: ignore[operator]
+            maps={name: change(value) for name, value in self.maps.items()},
         )
 
 
@@ -117,12 +120,13 @@ def batch_of(
     ----------
     arrays
         Sensor's short name -> (B, C, H, W) in physical units: ``rgb`` 0 to 1, ``s2`` reflectance,
-        ``sar`` decibels (VV, VH), ``dsm`` metres. Cells that are not finite are invalid.
+        ``sar`` decibels (VV, VH), ``dsm`` metres. Cells that are not finite are invalid, and so are
+        cells outside the sensor's range while they are fewer than one in a thousand of a band.
     bands
         Names (``B04`` or ``red``) of the bands given, for a subset or another order; without
         them the number of bands must be that of a level of the sensor (13 or 12 for ``s2``).
     valid
-        True where data is present, (B, C, H, W) or broadcastable to it.
+        True where data is present, (B, C, H, W); axes of length 1 count for the whole axis.
     gsd_m
         Metres at the sensor, one number or one per place; the table's when absent.
     day
@@ -136,6 +140,9 @@ def batch_of(
     """
     if not arrays:
         raise BadSourceError("a batch needs at least one sensor; got none")
+    foreign = {name for about in (bands, valid, gsd_m, day) for name in about or ()} - set(arrays)
+    if foreign:
+        raise BadSourceError(f"{sorted(foreign)} is described, but has no array; got {[*arrays]}")
     parts = {
         short: _one(short, array, (bands or {}).get(short), (valid or {}).get(short))
         for short, array in arrays.items()
@@ -147,6 +154,7 @@ def batch_of(
         gsd_m={s: _per_place((gsd_m or {}).get(s, _finest(s)), len(first), s) for s in parts},
         day={s: _per_place((day or {}).get(s, np.nan), len(first), s) for s in parts},
     )
+    _refuse_impossible(batch)
     _refuse_empty(batch)
     return batch
 
@@ -162,15 +170,28 @@ def _one(
     order = _positions(short, given.shape[1], names)
     known = np.isfinite(given)
     if valid is not None:
-        known &= np.broadcast_to(np.asarray(valid, dtype=np.bool_), given.shape)
+        known &= _spread(short, np.asarray(valid, dtype=np.bool_), given.shape)
     table = bands_of(short)
     values = np.zeros((given.shape[0], len(table), *given.shape[2:]), np.float32)
     mask = np.zeros(values.shape, np.bool_)
     for i, position in enumerate(order):
         mask[:, position] = _in_range(short, table[position], given[:, i], known[:, i])
         values[:, position] = np.where(mask[:, position], given[:, i], 0)
+    _refuse_linear_power(short, table, values, mask)
     _warn_if_odd(short, table, values, mask)
     return values, mask
+
+
+def _spread(short: str, valid: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    fits = len(valid.shape) == 4 and all(
+        v in (1, n) for v, n in zip(valid.shape, shape, strict=True)
+    )
+    if not fits:
+        raise BadSourceError(
+            f"sensor {short}: valid must be (B, C, H, W) as the values, {shape}, or 1 along an "
+            f"axis; got {valid.shape}"
+        )
+    return np.broadcast_to(valid, shape)
 
 
 def _positions(short: str, count: int, names: Sequence[str] | None) -> list[int]:
@@ -222,11 +243,20 @@ def _in_range(
 
 
 def _advice(band: Band, high: float) -> str:
-    if band.scale != 1 and high > band.valid_max:
+    if band.scale != 1 and high > STORED * band.valid_max:
         return f"These look like stored numbers: multiply by {band.scale:g}, add {band.offset:g}"
-    if band.unit == "dB":
-        return "Linear power becomes decibels by 10 * log10(x)"
-    return "Convert them, or mark no-data cells as invalid"
+    return "Convert them, clip overshoots, or mark no-data cells as invalid"
+
+
+def _refuse_linear_power(
+    short: str, table: Sequence[Band], values: NDArray[np.float32], mask: NDArray[np.bool_]
+) -> None:
+    """Refuse decibels that are never negative: linear power lies inside the range of decibels."""
+    if all(band.unit == "dB" for band in table) and mask.any() and values[mask].min() >= 0:
+        raise UnitError(
+            f"sensor {short}: values from {values[mask].min():.4g} to {values[mask].max():.4g}; "
+            "some decibels of land are negative. Linear power becomes decibels by 10 * log10(x)"
+        )
 
 
 def _warn_if_odd(
@@ -265,6 +295,18 @@ def _per_place(given: float | ArrayLike, count: int, short: str) -> Tensor:
             f"sensor {short}: one number or {count} are needed, got shape {array.shape}"
         )
     return torch.from_numpy(np.broadcast_to(array, (count,)).copy())
+
+
+def _refuse_impossible(batch: Batch) -> None:
+    for short in batch.sensors:
+        gsd_m, day = batch.gsd_m[short], batch.day[short]
+        if not bool((torch.isfinite(gsd_m) & (gsd_m > 0)).all()):
+            raise BadSourceError(f"sensor {short}: gsd_m must be > 0 metres, got {gsd_m.tolist()}")
+        if not bool((torch.isnan(day) | ((day >= 1) & (day < 367))).all()):
+            raise BadSourceError(
+                f"sensor {short}: day must be a day of the year, 1 to 366, or NaN where unknown; "
+                f"got {day.tolist()}"
+            )
 
 
 def _refuse_empty(batch: Batch) -> None:

@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,28 +19,42 @@ from torch import Tensor, nn
 
 from glocal.errors import CheckpointError
 
-__all__ = ["FORMAT", "find", "read", "write"]
+__all__ = ["FORMAT", "fill", "find", "read", "usable", "write"]
 
 FORMAT = 1
 """Version of the layout that this code writes; a higher one is refused."""
 
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
+SMALL = 4096
+"""Values of a tensor that is always stored as it is: constants, norms and biases weigh nothing."""
+
 PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 
 
 def write(
     folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any], *, half: bool = False
 ) -> None:
-    """Write ``tensors`` and ``about`` to ``folder`` as a whole: it is complete or not there.
+    """Write ``tensors`` and ``about`` to ``folder`` as a whole; a killed write leaves the old one.
 
-    ``half`` stores floating point as bfloat16.
+    ``half`` stores tensors of more than `SMALL` values as bfloat16. One process may write at a
+    time.
+
+    Raises
+    ------
+    CheckpointError
+        The folder holds other files, which would be lost.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    folder = folder.resolve()
+    _refuse_foreign(folder)
+    made = folder.with_name(f".{folder.name}-part")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
     try:
         save_file({k: _stored(v, half) for k, v in tensors.items()}, made / WEIGHTS)
         manifest = {"format": FORMAT, "sha256": _digest(made / WEIGHTS), **about}
-        (made / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+        (made / MANIFEST).write_text(text, encoding="utf-8")
+        shutil.copymode(made / MANIFEST, made / WEIGHTS)  # safetensors lets only the owner read
         _replace(made, folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -79,6 +93,8 @@ def find(source: str | Path) -> Path:
     packaged = Path(str(resources.files("glocal.model") / "weights"))
     if path.is_dir():
         return path
+    if _old(path).is_dir():  # a write was killed between its two renames
+        return _old(path)
     if (packaged / str(source) / MANIFEST).is_file():
         return packaged / str(source)
     names = sorted(p.parent.name for p in packaged.glob(f"*/{MANIFEST}"))
@@ -95,6 +111,15 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None
         raise CheckpointError(f"{source}: weights are of another architecture: {error}") from error
 
 
+@contextmanager
+def usable(source: Path) -> Iterator[None]:
+    """Say which folder it is when what its manifest describes can't be made."""
+    try:
+        yield
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{source}: the manifest's config can't be used: {error}") from error
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     pickled = [p.name for p in folder.glob("*") if p.suffix in PICKLES]
@@ -102,10 +127,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
         hint = f"; {pickled[0]} is a pickle, which is never loaded" if pickled else ""
         raise CheckpointError(f"{folder} needs {MANIFEST} and {WEIGHTS}{hint}")
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
         version = int(manifest["format"])
         manifest["sha256"], manifest["config"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise CheckpointError(f"{path} is not a manifest: {error!r}") from error
     if version > FORMAT:
         raise CheckpointError(
@@ -117,7 +142,11 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:
     plain = tensor.detach().cpu().contiguous()
-    return plain.to(torch.bfloat16) if half and plain.is_floating_point() else plain
+    return (
+        plain.to(torch.bfloat16)
+        if half and plain.is_floating_point() and plain.numel() > SMALL
+        else plain
+    )
 
 
 def _digest(path: Path) -> str:
@@ -129,9 +158,23 @@ def _replace(made: Path, folder: Path) -> None:
     for file in made.iterdir():
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
-    old = folder.with_name(f".{folder.name}-old")
-    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
-        folder.rename(old)
+        shutil.rmtree(_old(folder), ignore_errors=True)
+        folder.rename(_old(folder))
     made.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(_old(folder), ignore_errors=True)
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}-old")
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"{folder} is a file; name a folder that is new or holds weights")
+    foreign = {p.name for p in folder.glob("*")} - {WEIGHTS, MANIFEST}
+    if foreign:
+        raise CheckpointError(
+            f"{folder} holds {', '.join(sorted(foreign)[:3])}, which would be lost; "
+            "name a folder that is new or holds weights alone"
+        )

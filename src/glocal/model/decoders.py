@@ -14,8 +14,9 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glocal.errors import UnknownSensorError
 from glocal.model.batch import bands_of
-from glocal.model.checkpoint import fill, find, read, write
+from glocal.model.checkpoint import fill, find, read, usable, write
 from glocal.model.embed import PATCH, SensorEmbedding
 from glocal.model.encoder import Encoder, EncoderConfig, Features, config_of
 
@@ -55,6 +56,8 @@ class MSGFM(nn.Module):
         super().__init__()
         self.encoder = Encoder(config)
         self.maps = dict(maps or {})
+        if clash := set(self.maps) & set(config.sensors):
+            raise ValueError(f"a target map can't be called as a sensor: {sorted(clash)}")
         channels = {short: len(bands_of(short)) for short in config.sensors} | self.maps
         self.decoders = nn.ModuleDict(
             {name: Decoder(config.widths, count) for name, count in channels.items()}
@@ -70,16 +73,26 @@ class MSGFM(nn.Module):
     ) -> Tensor:
         """Return a sensor's pixels (B, C, H, W) in physical units.
 
+        Without ``shape_yx`` H and W are those of the image, rounded up to whole tokens of 4 px.
         A height comes back relative to the mean of its chip: relief is all the model knows.
+
+        Raises
+        ------
+        UnknownSensorError
+            A sensor that the model lacks, or a map: maps have classes, not units.
         """
+        normalise = self.embedding(target).normalise
         rows, columns = features.maps[0].shape[1:3]
         shape = shape_yx or (int(rows) * PATCH, int(columns) * PATCH)
-        return self.embedding(target).normalise.invert(
-            self.reconstruct(features, target, shape).float()
-        )
+        return normalise.invert(self.reconstruct(features, target, shape).float())
 
     def embedding(self, short: str) -> SensorEmbedding:
         """Return the embedding of a sensor, which holds its normalisation."""
+        sensors = self.encoder.config.sensors
+        if short not in sensors:
+            raise UnknownSensorError(
+                f"this model has no sensor {short!r}; it has: {', '.join(sensors)}"
+            )
         module = self.encoder.embed_tokens.sensors[short]
         if not isinstance(module, SensorEmbedding):
             raise TypeError(f"the embedding of {short} must be a SensorEmbedding, got {module}")
@@ -90,7 +103,8 @@ class MSGFM(nn.Module):
         """Return a model with saved weights, decoders included; see `Encoder.from_pretrained`."""
         folder = find(source)
         tensors, manifest = read(folder)
-        model = cls(config_of(manifest, folder), manifest.get("maps"))
+        with usable(folder):
+            model = cls(config_of(manifest), manifest.get("maps"))
         fill(model, tensors, folder)
         return model.eval()
 
