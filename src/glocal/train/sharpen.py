@@ -1,9 +1,9 @@
 """Pan-sharpening: bands of coarse pixels at the pixel size of finer ones.
 
-By Wald's protocol everything is first degraded by the ratio; the original coarse bands are then
-the truth, and what was learnt one octave down is applied to the originals, which assumes that the
-relation between the bands is the same at both scales. Arrays are (C, H, W) in the unit of the
-sensor, NaN where there is no data. The classical methods stand in `glocal.train.sharpen_floors`.
+What was learnt on scenes degraded by Wald's protocol is applied to the originals, which assumes
+that the relation between the bands is the same at both scales. Arrays are (C, H, W) in the unit of
+the sensor, NaN where there is no data. Scenes are made in `glocal.train.sharpen_scenes`, the
+classical methods stand in `glocal.train.sharpen_floors`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,7 +25,8 @@ from glocal.model import Batch, Encoder, EncoderConfig, batch_of
 from glocal.model.checkpoint import fill, find, read, write
 from glocal.model.heads import ImageHead, conv
 from glocal.train.quality import scores
-from glocal.train.sharpen_floors import FLOORS, degrade
+from glocal.train.sharpen_floors import FLOORS, Floats
+from glocal.train.sharpen_scenes import Scene, Task, wald, with_pan
 
 __all__ = [
     "FitConfig",
@@ -44,85 +44,6 @@ __all__ = [
 
 CONTEXT = 8
 """Channels at full resolution in which an encoder tells what it sees."""
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """Which bands of a sensor are sharpened with which."""
-
-    sensor: str
-    """Short name: the encoder's input."""
-
-    fine: tuple[str, ...]
-    """Bands at full resolution; one name that the sensor lacks is a panchromatic band."""
-
-    coarse: tuple[str, ...]
-    """Bands to be sharpened."""
-
-    ratio: int
-    """Coarse pixel size over the fine one, at least 2."""
-
-    base: str = "hypersharpening"
-    """Classical method, of `FLOORS`, whose result a network corrects."""
-
-    def __post_init__(self) -> None:
-        if self.ratio < 2 or not self.fine or not self.coarse:
-            raise ConfigError("sharpening needs fine bands, coarse bands and a ratio of 2 or more")
-        if self.base not in FLOORS:
-            raise ConfigError(f"base must be one of {', '.join(FLOORS)}; got {self.base!r}")
-
-    @property
-    def has_pan(self) -> bool:
-        """True where the fine band is panchromatic, not a band of the sensor."""
-        return self.fine == ("pan",)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scene:
-    """One place: fine bands, coarse bands and, for training and scores, the sharp truth."""
-
-    name: str
-    fine: Floats
-    """(F, H, W)."""
-
-    coarse: Floats
-    """(C, H / ratio, W / ratio); its upper left corner is that of ``fine``."""
-
-    truth: Floats | None = None
-    """(C, H, W)."""
-
-    gsd_m: float
-    """Pixel size of ``fine`` in metres."""
-
-    def check(self, task: Task) -> None:
-        """Raise BadSourceError if the arrays do not fit each other and the task."""
-        height, width = self.fine.shape[1:]
-        small = (len(task.coarse), height // task.ratio, width // task.ratio)
-        expected = {
-            "fine": (len(task.fine), small[1] * task.ratio, small[2] * task.ratio),
-            "coarse": small,
-            "truth": (len(task.coarse), height, width),
-        }
-        for name, shape in expected.items():
-            array = getattr(self, name)
-            if array is not None and array.shape != shape:
-                raise BadSourceError(
-                    f"scene {self.name}: {name} must be {shape} at ratio {task.ratio}, "
-                    f"got {array.shape}"
-                )
-
-    def window(self, rows: slice, columns: slice, ratio: int) -> Scene:
-        """Return a part, given in coarse pixels."""
-        big = tuple(slice(s.start * ratio, s.stop * ratio) for s in (rows, columns))
-        return Scene(
-            name=self.name,
-            fine=self.fine[:, *big],
-            coarse=self.coarse[:, rows, columns],
-            truth=None if self.truth is None else self.truth[:, *big],
-            gsd_m=self.gsd_m,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,38 +142,6 @@ class Sharpener(nn.Module):
         first = len(self.task.fine)
         change: Tensor = self.net(torch.cat(seen, 1))
         return pixels[:, first:] + change * self.std[:, first:]
-
-
-def wald(name: str, fine: Floats, coarse: Floats, *, ratio: int, gsd_m: float) -> Scene:
-    """Degrade fine and coarse bands by ``ratio``; the coarse bands become the truth.
-
-    ``gsd_m`` is the pixel size of ``fine`` before. Rims that do not divide are cut off.
-    """
-    rows, columns = (n // ratio for n in coarse.shape[1:])
-    truth = coarse[:, : rows * ratio, : columns * ratio]
-    fine = fine[:, : rows * ratio**2, : columns * ratio**2]
-    return Scene(
-        name=name,
-        fine=degrade(fine, ratio),
-        coarse=degrade(truth, ratio),
-        truth=truth,
-        gsd_m=gsd_m * ratio,
-    )
-
-
-def with_pan(
-    name: str, sharp: Floats, weights: Sequence[float], *, ratio: int, gsd_m: float
-) -> Scene:
-    """Make a scene whose panchromatic band is SYNTHETIC: a weighted mean of the true bands.
-
-    A real panchromatic band sees other wavelengths, with noise of its own: scores on such a scene
-    are optimistic, and only comparable among themselves.
-    """
-    share = np.asarray(weights, np.float32) / np.sum(weights)
-    rows, columns = (n // ratio * ratio for n in sharp.shape[1:])
-    truth = sharp[:, :rows, :columns].astype(np.float32)
-    pan = np.tensordot(share, truth, 1)[None]
-    return Scene(name=name, fine=pan, coarse=degrade(truth, ratio), truth=truth, gsd_m=gsd_m)
 
 
 def fit(
