@@ -19,18 +19,16 @@ from scipy.ndimage import binary_dilation
 from glocal.io.raster import native_grid, read_on
 from glocal.model import Encoder
 from glocal.train import quality
-from glocal.train.cloud_removal import (
+from glocal.train.cloud_pairs import (
     BANDS,
     CLOUDY_SCL,
-    CloudRemover,
     Pairs,
     filled,
-    fit,
     fit_sar_regression,
-    restore,
     simulate,
     spectrum,
 )
+from glocal.train.cloud_removal import CloudRemover, fit, restore
 from glocal.train.dense import Settings
 from recipes.cib import SITES, Cube, day_of_year, read_cube
 
@@ -146,8 +144,12 @@ def _real(cube: Cube) -> Case:
         day=day_of_year(cube.s2_time[dates]),
     )
     series = {
-        "nearest clear date": [_nearest(cube, open_sky, i, t) for i, t in zip(dates, truth)],
-        "temporal median": [_median(cube, open_sky, i, t) for i, t in zip(dates, truth)],
+        "nearest clear date": [
+            _nearest(cube, open_sky, i, t) for i, t in zip(dates, truth, strict=True)
+        ],
+        "temporal median": [
+            _median(cube, open_sky, i, t) for i, t in zip(dates, truth, strict=True)
+        ],
     }
     return Case(
         name=f"{cube.name} real",

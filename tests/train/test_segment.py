@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+import rasterio
 import torch
+from odc.geo.geobox import GeoBox
 from sklearn.metrics import accuracy_score, jaccard_score
 
+from glocal.core.interval import Interval
 from glocal.errors import BadSourceError, ConfigError
+from glocal.io.raster import write_cog
 from glocal.model import Batch, Encoder, EncoderConfig, batch_of
 from glocal.train import segment
 from glocal.train.dense import Settings, tiles
+from glocal.train.rasters import Images
 
 CONFIG = EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)
 K = 3
@@ -124,3 +132,50 @@ def test_tiles_cover_every_pixel_once(shape: tuple[int, int]) -> None:
         count[tile.write] += 1
         np.testing.assert_array_equal(image[tile.read][tile.keep], image[tile.write])
     assert (count == 1).all()
+
+
+def files(folder: Path) -> tuple[Images, Path, np.ndarray]:
+    """Write a picture, labels of a part of it, and weights; return its true codes too."""
+    rng = np.random.default_rng(0)
+    codes = np.array([10, 20, 30], np.uint8)
+    truth = codes[rng.integers(0, 3, (18, 19)).repeat(16, 0).repeat(16, 1)]
+    colours = np.array([[30, 130, 50], [150, 80, 50], [50, 50, 180]], np.uint8)
+    picture = np.moveaxis(colours[truth // 10 - 1], -1, 0)
+    grid = GeoBox.from_bbox((0, 0, 3040, 2880), "EPSG:32633", resolution=10)
+    write_cog(folder / "rgb.tif", picture, grid, band_names=("red", "green", "blue"))
+    part = truth.copy()
+    part[:, 290:] = 0
+    write_cog(folder / "labels.tif", part, grid, nodata=0)
+    encoder().save_pretrained(folder / "small")
+    images = Images(rgb=folder / "rgb.tif", interval=Interval.parse("2020-06-01"))
+    return images, folder / "labels.tif", truth
+
+
+def test_run_maps_a_place_that_is_labelled_in_part(tmp_path: Path) -> None:
+    images, labels, truth = files(tmp_path)
+    settings = Settings(steps=40, rate=1e-2, width=8, batch=4)
+    scores = segment.run(
+        images, labels, tmp_path / "map.tif", weights=tmp_path / "small", settings=settings
+    )
+    with rasterio.open(tmp_path / "map.tif") as file:
+        found, crs = file.read(), file.crs
+    assert crs.to_epsg() == 32633
+    assert set(np.unique(found[0])) <= {10, 20, 30}
+    assert (found[0] == truth).mean() > 0.6
+    assert found[1].max() <= 100
+    written = json.loads((tmp_path / "map.json").read_text())
+    assert scores is not None
+    assert written["scores"]["accuracy"] == pytest.approx(scores.accuracy)
+    assert scores.confusion.sum() < (truth > 0).sum() / 2
+
+
+def test_run_refuses_labels_that_teach_nothing(tmp_path: Path) -> None:
+    images, labels, truth = files(tmp_path)
+    write_cog(labels, np.where(truth == 10, truth, 0).astype(np.uint8), images.grid(), nodata=0)
+    with pytest.raises(BadSourceError, match="at least two classes"):
+        segment.run(images, labels, tmp_path / "map.tif", weights=tmp_path / "small")
+    write_cog(labels, truth.astype(np.float32), images.grid())
+    with pytest.raises(BadSourceError, match="whole numbers"):
+        segment.run(images, labels, tmp_path / "map.tif", weights=tmp_path / "small")
+    with pytest.raises(ConfigError, match="no image is given"):
+        segment.run(Images(), labels, tmp_path / "map.tif", weights=tmp_path / "small")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -18,10 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glocal.errors import BadSourceError, ConfigError
+from glocal.io.atomic import write_json
+from glocal.io.raster import read_on, write_cog
 from glocal.model.batch import Batch
 from glocal.model.encoder import Encoder
 from glocal.model.heads import LinearHead, UPerHead
-from glocal.train.dense import Settings, maps_of, minimise, pixels_of, seeded
+from glocal.train.dense import Settings, maps_of, minimise, pixels_of, seeded, tiles
+from glocal.train.rasters import Images
 from glocal.train.unet import UNet
 
 __all__ = [
@@ -33,6 +38,7 @@ __all__ = [
     "fit_pixels",
     "fit_unet",
     "predict",
+    "run",
     "score",
 ]
 
@@ -41,6 +47,12 @@ UNKNOWN = -1
 
 BALANCE = 0.01
 """Weight of the routing losses while the encoder is learned (as in pretraining)."""
+
+SIDE, MARGIN = 128, 32
+"""Pixels of a tile that a raster is mapped by, and of the surroundings that it is read with."""
+
+HELD_OUT = 4
+"""One in so many labelled tiles is not learned but scored."""
 
 PIXELS = 20_000
 """Pixels that a per-pixel classifier learns from, drawn at random when there are more."""
@@ -261,6 +273,122 @@ def score(
         raise BadSourceError("no pixel has a label, so there is nothing to score")
     pair = labels[known].astype(np.int64) * classes + predicted[known]
     return Scores(confusion=np.bincount(pair, minlength=classes**2).reshape(classes, classes))
+
+
+def run(
+    images: Images,
+    labels: Path,
+    out: Path,
+    *,
+    weights: str | Path = "nano",
+    frozen: bool = True,
+    settings: Settings | None = None,
+) -> Scores | None:
+    """Learn classes from a raster that labels a part of a place, and map the whole of it.
+
+    Writes the class codes of ``labels`` with the probability of each pixel's class beside
+    them (bands ``class`` and ``probability`` x 100) as a cloud-optimised GeoTIFF, and the
+    scores as JSON. Scored are tiles of 128 px that were not learned, one in four of those
+    with labels; they touch learned tiles, so the scores are for this place alone.
+
+    Parameters
+    ----------
+    images
+        Files of the place; they must fit into memory.
+    labels
+        Raster of whole numbers 1 to 255; 0 and its nodata mean unknown.
+
+    Returns
+    -------
+    None where fewer than four tiles have labels: then all of them are learned.
+
+    Raises
+    ------
+    BadSourceError
+        No label, or only one class, on the images.
+    """
+    grid = images.grid()
+    batch = images.batch(grid)
+    codes, target = _labels(labels, grid)
+    learned, scored = _parted(target)
+    pieces = _pieces(batch, learned)
+    model = fit(
+        Encoder.from_pretrained(weights),
+        pieces[0],
+        pieces[1],
+        classes=len(codes),
+        frozen=frozen,
+        settings=settings,
+    )
+    shares = _mapped(model, batch, len(codes))
+    found = shares.argmax(0)
+    result = score(found, scored, len(codes)) if (scored != UNKNOWN).any() else None
+    layers = np.stack([codes[found], (shares.max(0) * 100).round()]).astype(np.uint8)
+    write_cog(out, layers, grid, nodata=None, band_names=("class", "probability"))
+    names = [str(code) for code in codes]
+    scores = result.as_dict(names) if result else None
+    write_json(out.with_suffix(".json"), {"classes": names, "scores": scores})
+    return result
+
+
+def _labels(path: Path, grid: GeoBox) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the codes (K,) and the index of each pixel's code (H, W), -1 where unknown."""
+    values, valid = read_on(Path(path), grid)
+    if values.dtype.kind not in "iu":
+        raise BadSourceError(f"{path}: labels must be whole numbers 1 to 255, got {values.dtype}")
+    known = valid & (values > 0) & (values <= 255)
+    codes = np.unique(values[known]).astype(np.uint8)
+    if len(codes) < 2:
+        raise BadSourceError(
+            f"{path}: at least two classes must be labelled on the images, found {codes.tolist()}"
+        )
+    return codes, np.where(known, np.searchsorted(codes, values), UNKNOWN)
+
+
+def _parted(target: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return labels to learn and labels to score, (H, W) each, parted by tiles."""
+    learned, scored = target.copy(), np.full_like(target, UNKNOWN)
+    parts = [one.write for one in tiles(target.shape, SIDE, 0) if (target[one.write] >= 0).any()]  # type: ignore[arg-type]
+    if len(parts) < HELD_OUT:
+        return learned, scored
+    for part in parts[HELD_OUT // 2 :: HELD_OUT]:
+        scored[part], learned[part] = target[part], UNKNOWN
+    return learned, scored
+
+
+def _pieces(batch: Batch, target: NDArray[np.int64]) -> tuple[Batch, NDArray[np.int64]]:
+    """Cut a batch of one into the tiles that have labels, padded with nothing known."""
+    height, width = -(-target.shape[0] // SIDE) * SIDE, -(-target.shape[1] // SIDE) * SIDE
+    below, right = height - target.shape[0], width - target.shape[1]
+    padded = np.pad(target, ((0, below), (0, right)), constant_values=UNKNOWN)
+    parts = [one.write for one in tiles((height, width), SIDE, 0) if (padded[one.write] >= 0).any()]
+
+    def cut(image: Tensor) -> Tensor:
+        whole = functional.pad(image, (0, right, 0, below))
+        return torch.cat([whole[..., rows, columns] for rows, columns in parts])
+
+    return (
+        Batch(
+            values={name: cut(image) for name, image in batch.values.items()},
+            valid={name: cut(image) for name, image in batch.valid.items()},
+            gsd_m={name: one.expand(len(parts)) for name, one in batch.gsd_m.items()},
+            day={name: one.expand(len(parts)) for name, one in batch.day.items()},
+        ),
+        np.stack([padded[part] for part in parts]),
+    )
+
+
+def _mapped(model: Segmenter, batch: Batch, classes: int) -> NDArray[np.float32]:
+    """Return probabilities (K, H, W) of a batch of one, tile by tile."""
+    shares = np.zeros((classes, *batch.shape_yx), np.float32)
+    for tile in tiles(batch.shape_yx, SIDE, MARGIN):
+        part = replace(
+            batch,
+            values={name: image[..., *tile.read] for name, image in batch.values.items()},
+            valid={name: image[..., *tile.read] for name, image in batch.valid.items()},
+        )
+        shares[:, *tile.write] = predict(model, part)[0][:, *tile.keep]
+    return shares
 
 
 def _checked(batch: Batch, labels: NDArray[np.integer[Any]], classes: int) -> Tensor:
