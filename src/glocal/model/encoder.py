@@ -73,8 +73,10 @@ class EncoderConfig:
             raise ValueError(f"window must be even and >= 2, got {self.window}")
         if any(w % a for w, a in zip(self.widths, self.heads, strict=True)):
             raise ValueError(f"widths {self.widths} must be multiples of heads {self.heads}")
-        if not 1 <= self.top_k <= self.experts or (self.capacity or 1) <= 0:
-            raise ValueError(f"1 <= top_k <= experts and capacity > 0 are needed, got {self}")
+        if not 1 <= self.top_k <= self.experts:
+            raise ValueError(f"top_k must be between 1 and experts, got {self}")
+        if self.capacity is not None and self.capacity <= 0:
+            raise ValueError(f"capacity must be > 0, or None for no limit, got {self.capacity}")
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path must be at least 0 and below 1, got {self.drop_path}")
 
