@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
-import jsonschema
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-import pystac
 import pytest
 import rasterio
-from referencing import Registry, Resource
-from referencing.jsonschema import DRAFT7
 from rio_cogeo.cogeo import cog_validate
 
 from glocal.run.config import load
+from tests.catalogue import stac_errors
 from tests.run.areas import CRS, USER, glocal, make_area, make_ground, run_area
 
 KEYS = {
@@ -103,36 +99,6 @@ def test_stac_items_are_valid_without_network(out):
 def test_stac_items_are_valid_with_their_extensions(out, shared):
     item = json.loads((out / "rounds" / "000" / "item.json").read_text())
     assert stac_errors(item, shared / "schemas" / "stac") == []
-
-
-def stac_errors(item: dict[str, Any], extensions: Path | None = None) -> list[str]:
-    stored = dict(schemas(extensions))
-    registry: Registry[Any] = Registry().with_resources(stored.items())
-    wanted = ["https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"]
-    wanted += item["stac_extensions"] if extensions else []
-    assert set(wanted) <= set(stored)
-    found = []
-    for address in wanted:
-        validator = jsonschema.Draft7Validator({"$ref": address}, registry=registry)
-        found += [error.message for error in validator.iter_errors(item)]
-    return found
-
-
-def schemas(extensions: Path | None) -> Iterator[tuple[str, Resource[Any]]]:
-    core = Path(pystac.__file__).parent / "validation" / "jsonschemas"
-    for path in sorted(core.rglob("*.json")):
-        schema = json.loads(path.read_text())
-        resource = Resource.from_contents(schema, default_specification=DRAFT7)
-        if "$id" in schema:
-            yield schema["$id"].rstrip("#"), resource
-        yield f"https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/{path.name}", resource
-        yield f"https://geojson.org/schema/{path.name}", resource
-    for path in sorted(extensions.glob("*/*/schema.json")) if extensions else ():
-        name, version = path.parts[-3:-1]
-        resource = Resource.from_contents(
-            json.loads(path.read_text()), default_specification=DRAFT7
-        )
-        yield f"https://stac-extensions.github.io/{name}/{version}/schema.json", resource
 
 
 def test_tables_open_in_geopandas_with_their_crs(out):
