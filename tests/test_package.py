@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import typer.core
 import yaml
 
 import glocal
@@ -103,6 +104,9 @@ def check_command(words):
         assert words[0] in ("--help", "--version")
         return
     command = group.commands[words[0]]
+    while isinstance(command, typer.core.TyperGroup):
+        words = words[1:]
+        command = command.get_command(None, words[0])
     known = {one for param in command.params for one in param.opts} | {"--help"}
     assert {one for one in words if one.startswith("--")} <= known
 

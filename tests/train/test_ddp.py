@@ -23,7 +23,8 @@ QUIET = RunOptions(tensorboard=False, flush_every=3)
 
 # The router's balance loss and its limit of tokens are of one process; without them nothing is.
 SHARED = recipe(
-    encoder=replace(ENCODER, capacity=float("inf")), objective=ObjectiveConfig(balance=0.0)
+    encoder=replace(ENCODER, capacity=float(ENCODER.experts)),
+    objective=ObjectiveConfig(balance=0.0),
 )
 DEFAULT = recipe()
 

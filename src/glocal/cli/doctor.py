@@ -67,9 +67,9 @@ def _by_extra(requirement: str) -> tuple[str, str]:
 
 
 def _package(requirement: str) -> Finding | None:
-    """Return the state of one ``name>=bound; extra == "x"`` line; None for the sum of extras."""
+    """Return the state of one ``name>=bound; extra == "x"`` line; None for sums of extras."""
     match = REQUIREMENT.match(requirement)
-    if match is None or match["extra"] == "all":
+    if match is None or match["name"] == "glocal":
         return None
     name, bounds, extra = match["name"], match["bounds"].strip(), match["extra"]
     try:

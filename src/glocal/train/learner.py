@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from glocal.errors import ConfigError
@@ -22,7 +22,7 @@ from glocal.train.draw import Draw
 from glocal.train.ema import decay_at, update_average
 from glocal.train.recipe import PretrainConfig, Recipe, learning_rate, resolved_precision
 
-__all__ = ["Learner", "decay_groups", "learner", "update"]
+__all__ = ["Learner", "decay_groups", "learner", "reduced", "update"]
 
 PLAIN = ("bias", "table", "token")
 """Parameters with these words in their name do not decay, whatever their shape."""
@@ -74,7 +74,9 @@ def learner(
     groups = decay_groups(objective, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, fused=True)
     one_pass = _Pass(objective)
-    forward = fabric.setup_module(torch.compile(one_pass) if config.compile else one_pass)
+    if config.compile:
+        one_pass.compile()
+    forward = fabric.setup_module(one_pass)
     return Learner(
         fabric=fabric,
         objective=objective,
@@ -154,6 +156,10 @@ def _share(count: Tensor, fabric: Fabric) -> Tensor:
     if fabric.world_size == 1:
         return torch.ones((), device=count.device)
     here = count.detach().float()
-    everywhere = fabric.all_reduce(here.clone(), reduce_op="sum")
-    share: Tensor = here * fabric.world_size / everywhere.clamp(min=1)
-    return share
+    return here * fabric.world_size / reduced(here, "sum", fabric).clamp(min=1)
+
+
+def reduced(value: Tensor, how: Literal["sum", "mean"], fabric: Fabric) -> Tensor:
+    """Return the sum or the mean of a tensor over all processes."""
+    found: Any = fabric.all_reduce(value.clone(), reduce_op=how)
+    return torch.as_tensor(found)

@@ -11,9 +11,9 @@ from glocal.errors import RunError
 from glocal.io.atomic import append_line, write_text
 
 try:  # belongs to the extra `train`, but a run is complete without it
-    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils import tensorboard
 except ImportError:
-    SummaryWriter = None
+    tensorboard = None  # type: ignore[assignment]
 
 __all__ = ["MetricsLog", "curve"]
 
@@ -30,15 +30,17 @@ class MetricsLog:
         Folder of the run; events for TensorBoard go to ``folder/tensorboard``.
     step
         First step that will be written.
+    board
+        Whether to write for TensorBoard, where that is installed.
     """
 
-    def __init__(self, folder: Path, step: int, *, tensorboard: bool = True) -> None:
+    def __init__(self, folder: Path, step: int, *, board: bool = True) -> None:
         self._path = folder / "metrics.jsonl"
         kept = [line for line in _lines(self._path) if json.loads(line)["step"] < step]
         write_text(self._path, "".join(f"{line}\n" for line in kept))
-        self._board = None
-        if tensorboard and SummaryWriter is not None:
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        self._board: tensorboard.SummaryWriter | None = None
+        if board and tensorboard is not None:
+            self._board = tensorboard.SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add one line per row; every row has a ``step``."""

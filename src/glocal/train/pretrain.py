@@ -26,8 +26,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor
 
 from glocal.errors import ConfigError, RunError
@@ -41,7 +43,7 @@ from glocal.train.checkpoints import (
     state_tensors,
 )
 from glocal.train.draw import ChipPool, digest, draws
-from glocal.train.learner import Learner, learner, update
+from glocal.train.learner import Learner, learner, reduced, update
 from glocal.train.metrics_log import MetricsLog
 from glocal.train.recipe import Recipe, differences, resolved_precision, to_json
 
@@ -173,7 +175,7 @@ def _agreed(fabric: Fabric, step: int, asked: bool, late: bool) -> Why:
             return "done"
         # any process may be told to stop; of the clocks that of the first counts
         votes = torch.tensor([asked, late and fabric.is_global_zero], device=fabric.device)
-        asked, late = (fabric.all_reduce(votes.float(), reduce_op="sum") > 0).tolist()
+        asked, late = (reduced(votes.float(), "sum", fabric) > 0).tolist()
     return "signal" if asked else "time" if late else "done"
 
 
@@ -224,7 +226,7 @@ class _Files:
         if (self._out / "weights").exists():
             self._saved = step
         if self._learning.fabric.is_global_zero:
-            self._log = MetricsLog(self._out, step, tensorboard=self._options.tensorboard)
+            self._log = MetricsLog(self._out, step, board=self._options.tensorboard)
 
     def seconds(self) -> float:
         """Return the wall time of the run, resumptions counted."""
@@ -277,8 +279,8 @@ class _Files:
             [torch.cat([one[name].float().flatten() for name in names]) for _, one in self._waiting]
         )
         fabric = self._learning.fabric
-        seen = fabric.all_reduce(table, reduce_op="mean").cpu().split(sizes, dim=1)
-        columns = dict(zip(names, seen, strict=True))
+        seen = reduced(table, "mean", fabric).cpu().numpy()
+        columns = dict(zip(names, np.split(seen, np.cumsum(sizes)[:-1], axis=1), strict=True))
         columns["values"] = columns["values"] * fabric.world_size
         rows = [
             about | {name: _plain(column[i]) for name, column in columns.items()}
@@ -304,7 +306,7 @@ class _Files:
         learning.fabric.barrier()
 
 
-def _plain(value: Tensor) -> float | list[float]:
+def _plain(value: NDArray[np.float32]) -> float | list[float]:
     found: list[float] = value.tolist()
     return found[0] if len(found) == 1 else found
 

@@ -14,7 +14,15 @@ from glocal.errors import ConfigError
 from glocal.model import EncoderConfig
 from glocal.model.objective import ObjectiveConfig
 
-__all__ = ["Precision", "PretrainConfig", "Recipe", "differences", "learning_rate", "to_json"]
+__all__ = [
+    "Precision",
+    "PretrainConfig",
+    "Recipe",
+    "differences",
+    "learning_rate",
+    "resolved_precision",
+    "to_json",
+]
 
 Precision = Literal["auto", "bf16-mixed", "32-true"]
 
@@ -115,7 +123,9 @@ def learning_rate(step: int, config: PretrainConfig) -> float:
     return config.peak_rate * (config.min_share + (1 - config.min_share) * cosine)
 
 
-def resolved_precision(precision: Precision, device: torch.device) -> Precision:
+def resolved_precision(
+    precision: Precision, device: torch.device
+) -> Literal["bf16-mixed", "32-true"]:
     """Return what ``auto`` means on a device: bf16 where it is multiplied in hardware."""
     if precision != "auto":
         return precision
