@@ -161,7 +161,8 @@ class WindowAttention(nn.Module):
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, barred: Tensor | None) -> Tensor:
-    mask = bias if barred is None else bias + barred
+    # Four axes: with three, the fused function takes its slow path on a CPU.
+    mask = bias[None] if barred is None else bias + barred
     return F.scaled_dot_product_attention(q, k, v, mask)
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from torch import Tensor, nn
 
 from glocal.core.sensor import Band, Derived
@@ -41,12 +41,15 @@ class Normaliser(nn.Module):
         self.register_buffer("mean", torch.tensor([b.mean for b in bands]).view(column))
         self.register_buffer("std", torch.tensor([b.std for b in bands]).view(column))
         self.register_buffer("relief", torch.tensor(height).view(column))
+        self.has_relief = any(height)
 
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
         """Return (B, C, H, W) normalised values, 0 where invalid."""
-        count = valid.sum((2, 3), keepdim=True).clamp(min=1)
-        own = (values * valid).sum((2, 3), keepdim=True) / count
-        centre = torch.where(self.relief, own, self.mean)
+        centre = self.mean
+        if self.has_relief:
+            count = valid.sum((2, 3), keepdim=True).clamp(min=1)
+            own = (values * valid).sum((2, 3), keepdim=True) / count
+            centre = torch.where(self.relief, own, centre)
         return torch.where(valid, (values - centre) / self.std, 0.0)
 
     def invert(self, normalised: Tensor) -> Tensor:
@@ -76,7 +79,7 @@ class SensorEmbedding(nn.Module):
         pixels = torch.cat([self.normalise(values, valid), valid.float()], 1)
         tokens = rearrange(pixels, "b c (h p) (w q) -> b h w (c p q)", p=PATCH, q=PATCH)
         context = self.context(_context(gsd_m, day))[:, None, None]
-        some = reduce(valid.float(), "b c (h p) (w q) -> b h w", "max", p=PATCH, q=PATCH) > 0
+        some = tokens[..., tokens.shape[-1] // 2 :].amax(-1) > 0
         return self.norm(self.project(tokens)) + context, some
 
 
