@@ -16,6 +16,7 @@ from glocal.train import cloud_pairs as cp
 from glocal.train import cloud_removal as cr
 from glocal.train.dense import Settings
 from glocal.train.rasters import Images
+from recipes import cloud_removal as recipe
 
 B, C, H, W = 6, len(cp.BANDS), 36, 40
 
@@ -216,3 +217,21 @@ def test_a_saved_network_gives_the_same_answer(tmp_path: Path, weights: Path) ->
         cr.load(weights)
     with pytest.raises(CheckpointError, match="not saved"):
         cr.save(cr.CloudRemover(None), tmp_path / "floor")
+
+
+def test_real_pairs_keep_the_truth_out_of_inputs_and_floors(shared: Path) -> None:
+    folds = recipe.cib_folds(shared / "worldcereal-cib")
+    for fold in folds:
+        real, drawn = fold.cases
+        order = [cp.BANDS.index(name) for name in real.bands]
+        truth = real.pairs.clear[:, order]
+        known = np.isfinite(truth)
+        assert known.mean() > 0.9
+        assert real.pairs.cloud.any((1, 2)).all()
+        for image in real.series.values():
+            equal = (image[:, order] == truth) & known
+            assert equal.mean() < 0.2
+        assert np.isfinite(drawn.pairs.clear[:, order]).mean() > 0.9
+        learned = {float(np.nansum(one, dtype=float)) for one in fold.train.cloudy}
+        for case in fold.cases:
+            assert not learned & {float(np.nansum(one, dtype=float)) for one in case.pairs.cloudy}

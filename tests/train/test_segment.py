@@ -17,6 +17,7 @@ from glocal.model import Batch, Encoder, EncoderConfig, batch_of
 from glocal.train import segment
 from glocal.train.dense import Settings, tiles
 from glocal.train.rasters import Images
+from recipes import landcover
 
 CONFIG = EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)
 K = 3
@@ -179,3 +180,25 @@ def test_run_refuses_labels_that_teach_nothing(tmp_path: Path) -> None:
         segment.run(images, labels, tmp_path / "map.tif", weights=tmp_path / "small")
     with pytest.raises(ConfigError, match="no image is given"):
         segment.run(Images(), labels, tmp_path / "map.tif", weights=tmp_path / "small")
+
+
+def test_real_folds_score_nothing_that_was_learned(shared: Path) -> None:
+    folds = landcover.terramind_folds(shared / "terramind-5sites")
+    assert [fold.name.split()[0] for fold in folds] == ["site"] * 2 + ["quadrant"] * 4
+    for fold in folds:
+        learned = {float(image[1].sum(dtype=float)) for image in fold.train.images["s2"]}
+        assert not learned & {float(image[1].sum(dtype=float)) for image in fold.test.images["s2"]}
+        assert set(np.unique(fold.test.labels)) <= {-1, *range(len(fold.classes))}
+    assert (folds[2].train.labels == -1).any()
+    assert (folds[2].test.labels >= 0).all()
+
+
+def test_real_cubes_are_read_in_physical_units(shared: Path) -> None:
+    folds = landcover.cib_folds(shared / "worldcereal-cib")
+    for fold in folds:
+        batch = fold.test.batch(("s2", "sar"))
+        assert 0.05 < float(batch.values["s2"][batch.valid["s2"]].mean()) < 0.5
+        assert -30 < float(batch.values["sar"][batch.valid["sar"]].mean()) < -5
+        assert fold.test.labels.shape[1:] == (64, 64)
+    crop_only = folds[-1].test.labels
+    assert set(np.unique(crop_only)) == {-1, 0}
