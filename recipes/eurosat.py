@@ -31,7 +31,7 @@ def eurosat(
     *,
     seeds: int = 3,
     limit: int | None = None,
-    learned: bool = True,
+    learned: bool = False,
     note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Compare an encoder with its floors on EuroSAT; see `glocal.train.classify.run`.
@@ -43,7 +43,7 @@ def eurosat(
     limit
         Pictures per class; ``None`` takes all.
     learned
-        Also learn a network from scratch and fine-tune, which takes longer than all the rest.
+        Also learn a network from scratch and fine-tune, which takes many times longer.
     """
     return classify.run(
         data / "eurosat_rgb_open.zip",

@@ -114,7 +114,7 @@ def fit_network(
     *,
     classes: int,
     settings: Settings,
-    widths: Sequence[int] = (32, 64, 128, 128),
+    widths: Sequence[int] = (16, 32, 64, 128),
 ) -> SceneNet:
     """Learn a small network from the labels alone; parameters are those of `fine_tune`.
 
