@@ -66,8 +66,15 @@ class Images:
         """Return sensor -> (1, C, H, W) with NaN where invalid, and sensor -> names of bands."""
         values, names = {}, {}
         for name, path in self.given.items():
-            only = {"bands": self.bands, "unit": self.unit} if name == "s2" else {}
-            chip = read_image(path, KINDS[name], grid, interval=self.interval, source=name, **only)
+            chip = read_image(
+                path,
+                KINDS[name],
+                grid,
+                interval=self.interval,
+                unit=self.unit if name == "s2" else None,
+                bands=self.bands if name == "s2" else None,
+                source=name,
+            )
             values[name] = np.where(chip.valid, chip.values, np.float32(np.nan))[None]
             names[name] = chip.band_names
         return values, names

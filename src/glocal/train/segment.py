@@ -348,7 +348,7 @@ def _labels(path: Path, grid: GeoBox) -> tuple[NDArray[np.uint8], NDArray[np.int
 def _parted(target: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return labels to learn and labels to score, (H, W) each, parted by tiles."""
     learned, scored = target.copy(), np.full_like(target, UNKNOWN)
-    parts = [one.write for one in tiles(target.shape, SIDE, 0) if (target[one.write] >= 0).any()]  # type: ignore[arg-type]
+    parts = [one.write for one in tiles(target.shape, SIDE, 0) if (target[one.write] >= 0).any()]
     if len(parts) < HELD_OUT:
         return learned, scored
     for part in parts[HELD_OUT // 2 :: HELD_OUT]:
