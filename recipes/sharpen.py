@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
-import netCDF4
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
@@ -73,21 +72,6 @@ def bigearthnet(data: Path, coarse: tuple[str, ...] = ALL) -> list[Scene]:
     return scenes
 
 
-def cib(data: Path, dates: int = 6, coarse: tuple[str, ...] = ALL) -> list[Scene]:
-    """Read the clearest dates of the field site that has both 10 m and 20 m bands.
-
-    Its 10 m grid starts 5 m outside of the 20 m pixel centres, so blocks of 2 x 2 fit.
-    """
-    folder, site = data / "worldcereal-cib", "00002806639B424A"
-    (ten,), (twenty,) = (sorted(folder.glob(f"{site}__S2_L2A_{r}m_*.nc")) for r in (10, 20))
-    fine, rest = _series(ten, FINE), _series(twenty, (*coarse, "SCL"))
-    cloudy = (~np.isin(rest[:, -1], (2, 4, 5, 6, 7))).mean(axis=(1, 2))
-    best = np.sort(np.argsort(cloudy, kind="stable")[:dates])
-    return [
-        wald(f"cib_{i}", fine[i] / 10_000, rest[i, :-1] / 10_000, ratio=2, gsd_m=10) for i in best
-    ]
-
-
 def aerial(data: Path) -> list[Scene]:
     """Read the twelve 15 cm aerial pictures; the panchromatic band is synthetic."""
     paths = sorted((data / "rgb-misc" / "usgs_hro15cm").glob("*.tif"))
@@ -145,9 +129,3 @@ def _raster(path: Path) -> Floats:
 def _picture(path: Path) -> Floats:
     with rasterio.open(path) as file:
         return (file.read(masked=True).astype(np.float32) / 255).filled(np.nan)
-
-
-def _series(path: Path, names: tuple[str, ...]) -> Floats:
-    with netCDF4.Dataset(path) as file:
-        file.set_auto_maskandscale(False)
-        return np.stack([file[name][:] for name in names], axis=1).astype(np.float32)
