@@ -176,7 +176,8 @@ def _attend_in_training(
     scores = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).add_(bias)
     if barred is not None:
         scores = scores.add_(barred)
-    return scores.softmax(-1).to(v.dtype) @ v
+    mixed: Tensor = scores.softmax(-1).to(v.dtype) @ v
+    return mixed
 
 
 class SwinBlock(nn.Module):

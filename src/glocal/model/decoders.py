@@ -45,7 +45,8 @@ class Decoder(nn.Module):
             fine = repeat(project(coarse), "b h w d -> b (h p) (w q) d", p=2**i, q=2**i)
             total = total + fine[:, :rows, :columns]
         hidden = F.gelu(self.mix(self.norm(total)))
-        return rearrange(self.pixels(hidden), "b h w (c p q) -> b c (h p) (w q)", p=PATCH, q=PATCH)
+        pixels: Tensor = self.pixels(hidden)
+        return rearrange(pixels, "b h w (c p q) -> b c (h p) (w q)", p=PATCH, q=PATCH)
 
 
 class MSGFM(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ class Pool:
         self.paths = _files(paths)
         self.max_bytes, self.evenness, self.spread = max_bytes, evenness, spread
         self._decoded: OrderedDict[Path, Shard] = OrderedDict()
+        self._lock = Lock()
         self._headers = {path: read_header(path) for path in self.paths}
         self._of: dict[tuple[str, ...], list[Path]] = {}
         for path, header in self._headers.items():
@@ -89,14 +91,15 @@ class Pool:
         return dict(sorted(found.items()))
 
     def shard(self, path: Path) -> Shard:
-        """Return a decoded shard, from memory when it is there."""
-        if path in self._decoded:
-            self._decoded.move_to_end(path)
-            return self._decoded[path]
-        shard = self._decoded[path] = read_shard(path)
-        while len(self._decoded) > 1 and self._held() > self.max_bytes:
-            self._decoded.popitem(last=False)
-        return shard
+        """Return a decoded shard, from memory when it is there; threads may ask at once."""
+        with self._lock:
+            if path in self._decoded:
+                self._decoded.move_to_end(path)
+                return self._decoded[path]
+            shard = self._decoded[path] = read_shard(path)
+            while len(self._decoded) > 1 and self._held() > self.max_bytes:
+                self._decoded.popitem(last=False)
+            return shard
 
     def _held(self) -> int:
         return sum(shard.nbytes for shard in self._decoded.values())
