@@ -324,3 +324,13 @@ def test_every_second_block_of_a_stage_has_experts():
 def test_blocks_that_cannot_be_made_are_refused_by_the_configuration(wrong):
     with pytest.raises(ValueError, match=r"top_k|capacity|drop_path|multiples of heads"):
         nano(**wrong)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_compiled_mixture_is_the_same_in_16_and_in_32_bits(fast):
+    torch.compiler.reset()
+    moe = mixture(experts=3).eval()
+    x = torch.randn(20, 8, generator=seeded(0))
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+        out = torch.compile(moe, backend="eager", fullgraph=True)(x)[0]
+        torch.testing.assert_close(out, moe(x)[0])

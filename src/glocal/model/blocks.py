@@ -105,9 +105,9 @@ class MixtureOfExperts(nn.Module):
         rows, ends = tokens.to(dtype)[order // self.top_k], stops.to(torch.int32)
         # Biases by a product with one-hot rows: the gradient of an index is slow on a CPU.
         chosen = F.one_hot(expert, self.experts).to(dtype)
-        hidden = F.grouped_mm(rows, self.up.to(dtype), offs=ends)
+        hidden = _grouped(rows, self.up.to(dtype), ends, chosen)
         hidden = F.gelu(hidden.addmm_(chosen, self.up_bias.to(dtype)))
-        out = F.grouped_mm(hidden, self.down.to(dtype), offs=ends)
+        out = _grouped(hidden, self.down.to(dtype), ends, chosen)
         return out.addmm_(chosen, self.down_bias.to(dtype))
 
     def _within_capacity(self, expert: Tensor, count: Tensor) -> Tensor:
@@ -116,6 +116,14 @@ class MixtureOfExperts(nn.Module):
         limit = math.ceil(self.capacity * expert.numel() / self.experts)
         first = count.cumsum(0) - count
         return torch.arange(expert.numel(), device=expert.device) - first[expert] < limit
+
+
+def _grouped(rows: Tensor, matrices: Tensor, ends: Tensor, chosen: Tensor) -> Tensor:
+    """Multiply rows (N, D), sorted by expert, with the matrix of theirs, of (E, D, H)."""
+    if torch.compiler.is_compiling() and rows.dtype != torch.bfloat16:
+        # torch.compile takes the grouped product in bfloat16 only; this costs E times as much
+        return torch.einsum("ne,nd,edh->nh", chosen, rows, matrices)
+    return F.grouped_mm(rows, matrices, offs=ends)
 
 
 def _routing(logits: Tensor, count: Tensor, kept: Tensor) -> Routing:
