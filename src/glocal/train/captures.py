@@ -25,12 +25,14 @@ from glocal.io.raster import Pixels, cell_size_on, read_pixels, warp
 from glocal.train.shards import SENSORS
 
 __all__ = [
+    "AT_SOME_TIME",
     "WORDS",
     "BandFile",
     "Capture",
     "Settings",
     "chip_on",
     "date_in",
+    "day_of",
     "gsd_m",
     "names_of",
     "scaling",
@@ -112,11 +114,14 @@ class Capture:
     @property
     def day(self) -> float:
         """Day of the year of its middle, NaN where unknown or spread over months."""
-        if self.interval is None:
-            return float("nan")
-        length = self.interval.stop - self.interval.start
-        middle = self.interval.start + length / 2
-        return float(middle.timetuple().tm_yday) if length.days <= LONGEST else float("nan")
+        return day_of(self.interval or AT_SOME_TIME)
+
+
+def day_of(interval: Interval) -> float:
+    """Return the day of the year of the middle, NaN where the interval spreads over months."""
+    length = interval.stop - interval.start
+    middle = interval.start + length / 2
+    return float(middle.timetuple().tm_yday) if length.days <= LONGEST else float("nan")
 
 
 def gsd_m(grid: GeoBox) -> float:

@@ -8,6 +8,7 @@ were seen stay as they are.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 from odc.geo.geobox import GeoBox
 from torch import Tensor, nn
 
+from glocal.core.chip import Chip
 from glocal.errors import BadSourceError, CheckpointError
 from glocal.io.raster import read_on, write_cog
 from glocal.model.batch import Batch
@@ -24,6 +26,7 @@ from glocal.model.checkpoint import read, write
 from glocal.model.encoder import Encoder, config_of
 from glocal.model.heads import ImageHead
 from glocal.sources.imagery import read_scl
+from glocal.train.captures import day_of
 from glocal.train.cloud_pairs import (
     BANDS,
     CLOUDY_SCL,
@@ -40,7 +43,7 @@ from glocal.train.cloud_pairs import (
     spectrum,
 )
 from glocal.train.dense import Settings, maps_of, minimise, seeded, tiles
-from glocal.train.rasters import Images
+from glocal.train.rasters import Images, holes
 from glocal.train.unet import UNet
 
 __all__ = [
@@ -213,6 +216,8 @@ def restore(model: CloudRemover, pairs: Pairs) -> Restored:
 
 # Files ----------------------------------------------------------------------
 
+RADAR = ("VV", "VH")
+
 SIDE, MARGIN = 128, 32
 """Pixels of a tile that a raster is restored by, and of the surroundings it is read with."""
 
@@ -282,10 +287,11 @@ def run(
         raise BadSourceError("cloud removal needs a Sentinel-2 image: Images(s2=...)")
     grid = images.grid()
     hidden = _cloud_mask(images.s2, cloud, grid)
-    values, names = images.arrays(grid)
-    scene = _scene(values, names["s2"], hidden, images)
+    chips = images.chips(grid)
+    scene = _scene(chips, hidden)
     fitted = load(model) if model is not None else _fit_to(scene, weights, settings)
-    order = [BANDS.index(name) for name in names["s2"]]
+    names = chips["s2"].band_names
+    order = [BANDS.index(name) for name in names]
     image, error = _restored(fitted, scene)
     layers = np.concatenate([image[order], error[order].mean(0, keepdims=True)])
     write_cog(
@@ -293,7 +299,7 @@ def run(
         layers.astype(np.float32),
         grid,
         nodata=float("nan"),
-        band_names=(*names["s2"], "uncertainty"),
+        band_names=(*names, "uncertainty"),
         categorical=False,
     )
     return float(hidden.mean())
@@ -312,21 +318,19 @@ def _cloud_mask(s2: Path, cloud: Path | None, grid: GeoBox) -> Bools:
     return np.isin(scl, CLOUDY_SCL)
 
 
-def _scene(
-    values: dict[str, Floats], bands: tuple[str, ...], hidden: Bools, images: Images
-) -> Pairs:
+def _scene(chips: Mapping[str, Chip], hidden: Bools) -> Pairs:
     """Return the place as one pair without truth."""
     cloudy = np.full((1, len(BANDS), *hidden.shape), np.nan, np.float32)
-    cloudy[:, [BANDS.index(name) for name in bands]] = values["s2"]
-    none = np.full((1, 2, *hidden.shape), np.nan, np.float32)
-    start = images.interval.start if images.interval else None
-    day = float(start.timetuple().tm_yday) if start else np.nan
+    cloudy[:, [BANDS.index(name) for name in chips["s2"].band_names]] = holes(chips["s2"])
+    sar = np.full((1, 2, *hidden.shape), np.nan, np.float32)
+    if "sar" in chips:
+        sar[:, [RADAR.index(name) for name in chips["sar"].band_names]] = holes(chips["sar"])
     return Pairs(
         cloudy=cloudy,
         cloud=hidden[None],
         clear=np.full_like(cloudy, np.nan),
-        sar=values.get("sar", none),
-        day=np.array([day], np.float32),
+        sar=sar,
+        day=np.array([day_of(chips["s2"].interval)], np.float32),
     )
 
 

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from glocal.core.chip import Chip
 from glocal.core.interval import Interval
 from glocal.errors import ConfigError
 from glocal.io.raster import native_grid
 from glocal.model.batch import Batch, batch_of
 from glocal.sources.imagery import Kind, read_image
 from glocal.sources.sentinel2 import open_product
+from glocal.train.captures import AT_SOME_TIME, day_of, gsd_m
 
-__all__ = ["Images"]
+__all__ = ["Images", "holes"]
 
 KINDS: dict[str, Kind] = {"s2": "sentinel2", "rgb": "rgb", "sar": "sentinel1", "dsm": "dsm"}
 
@@ -31,13 +33,19 @@ class Images:
     sar: Path | None = None
     dsm: Path | None = None
     interval: Interval | None = None
-    """When the sensors looked; needed where neither metadata nor a file name says so."""
+    """When the sensors looked, where neither metadata nor a file name says so; may be unknown."""
 
     bands: tuple[str, ...] | None = None
     """Names of the bands of ``s2``, where the file has none."""
 
     unit: str | None = None
     """How the numbers of ``s2`` are stored (``DN`` or ``1``), where that can't be told."""
+
+    offset: float | None = None
+    """Added to the numbers of ``s2``, where no metadata says it (-1000 since baseline 04.00)."""
+
+    sar_bands: tuple[str, ...] | None = None
+    """VV and VH in the order of ``sar``, where the file names none."""
 
     @property
     def given(self) -> dict[str, Path]:
@@ -62,30 +70,47 @@ class Images:
         grids = [native_grid(file) for file in sorted(files)]
         return min(grids, key=lambda grid: abs(grid.resolution.x))
 
-    def arrays(self, grid: GeoBox) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
-        """Return sensor -> (1, C, H, W) with NaN where invalid, and sensor -> names of bands."""
-        values, names = {}, {}
-        for name, path in self.given.items():
-            chip = read_image(
-                path,
-                KINDS[name],
-                grid,
-                interval=self.interval,
-                unit=self.unit if name == "s2" else None,
-                bands=self.bands if name == "s2" else None,
-                source=name,
-            )
-            values[name] = np.where(chip.valid, chip.values, np.float32(np.nan))[None]
-            names[name] = chip.band_names
-        return values, names
-
-    def batch(self, grid: GeoBox) -> Batch:
-        """Return the place as a batch of one.
+    def chips(self, grid: GeoBox) -> dict[str, Chip]:
+        """Return sensor -> image on ``grid``.
 
         Raises
         ------
         GlocalError
-            As `read_image` and `batch_of` say: missing files, wrong units, no overlap.
+            As `read_image` says: missing files, wrong units, no overlap.
         """
-        values, names = self.arrays(grid)
-        return batch_of(values, bands=names)
+        own: dict[str, dict[str, Any]] = {
+            "s2": {"unit": self.unit, "bands": self.bands, "offset": self.offset},
+            "sar": {"bands": self.sar_bands},
+        }
+        return {
+            name: read_image(
+                path,
+                KINDS[name],
+                grid,
+                interval=self.interval or AT_SOME_TIME,
+                source=name,
+                **own.get(name, {}),
+            )
+            for name, path in self.given.items()
+        }
+
+    def batch(self, grid: GeoBox) -> Batch:
+        """Return the place as a batch of one, with pixel size and dates.
+
+        Raises
+        ------
+        GlocalError
+            As `chips` and `batch_of` say.
+        """
+        chips = self.chips(grid)
+        return batch_of(
+            {name: holes(chip)[None] for name, chip in chips.items()},
+            bands={name: chip.band_names for name, chip in chips.items()},
+            gsd_m=dict.fromkeys(chips, gsd_m(grid)),
+            day={name: day_of(chip.interval) for name, chip in chips.items()},
+        )
+
+
+def holes(chip: Chip) -> NDArray[np.float32]:
+    """Return the values of an image (C, H, W), NaN where invalid."""
+    return np.where(chip.valid, chip.values, np.float32(np.nan))
