@@ -46,7 +46,7 @@ class Batch:
     """Map -> (B, H, W) int64 class index, -1 where unknown. Targets only, never an input."""
 
     def __post_init__(self) -> None:
-        shapes = {tuple(v.shape[:1] + v.shape[2:]) for v in self.values.values()}
+        shapes = {tuple(map(int, v.shape[:1] + v.shape[2:])) for v in self.values.values()}
         if len(shapes) != 1:
             raise GridMismatchError(
                 f"all sensors of a batch need the same B, H, W; got {sorted(shapes)}. "

@@ -16,7 +16,7 @@ from glocal.core.sensor import Band, Derived
 from glocal.errors import UnknownSensorError
 from glocal.model.batch import Batch, bands_of
 
-__all__ = ["PATCH", "Normaliser", "SensorEmbedding", "TokenFusion"]
+__all__ = ["PATCH", "Normaliser", "SensorEmbedding", "TokenFusion", "context_of"]
 
 PATCH = 4
 """Side of a token at the finest stage, in pixels."""
@@ -76,14 +76,18 @@ class SensorEmbedding(nn.Module):
         self, values: Tensor, valid: Tensor, gsd_m: Tensor, day: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return tokens (B, h, w, D) and whether any of their pixels is valid (B, h, w)."""
-        pixels = torch.cat([self.normalise(values, valid), valid.float()], 1)
-        tokens = rearrange(pixels, "b c (h p) (w q) -> b h w (c p q)", p=PATCH, q=PATCH)
-        context = self.context(_context(gsd_m, day))[:, None, None]
-        some = tokens[..., tokens.shape[-1] // 2 :].amax(-1) > 0
-        return self.norm(self.project(tokens)) + context, some
+        return self.tokens(self.normalise(values, valid), valid, context_of(gsd_m, day))
+
+    def tokens(self, pixels: Tensor, valid: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Do the same for normalised pixels and the context of `context_of`."""
+        both = torch.cat([pixels, valid.float()], 1)
+        patches = rearrange(both, "b c (h p) (w q) -> b h w (c p q)", p=PATCH, q=PATCH)
+        some = patches[..., patches.shape[-1] // 2 :].amax(-1) > 0
+        return self.norm(self.project(patches)) + self.context(context)[:, None, None], some
 
 
-def _context(gsd_m: Tensor, day: Tensor) -> Tensor:
+def context_of(gsd_m: Tensor, day: Tensor) -> Tensor:
+    """Return (B, 2 `GSD_WAVES` + 3): waves of the ground size, and the season if it is known."""
     octave = torch.log2(gsd_m)[:, None]
     waves = octave * 2.0 ** -torch.arange(GSD_WAVES, device=gsd_m.device)
     dated = torch.isfinite(day)
@@ -100,21 +104,31 @@ class TokenFusion(nn.Module):
         self.sensors = nn.ModuleDict({short: SensorEmbedding(short, width) for short in sensors})
         self.unknown = nn.Parameter(torch.zeros(width))
 
+    def of(self, short: str) -> SensorEmbedding:
+        """Return the embedding of a sensor.
+
+        Raises
+        ------
+        UnknownSensorError
+            The encoder was made without it.
+        """
+        module = dict(self.sensors.items()).get(short)
+        if not isinstance(module, SensorEmbedding):
+            raise UnknownSensorError(
+                f"this encoder has no embedding for {short!r}; it has: {', '.join(self.sensors)}. "
+                "Make one with EncoderConfig(sensors=...) or glocal.model.adapt.with_sensor"
+            )
+        return module
+
     def forward(self, batch: Batch, masked: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return tokens (B, h, w, D) and ``known`` (B, h, w): some sensor sees something there.
 
         ``masked`` holds, per sensor, tokens (B, h, w) that are hidden from the model.
         """
-        foreign = set(batch.sensors) - set(self.sensors)
-        if foreign:
-            raise UnknownSensorError(
-                f"this encoder has no embedding for {sorted(foreign)}; it has: "
-                f"{', '.join(self.sensors)}. Make one with EncoderConfig(sensors=...)"
-            )
         total: Tensor | None = None
         count: Tensor | None = None
         for short in batch.sensors:
-            tokens, known = self.sensors[short](
+            tokens, known = self.of(short)(
                 batch.values[short], batch.valid[short], batch.gsd_m[short], batch.day[short]
             )
             if short in masked:
