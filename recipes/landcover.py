@@ -343,8 +343,19 @@ def compare(
                         replace(settings, seed=seed),
                     )
                     found = _scored(model, test, fold)
-                    about = {"fold": fold.name, "sensors": "+".join(names), "seed": seed}
+                    about = {
+                        "fold": fold.name,
+                        "sensors": "+".join(names),
+                        "seed": seed,
+                        "reachable": reachable(fold),
+                    }
                     yield {**about, "method": method, **found.as_dict(fold.classes)}
+
+
+def reachable(fold: Fold) -> float:
+    """Return the share of the test labels whose class occurs in training: the most to be had."""
+    known = fold.test.labels[fold.test.labels != segment.UNKNOWN]
+    return float(np.isin(known, np.unique(fold.train.labels)).mean())
 
 
 def _scored(model: Model, test: Batch, fold: Fold) -> segment.Scores:
