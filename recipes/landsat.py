@@ -8,7 +8,7 @@ any training? Two sites and one scene: cases, no more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
 from glocal.model import Batch, Encoder, batch_of
-from glocal.model.batch import bands_of
-from glocal.model.embed import PATCH
+from glocal.model.adapt import with_sensor
 from glocal.train import segment
 from glocal.train.dense import Settings
 
@@ -56,50 +55,6 @@ class Site:
     batch: Batch
     labels: NDArray[np.int64]
     """(B, H, W), the same for all dates."""
-
-
-def with_sensor(encoder: Encoder, short: str, like: str | None = None) -> Encoder:
-    """Return a copy that also reads the sensor ``short``; all other weights are those given.
-
-    The new patch embedding is random, or with ``like`` put together from the embedding of that
-    sensor: each band takes the weights of the band of the nearest wavelength, so that the new
-    sensor is read as if it were a subset of the other's bands.
-    """
-    if short in encoder.config.sensors:
-        raise ValueError(f"the encoder already reads {short}")
-    config = replace(encoder.config, sensors=(*encoder.config.sensors, short))
-    larger = Encoder(config)
-    # PyTorch copies what has the same name; what is left out are the new sensor's parameters
-    left = larger.load_state_dict(encoder.state_dict(), strict=False)
-    new = f"embed_tokens.sensors.{short}."
-    if left.unexpected_keys or any(not name.startswith(new) for name in left.missing_keys):
-        raise ValueError(f"encoders differ in more than the sensor {short}: {left}")
-    if like is not None:
-        _copy_embedding(larger, short, like)
-    return larger.eval()
-
-
-@torch.no_grad()
-def _copy_embedding(encoder: Encoder, short: str, like: str) -> None:
-    new, old = (encoder.embed_tokens.sensors[name] for name in (short, like))
-    near = _nearest_bands(short, like)
-    count = len(bands_of(like))
-    columns = rearrange(old.project.weight, "d (v c p q) -> d v c p q", v=2, p=PATCH, q=PATCH)
-    if columns.shape[2] != count:
-        raise ValueError(f"the embedding of {like} does not have {count} bands")
-    new.project.weight.copy_(rearrange(columns[:, :, near], "d v c p q -> d (v c p q)"))
-    new.project.bias.copy_(old.project.bias)
-    new.context.load_state_dict(old.context.state_dict())
-    new.norm.load_state_dict(old.norm.state_dict())
-
-
-def _nearest_bands(short: str, like: str) -> list[int]:
-    """Return for each band of ``short`` the position of the band of ``like`` nearest to it."""
-    wavelength = np.array([band.response.center_um for band in bands_of(like)])  # type: ignore[union-attr]
-    return [
-        int(np.abs(wavelength - band.response.center_um).argmin())  # type: ignore[union-attr]
-        for band in bands_of(short)
-    ]
 
 
 # Land cover ------------------------------------------------------------------

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from glocal.model import Encoder, EncoderConfig
+from glocal.model.adapt import _nearest_bands, with_sensor
 from glocal.model.batch import bands_of
-from recipes.landsat import SITES, _nearest_bands, _retrieval, site, with_sensor
+from recipes.landsat import SITES, _retrieval, site
 
 NAMES = {"SR_B1": "B01", "SR_B2": "B02", "SR_B3": "B03", "SR_B4": "B04", "SR_B5": "B8A",
          "SR_B6": "B11", "SR_B7": "B12"}  # fmt: skip

@@ -14,8 +14,8 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glocal.errors import UnknownSensorError
 from glocal.model.batch import bands_of
+from glocal.model.blocks import MixtureOfExperts
 from glocal.model.checkpoint import fill, find, read, usable, write
 from glocal.model.embed import PATCH, SensorEmbedding
 from glocal.model.encoder import Encoder, EncoderConfig, Features, config_of
@@ -89,15 +89,7 @@ class MSGFM(nn.Module):
 
     def embedding(self, short: str) -> SensorEmbedding:
         """Return the embedding of a sensor, which holds its normalisation."""
-        sensors = self.encoder.config.sensors
-        if short not in sensors:
-            raise UnknownSensorError(
-                f"this model has no sensor {short!r}; it has: {', '.join(sensors)}"
-            )
-        module = self.encoder.embed_tokens.sensors[short]
-        if not isinstance(module, SensorEmbedding):
-            raise TypeError(f"the embedding of {short} must be a SensorEmbedding, got {module}")
-        return module
+        return self.encoder.embed_tokens.of(short)
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> Self:
@@ -116,14 +108,12 @@ class MSGFM(nn.Module):
 
     def parameter_counts(self) -> tuple[int, int]:
         """Return how many parameters of the encoder one token uses, and how many are stored."""
-        stored = sum(p.numel() for p in self.encoder.parameters())
         config = self.encoder.config
-        idle = 0.0
-        for name, parameter in self.encoder.named_parameters():
-            if parameter.dim() >= 2 and name.split(".")[-1] in EXPERT_TENSORS:
-                idle += parameter.numel() * (1 - config.top_k / config.experts)
-        return int(stored - idle), stored
-
-
-EXPERT_TENSORS = ("up", "down", "up_bias", "down_bias")
-"""Parameters of a mixture whose first axis is the expert."""
+        stored = sum(p.numel() for p in self.encoder.parameters())
+        experts = sum(
+            p.numel()
+            for module in self.encoder.modules()
+            if isinstance(module, MixtureOfExperts)
+            for p in (module.up, module.up_bias, module.down, module.down_bias)
+        )
+        return stored - experts * (config.experts - config.top_k) // config.experts, stored

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from glocal.model.batch import Batch
 from glocal.model.decoders import MSGFM
 from glocal.model.embed import PATCH
+from glocal.model.encoder import Features
 
 __all__ = ["Losses", "ObjectiveConfig", "Plan", "Pretraining", "draw_mask", "draw_plan"]
 
@@ -78,6 +79,8 @@ class Losses(NamedTuple):
     """Parts of the loss of one batch; scalars."""
 
     total: Tensor
+    """Of this process: with several, weigh by ``values`` before averaging, as the learner does."""
+
     reconstruction: Tensor
     """Mean over masked and valid pixels: L1 of normalised values, or cross-entropy of a map."""
 
@@ -119,6 +122,8 @@ def draw_mask(
     cell = max(1, round(max(h, w) / config.cells))
     rows, columns = -(-h // cell), -(-w // cell)
     hidden = int(np.ceil(rows * columns * config.mask_ratio))
+    if config.mask_ratio < 1:  # something must be seen, however small the image
+        hidden = min(hidden, max(rows * columns - 1, 0))
     order = rng.random((count, rows * columns)).argsort(1)
     mask = (order < hidden).reshape(count, rows, columns)
     return np.ascontiguousarray(mask.repeat(cell, 1).repeat(cell, 2)[:, :h, :w])
@@ -154,7 +159,7 @@ class Pretraining(nn.Module):
         zero = loss.new_zeros(())
         routing = features.routing
         balance, z, dropped = routing[:3] if routing is not None else (zero, zero, zero)
-        distil = self._distil(batch, features.maps[-1]) if self.project is not None else zero
+        distil = self._distil(batch, features) if self.project is not None else zero
         c = self.config
         total = loss + c.balance * balance + c.z * z + c.distil * distil
         return Losses(total, loss, count, balance, z, dropped, distil)
@@ -176,10 +181,12 @@ class Pretraining(nn.Module):
         error = ((painted.float() - truth).abs() * wanted).sum()
         return error / count.clamp(min=1), count
 
-    def _distil(self, batch: Batch, last: Tensor) -> Tensor:
+    def _distil(self, batch: Batch, features: Features) -> Tensor:
         if self.project is None or self._teacher[0] is None:
             raise ValueError("distillation needs a teacher")
         with torch.no_grad():
             wanted = self._teacher[0](batch)
-        mine = self.project(last.mean((1, 2)).float())
+        known = features.known[-1][..., None]
+        seen = (features.maps[-1] * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+        mine = self.project(seen.float())
         return 1 - F.cosine_similarity(mine, wanted, dim=-1).mean()

@@ -1,0 +1,72 @@
+"""An encoder that reads one more sensor, one that no pretraining saw."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from einops import rearrange
+
+from glocal.core.sensor import Optical
+from glocal.errors import UnknownSensorError
+from glocal.model.batch import bands_of
+from glocal.model.embed import PATCH
+from glocal.model.encoder import Encoder
+
+__all__ = ["with_sensor"]
+
+
+def with_sensor(encoder: Encoder, short: str, like: str | None = None) -> Encoder:
+    """Return a copy that also reads the sensor ``short``; all other weights are those given.
+
+    The new patch embedding is random, or with ``like`` put together from the embedding of that
+    sensor: each band takes the weights of the band of the nearest wavelength, so that the new
+    sensor is read as if it were a subset of the other's bands.
+
+    Raises
+    ------
+    UnknownSensorError
+        The sensor table has no ``short``, or one of the two has bands that are not optical.
+    ValueError
+        The encoder reads ``short`` already, or does not read ``like``.
+    """
+    if short in encoder.config.sensors:
+        raise ValueError(f"the encoder already reads {short}")
+    if like is not None and like not in encoder.config.sensors:
+        raise ValueError(f"the encoder does not read {like}; it reads {encoder.config.sensors}")
+    config = replace(encoder.config, sensors=(*encoder.config.sensors, short))
+    larger = Encoder(config)
+    # PyTorch copies what has the same name; what is left out are the new sensor's parameters
+    left = larger.load_state_dict(encoder.state_dict(), strict=False)
+    new = f"embed_tokens.sensors.{short}."
+    if left.unexpected_keys or any(not name.startswith(new) for name in left.missing_keys):
+        raise ValueError(f"encoders differ in more than the sensor {short}: {left}")
+    if like is not None:
+        _copy_embedding(larger, short, like)
+    return larger.eval()
+
+
+@torch.no_grad()
+def _copy_embedding(encoder: Encoder, short: str, like: str) -> None:
+    new, old = (encoder.embed_tokens.of(name) for name in (short, like))
+    near = _nearest_bands(short, like)
+    columns = rearrange(old.project.weight, "d (v c p q) -> d v c p q", v=2, p=PATCH, q=PATCH)
+    new.project.weight.copy_(rearrange(columns[:, :, near], "d v c p q -> d (v c p q)"))
+    new.project.bias.copy_(old.project.bias)
+    new.context.load_state_dict(old.context.state_dict())
+    new.norm.load_state_dict(old.norm.state_dict())
+
+
+def _nearest_bands(short: str, like: str) -> list[int]:
+    """Return for each band of ``short`` the position of the band of ``like`` nearest to it."""
+    theirs, ours = torch.tensor(_wavelengths(like)), torch.tensor(_wavelengths(short))
+    nearest: list[int] = (ours[:, None] - theirs).abs().argmin(1).tolist()
+    return nearest
+
+
+def _wavelengths(short: str) -> list[float]:
+    responses = [band.response for band in bands_of(short)]
+    optical = [one.center_um for one in responses if isinstance(one, Optical)]
+    if len(optical) < len(responses):
+        raise UnknownSensorError(f"sensor {short} has bands without a wavelength; leave out like=")
+    return optical
