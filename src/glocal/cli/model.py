@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict
 from enum import StrEnum
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from glocal.cli.shell import EXIT_HELP, Json, progress_bar, readable_errors, stdout
+from glocal.cli.model_tasks import app as tasks
+from glocal.cli.shell import EXIT_HELP, Json, print_rows, progress_bar, readable_errors
 from glocal.model import Encoder, EncoderConfig, ObjectiveConfig, base, nano, tiny
 from glocal.train.embedding import embed_images, write_vectors
 from glocal.train.folders import open_pool
@@ -74,7 +73,7 @@ def pack(
             "licences": summary.licences,
             "shards": [str(path) for path in summary.paths],
         }
-        _print(rows, as_json)
+        print_rows(rows, as_json)
 
 
 @app.command(epilog="Example: glocal model pretrain --data pool --out run --steps 2000")
@@ -112,7 +111,7 @@ def pretrain(
         with progress_bar() as report:
             outcome = train(recipe, pool, out, options=options, progress=report)
         if outcome.first:
-            _print(_told(outcome), as_json)
+            print_rows(_told(outcome), as_json)
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:
@@ -134,22 +133,7 @@ def embed(
         found = embed_images(images, Encoder.from_pretrained(weights), side=side)
         write_vectors(out, found)
         count, width = found.vectors.shape
-        _print({"windows": count, "width": width, "out": str(out)}, as_json)
+        print_rows({"windows": count, "width": width, "out": str(out)}, as_json)
 
 
-def _print(rows: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2, sort_keys=True, ensure_ascii=False))
-        return
-    table = Table(show_header=False)
-    for name, value in rows.items():
-        table.add_row(name.replace("_", " "), _text(value))
-    stdout().print(table)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return "\n".join(f"{name}: {one}" for name, one in value.items())
-    if isinstance(value, list):
-        return "\n".join(map(str, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+app.registered_commands += tasks.registered_commands

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from glocal.errors import (
     BadSourceError,
@@ -23,7 +25,7 @@ from glocal.errors import (
     UnknownSensorError,
 )
 
-__all__ = ["EXIT_HELP", "Json", "progress_bar", "readable_errors", "stdout"]
+__all__ = ["EXIT_HELP", "Json", "print_rows", "progress_bar", "readable_errors", "stdout"]
 
 EXIT_CODES: tuple[tuple[type[GlocalError], int], ...] = (
     (ConfigError, 2),
@@ -82,3 +84,28 @@ def readable_errors() -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(1) from None
+
+
+def print_rows(rows: dict[str, Any], as_json: bool) -> None:
+    """Print names and values: as JSON, or as a table to read."""
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2, sort_keys=True, ensure_ascii=False))
+        return
+    table = Table(show_header=False)
+    for name, value in rows.items():
+        table.add_row(name.replace("_", " "), _text(value))
+    stdout().print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {_in_line(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _in_line(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(one)}" for name, one in value.items())
+    return _text(value)

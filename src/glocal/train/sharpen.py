@@ -24,6 +24,7 @@ from glocal.errors import BadSourceError, CheckpointError, ConfigError
 from glocal.model import Batch, Encoder, EncoderConfig, batch_of
 from glocal.model.checkpoint import fill, find, read, write
 from glocal.model.heads import ImageHead, conv
+from glocal.train.dense import tiles
 from glocal.train.quality import scores
 from glocal.train.sharpen_floors import FLOORS, Floats
 from glocal.train.sharpen_scenes import Scene, Task, wald, with_pan
@@ -44,6 +45,9 @@ __all__ = [
 
 CONTEXT = 8
 """Channels at full resolution in which an encoder tells what it sees."""
+
+SIDE, MARGIN = 512, 32
+"""Pixels of a tile that a large image is sharpened by, and of the surroundings it is read with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,10 +186,15 @@ def fit(
 def predict(model: Sharpener, scene: Scene) -> Floats:
     """Return the sharpened bands (C, H, W), NaN where the base method has no data.
 
-    ``scene`` holds the original bands, or degraded ones where the result is to be scored.
+    ``scene`` holds the original bands, or degraded ones where the result is to be scored. Large
+    images go through the network in tiles of 512 px with their surroundings.
     """
-    pixels, batch, _ = _parts([_sheet(model.task, scene)], model.task)
-    image: Floats = model(pixels, batch)[0].numpy()
+    sheet = _sheet(model.task, scene)
+    image = np.empty((len(model.task.coarse), *scene.fine.shape[1:]), np.float32)
+    for tile in tiles(scene.fine.shape[1:], SIDE, MARGIN):
+        part = sheet._replace(channels=sheet.channels[:, *tile.read])
+        pixels, batch, _ = _parts([part], model.task)
+        image[:, *tile.write] = model(pixels, batch)[0, :, *tile.keep].numpy()
     return image
 
 
