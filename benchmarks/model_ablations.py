@@ -1,0 +1,311 @@
+"""What the parts of pretraining are worth, at a small scale: many short runs, frozen encoders.
+
+    python -m benchmarks.model_ablations train --pool POOL --out out/ablations [--teacher FILE]
+    python -m benchmarks.model_ablations evaluate --data ../shared/data --out out/ablations
+
+Both phases go on where they stopped. Every setting differs from `REFERENCE` in one thing, and all
+see the same number of chips; "paired only" and "unpaired only" draw them from a part of the pool.
+All tasks are read by linear maps in closed form (scenes: logistic regression), so that their
+scores hold no luck of a fit. A teacher is a TorchScript file of a network that maps photos
+(B, 3, H, W), normalised as ImageNet, to (B, D) or (B, D, h, w).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from benchmarks.ablation_tasks import (
+    Dense,
+    Features,
+    Pictures,
+    encoded,
+    flanders,
+    nothing,
+    pixels,
+    read_dense,
+    sharpening,
+    terramind,
+)
+from glocal.errors import ConfigError
+from glocal.io.atomic import write_json, write_text
+from glocal.model import Encoder, EncoderConfig, ObjectiveConfig
+from glocal.train.classify import embed_all
+from glocal.train.dense import seeded
+from glocal.train.distil import Teacher, as_photo
+from glocal.train.draw import ChipPool
+from glocal.train.pool import Pool
+from glocal.train.pretrain import RunOptions, pretrain
+from glocal.train.recipe import PretrainConfig, Recipe
+from glocal.train.statistics import band_statistics
+
+REFERENCE = Recipe(
+    encoder=EncoderConfig(
+        width=16, depths=(1, 1, 4, 1), heads=(2, 4, 4, 8), window=4, experts=4, capacity=None
+    ),
+    objective=ObjectiveConfig(),
+    training=PretrainConfig(
+        steps=180,
+        batch=32,
+        base_rate=1e-3 * 8**0.5,
+        warmup=18,
+        ema=0.99,
+        count_power=0.15,
+        precision="32-true",
+    ),
+)
+"""Peak rate 1e-3; the weak power gives the pairs, 1 % of the pool, a third of the steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The groups of a pool that pass a test, as a pool."""
+
+    pool: ChipPool
+    passes: Callable[[tuple[str, ...]], bool]
+
+    @property
+    def groups(self) -> dict[tuple[str, ...], int]:
+        """Return the groups that pass, with their numbers of chips."""
+        return {group: n for group, n in self.pool.groups.items() if self.passes(group)}
+
+    def draw(self, sensors: tuple[str, ...], n: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Return chips of a group, as the whole pool does."""
+        return self.pool.draw(sensors, n, rng)
+
+
+class Setting(NamedTuple):
+    """What differs from the reference."""
+
+    about: str
+    objective: Mapping[str, float] = {}
+    experts: int = REFERENCE.encoder.experts
+    passes: Callable[[tuple[str, ...]], bool] = lambda group: True
+
+
+SETTINGS = {
+    "reference": Setting("cross ½, 4 experts, all data, from scratch"),
+    "cross 0": Setting("a pair only repaints its input", {"cross": 0.0}),
+    "cross 1": Setting("a pair only paints its partner", {"cross": 1.0}),
+    "dense": Setting("1 expert: same active parameters", experts=1),
+    "paired only": Setting("groups of several sensors", passes=lambda group: len(group) > 1),
+    "unpaired only": Setting("groups of one sensor", passes=lambda group: len(group) == 1),
+    "distilled": Setting("weight 1 on agreement with a teacher", {"distil": 1.0}),
+}
+RANDOM = "random encoder"
+FLOORED = ("mean of the training part", "pixels, colour statistics")
+"""Floors without an encoder: no feature at all, and a token's own pixels."""
+
+DECIMALS = {"accuracy": 3, "mIoU": 3, "MAE": 4, "ERGAS": 3, "PSNR": 2}
+ARROWS = {"accuracy": "↑", "mIoU": "↑", "MAE": "↓", "ERGAS": "↓", "PSNR": "↑"}
+
+
+def folder_of(out: Path, setting: str, seed: int) -> Path:
+    """Return where a run lies."""
+    return out / setting.replace(" ", "-") / str(seed)
+
+
+# Evaluation -----------------------------------------------------------------
+
+
+def evaluate(data: Path, out: Path, names: Sequence[str], seeds: Sequence[int]) -> None:
+    """Score the floors and every finished run that has no scores yet; write the table."""
+    dense = [*terramind(data), *flanders(data), *sharpening(data)]
+    pictures = Pictures.read(data / "eurosat-rgb")
+    write_json(out / "counts.json", pictures.counts())
+    write_text(out / "ablations.md", table(out, [*FLOORED, RANDOM, *SETTINGS]))
+    _keep(out, FLOORED[0], 0, lambda: _scores(dense, nothing, pictures, None))
+    colours = band_statistics(pictures.images)
+    _keep(out, FLOORED[1], 0, lambda: _scores(dense, pixels, pictures, colours))
+    for seed in seeds:
+        for name in (RANDOM, *names):
+            encoder = _encoder(name, seed, folder_of(out, name, seed))
+            if encoder is not None:
+                _keep(out, name, seed, partial(_of_encoder, encoder, dense, pictures))
+    write_text(out / "ablations.md", table(out, [*FLOORED, RANDOM, *SETTINGS]))
+
+
+def _of_encoder(
+    encoder: Encoder, dense: Sequence[Dense], pictures: Pictures
+) -> list[dict[str, Any]]:
+    vectors = embed_all(encoder, {"rgb": pictures.images})
+    return _scores(dense, encoded(encoder), pictures, vectors)
+
+
+def _keep(out: Path, name: str, seed: int, scores: Callable[[], list[dict[str, Any]]]) -> None:
+    """Write the scores of a run, unless they are there."""
+    path = folder_of(out, name, seed) / "scores.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, scores())
+        print(path, flush=True)
+
+
+def _encoder(name: str, seed: int, folder: Path) -> Encoder | None:
+    """Return the encoder of a finished run, None where it is not finished."""
+    if name == RANDOM:
+        with seeded(1000 + seed):
+            return Encoder(REFERENCE.encoder).eval()
+    weights = folder / "weights"
+    if not weights.exists():
+        return None
+    card = json.loads((weights / "manifest.json").read_text("utf-8"))["card"]
+    finished = card["steps"] == card["recipe"]["training"]["steps"]
+    return Encoder.from_pretrained(weights) if finished else None
+
+
+def _scores(
+    dense: Sequence[Dense],
+    features: Features,
+    pictures: Pictures,
+    vectors: NDArray[np.float32] | None,
+) -> list[dict[str, Any]]:
+    found = [
+        {"task": one.task, "case": one.case, "score": name, "value": value}
+        for one in dense
+        for name, value in read_dense(features, one).items()
+    ]
+    value = pictures.accuracy(vectors)
+    about = {"task": "scenes (EuroSAT)", "case": "test blocks", "score": "accuracy"}
+    return [{**about, "value": value}, *found]
+
+
+def table(out: Path, names: Sequence[str]) -> str:
+    """Return Markdown: per setting and score the mean and the span over seeds."""
+    lines = []
+    columns: dict[tuple[str, str], None] = {}
+    cells: dict[str, dict[tuple[str, str], list[float]]] = {}
+    for name in names:
+        for path in sorted(folder_of(out, name, 0).parent.glob("*/scores.json")):
+            for column, value in means(json.loads(path.read_text("utf-8"))).items():
+                columns[column] = None
+                cells.setdefault(name, {}).setdefault(column, []).append(value)
+    heads = [f"{task}: {score} {ARROWS[score]}" for task, score in columns]
+    lines = [f"| setting | seeds | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
+    for name, found in cells.items():
+        count = max(map(len, found.values()))
+        shown = [spread(found.get(column, []), DECIMALS[column[1]]) for column in columns]
+        lines.append(f"| {name} | {count} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
+
+
+def means(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
+    """Return the mean over the cases of each task and score."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        found.setdefault((row["task"], row["score"]), []).append(row["value"])
+    return {key: statistics.mean(values) for key, values in found.items()}
+
+
+def spread(values: Sequence[float], decimals: int) -> str:
+    """Return mean, smallest and largest.
+
+    >>> spread([0.5, 0.25, 0.75], 2)
+    '0.50 (0.25-0.75)'
+    """
+    if not values:
+        return ""
+    mean = f"{statistics.mean(values):.{decimals}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ({min(values):.{decimals}f}-{max(values):.{decimals}f})"
+
+
+# Training -------------------------------------------------------------------
+
+
+def train(
+    pool: ChipPool,
+    out: Path,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    steps: int,
+    teacher: Teacher | None,
+) -> None:
+    """Pretrain every setting with every seed, or go on with it; seed by seed."""
+    for seed in seeds:
+        for name in names:
+            setting = SETTINGS[name]
+            taught = setting.objective.get("distil", 0) > 0
+            if taught and teacher is None:
+                raise ConfigError(f"the setting {name!r} needs --teacher FILE")
+            done = pretrain(
+                recipe_of(setting, seed, steps),
+                Part(pool=pool, passes=setting.passes),
+                folder_of(out, name, seed),
+                options=RunOptions(checkpoint_every=10 * steps, keep=1, tensorboard=False),
+                teacher=(teacher, teacher.width) if taught and teacher else None,
+            )
+            print(f"{name}, seed {seed}: {done.step} steps, {done.seconds:.0f} s", flush=True)
+            if done.why != "done":
+                return
+
+
+def recipe_of(setting: Setting, seed: int, steps: int) -> Recipe:
+    """Return the recipe of a run."""
+    training = replace(REFERENCE.training, seed=seed, steps=steps, warmup=steps // 10)
+    return Recipe(
+        encoder=replace(REFERENCE.encoder, experts=setting.experts),
+        objective=replace(REFERENCE.objective, **setting.objective),
+        training=training,
+    )
+
+
+class Scripted(nn.Module):
+    """A TorchScript file as a plain module, whose parameters are not its own."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._call = (torch.jit.load(path).eval(),)  # in a tuple: scripts can't be frozen
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return what the script answers."""
+        answer: Tensor = self._call[0](images)
+        return answer
+
+
+def teacher_from(path: Path) -> Teacher:
+    """Read a teacher; its width is that of an answer."""
+    module = Scripted(path)
+    width = module(torch.zeros(1, 3, 64, 64)).shape[1]
+    return Teacher(module=module, width=int(width), look=as_photo)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("phase", choices=("train", "evaluate"))
+    parser.add_argument("--out", type=Path, default=Path("out/ablations"))
+    parser.add_argument("--pool", type=Path, nargs="+", help="folders of shards, for train")
+    parser.add_argument("--data", type=Path, help="shared data, for evaluate")
+    parser.add_argument("--teacher", type=Path, help="TorchScript file, for the distilled setting")
+    parser.add_argument("--only", nargs="+", choices=tuple(SETTINGS), default=list(SETTINGS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=REFERENCE.training.steps)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.phase == "train":
+        teacher = teacher_from(given.teacher) if given.teacher else None
+        train(
+            Pool(given.pool), given.out, given.only, given.seeds, steps=given.steps, teacher=teacher
+        )
+    else:
+        evaluate(given.data, given.out, given.only, given.seeds)
+
+
+if __name__ == "__main__":
+    main()
