@@ -98,11 +98,8 @@ class MixtureOfExperts(nn.Module):
         return mixed.view_as(x), _routing(logits, count, kept)
 
     def _experts(self, tokens: Tensor, order: Tensor, expert: Tensor, stops: Tensor) -> Tensor:
-        device = tokens.device.type
-        dtype = (
-            torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tokens.dtype
-        )
-        rows, ends = tokens.to(dtype)[order // self.top_k], stops.to(torch.int32)
+        rows, ends = _for_products(tokens)[order // self.top_k], stops.to(torch.int32)
+        dtype = rows.dtype
         # Biases by a product with one-hot rows: the gradient of an index is slow on a CPU.
         chosen = F.one_hot(expert, self.experts).to(dtype)
         hidden = _grouped(rows, self.up.to(dtype), ends, chosen)
@@ -116,6 +113,12 @@ class MixtureOfExperts(nn.Module):
         limit = math.ceil(self.capacity * expert.numel() / self.experts)
         first = count.cumsum(0) - count
         return torch.arange(expert.numel(), device=expert.device) - first[expert] < limit
+
+
+def _for_products(x: Tensor) -> Tensor:
+    """Cast as autocast will in the next product: what is moved before it takes half the bytes."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
 def _grouped(rows: Tensor, matrices: Tensor, ends: Tensor, chosen: Tensor) -> Tensor:
@@ -159,7 +162,7 @@ class WindowAttention(nn.Module):
         return self.bias[:, apart[0] * (2 * self.window - 1) + apart[1]]
 
     def forward(self, x: Tensor, barred: Tensor | None) -> Tensor:
-        """Map windows (G, M, D); ``barred`` (G, 1, M, M) is `BARRED` where a query sees no key."""
+        """Map windows (G, M, D); ``barred`` is that of `Windows`."""
         q, k, v = rearrange(self.qkv(x), "g m (t a d) -> t g a m d", t=3, a=self.heads)
         bias = self.position_bias(math.isqrt(x.shape[1])).to(q.dtype)
         attend = _attend_in_training if bias.requires_grad else _attend
@@ -170,7 +173,7 @@ class WindowAttention(nn.Module):
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, barred: Tensor | None) -> Tensor:
     # Four axes: with three, the fused function takes its slow path on a CPU.
-    mask = bias[None] if barred is None else bias + barred
+    mask = bias[None] if barred is None else _each_image(bias + barred, len(q))
     return F.scaled_dot_product_attention(q, k, v, mask)
 
 
@@ -183,9 +186,14 @@ def _attend_in_training(
     """
     scores = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).add_(bias)
     if barred is not None:
-        scores = scores.add_(barred)
+        scores = scores.add_(_each_image(barred, len(q)))
     mixed: Tensor = scores.softmax(-1).to(v.dtype) @ v
     return mixed
+
+
+def _each_image(mask: Tensor, count: int) -> Tensor:
+    """Repeat the mask of one image's windows for all ``count`` windows of a batch."""
+    return mask.expand(count // len(mask), *mask.shape).flatten(0, 1)
 
 
 class SwinBlock(nn.Module):
@@ -200,7 +208,7 @@ class SwinBlock(nn.Module):
 
     def forward(self, x: Tensor, grid: Windows) -> tuple[Tensor, Routing | None]:
         """Map (B, h, w, D) to the same shape."""
-        seen = self.attention(grid.split(self.norm1(x)), grid.barred)
+        seen = self.attention(grid.split(_for_products(self.norm1(x))), grid.barred)
         x = x + self._drop(grid.join(seen))
         routing = None
         if isinstance(self.mlp, MixtureOfExperts):
@@ -224,7 +232,10 @@ class Windows(NamedTuple):
     side: int
     shift: int
     barred: Tensor | None
-    """(G, 1, M, M), added to the scores, or None when every token sees its whole window."""
+    """(G, 1, M, M), added to the scores: `BARRED` where a query may not see a key.
+
+    None when every token sees its whole window; of one image only, when all have the same.
+    """
 
     def split(self, x: Tensor) -> Tensor:
         """Cut (B, h, w, D) into (G, M, D)."""
@@ -259,6 +270,8 @@ def windows(known: Tensor, window: int, *, shifted: bool, complete: bool) -> Win
     plan = Windows((height, width), padded, side, shift, None)
     if complete and not shift and padded == (height, width):
         return plan
+    if complete:
+        known = known[:1]
     region = _regions(padded, side, shift, known.device)
     keys = plan.split(known[..., None].float())[..., 0] > 0
     same = region[:, :, None] == region[:, None, :]
