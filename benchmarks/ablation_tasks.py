@@ -271,10 +271,10 @@ class Pictures(NamedTuple):
 
     images: NDArray[np.uint8]
     labels: Labels
-    rows: tuple[Labels, Labels, Labels]
+    rows: tuple[Labels, ...]
     """Pictures that teach, choose and test."""
 
-    blocks: tuple[int, int, int]
+    blocks: tuple[int, ...]
 
     @classmethod
     def read(cls, folder: Path) -> Pictures:

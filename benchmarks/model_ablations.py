@@ -90,7 +90,7 @@ class Setting(NamedTuple):
     """What differs from the reference."""
 
     about: str
-    objective: Mapping[str, float] = {}
+    objective: Mapping[str, Any] = {}
     experts: int = REFERENCE.encoder.experts
     passes: Callable[[tuple[str, ...]], bool] = lambda group: True
 
@@ -108,8 +108,8 @@ RANDOM = "random encoder"
 FLOORED = ("mean of the training part", "pixels, colour statistics")
 """Floors without an encoder: no feature at all, and a token's own pixels."""
 
-DECIMALS = {"accuracy": 3, "mIoU": 3, "MAE": 4, "ERGAS": 3, "PSNR": 2}
-ARROWS = {"accuracy": "↑", "mIoU": "↑", "MAE": "↓", "ERGAS": "↓", "PSNR": "↑"}
+DECIMALS = 4
+ARROWS = {"accuracy": "↑", "mIoU": "↑", "MAE": "↓", "ERGAS": "↓"}
 
 
 def folder_of(out: Path, setting: str, seed: int) -> Path:
@@ -125,7 +125,7 @@ def evaluate(data: Path, out: Path, names: Sequence[str], seeds: Sequence[int]) 
     dense = [*terramind(data), *flanders(data), *sharpening(data)]
     pictures = Pictures.read(data / "eurosat-rgb")
     write_json(out / "counts.json", pictures.counts())
-    write_text(out / "ablations.md", table(out, [*FLOORED, RANDOM, *SETTINGS]))
+    write_text(out / "ablations.md", tables(out, [*FLOORED, RANDOM, *SETTINGS]))
     _keep(out, FLOORED[0], 0, lambda: _scores(dense, nothing, pictures, None))
     colours = band_statistics(pictures.images)
     _keep(out, FLOORED[1], 0, lambda: _scores(dense, pixels, pictures, colours))
@@ -134,7 +134,7 @@ def evaluate(data: Path, out: Path, names: Sequence[str], seeds: Sequence[int]) 
             encoder = _encoder(name, seed, folder_of(out, name, seed))
             if encoder is not None:
                 _keep(out, name, seed, partial(_of_encoder, encoder, dense, pictures))
-    write_text(out / "ablations.md", table(out, [*FLOORED, RANDOM, *SETTINGS]))
+    write_text(out / "ablations.md", tables(out, [*FLOORED, RANDOM, *SETTINGS]))
 
 
 def _of_encoder(
@@ -182,45 +182,103 @@ def _scores(
     return [{**about, "value": value}, *found]
 
 
-def table(out: Path, names: Sequence[str]) -> str:
-    """Return Markdown: per setting and score the mean and the span over seeds."""
-    lines = []
-    columns: dict[tuple[str, str], None] = {}
-    cells: dict[str, dict[tuple[str, str], list[float]]] = {}
-    for name in names:
-        for path in sorted(folder_of(out, name, 0).parent.glob("*/scores.json")):
-            for column, value in means(json.loads(path.read_text("utf-8"))).items():
-                columns[column] = None
-                cells.setdefault(name, {}).setdefault(column, []).append(value)
-    heads = [f"{task}: {score} {ARROWS[score]}" for task, score in columns]
-    lines = [f"| setting | seeds | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
-    for name, found in cells.items():
-        count = max(map(len, found.values()))
-        shown = [spread(found.get(column, []), DECIMALS[column[1]]) for column in columns]
-        lines.append(f"| {name} | {count} | {' | '.join(shown)} |")
+def tables(out: Path, names: Sequence[str]) -> str:
+    """Return Markdown: scores, differences from the reference, and scores by case."""
+    read = {name: scores_of(out, name) for name in names}
+    every = {name: one for name, one in read.items() if one}
+    mean = {name: {seed: means(rows) for seed, rows in one.items()} for name, one in every.items()}
+    first = mean.get("reference", {})
+    gains = {
+        name: {seed: less(values, first[seed]) for seed, values in one.items() if seed in first}
+        for name, one in mean.items()
+        if name in SETTINGS and name != "reference"
+    }
+    cases = {
+        name: {
+            seed: {f"{row['task']}: {row['case']}": row["value"] for row in main_scores(rows)}
+            for seed, rows in one.items()
+        }
+        for name, one in every.items()
+    }
+    return "\n".join(
+        [
+            markdown(by_column(mean), turned=False),
+            "Less the reference of the same seed, which drew the same numbers:\n",
+            markdown(by_column(gains), turned=False),
+            "By case, mean over seeds:\n",
+            markdown(by_column(cases), turned=True),
+        ]
+    )
+
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def scores_of(out: Path, name: str) -> dict[int, Rows]:
+    """Return the scores of each seed of a setting that has been evaluated."""
+    paths = sorted(folder_of(out, name, 0).parent.glob("*/scores.json"))
+    return {int(path.parent.name): json.loads(path.read_text("utf-8")) for path in paths}
+
+
+def main_scores(rows: Rows) -> list[Mapping[str, Any]]:
+    """Return the first score of each case."""
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for row in rows:
+        found.setdefault((row["task"], row["case"]), row)
+    return list(found.values())
+
+
+def means(rows: Rows) -> dict[str, float]:
+    """Return the mean over cases of each task's main score."""
+    found: dict[str, list[float]] = {}
+    for row in main_scores(rows):
+        name = f"{row['task']}: {row['score']} {ARROWS[row['score']]}"
+        found.setdefault(name, []).append(row["value"])
+    return {name: statistics.mean(values) for name, values in found.items()}
+
+
+def less(values: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """Return what is left when another mapping's values are taken away."""
+    return {name: value - other[name] for name, value in values.items()}
+
+
+def by_column(
+    cells: Mapping[str, Mapping[int, Mapping[str, float]]],
+) -> dict[str, dict[str, list[float]]]:
+    """Return row -> column -> values over seeds, from row -> seed -> column -> value."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for row, seeds in cells.items():
+        for columns in seeds.values():
+            for column, value in columns.items():
+                found.setdefault(row, {}).setdefault(column, []).append(value)
+    return found
+
+
+def markdown(cells: Mapping[str, Mapping[str, Sequence[float]]], *, turned: bool) -> str:
+    """Return a table of mean and span over seeds; ``turned``: of means, columns as rows."""
+    columns = list(dict.fromkeys(column for one in cells.values() for column in one))
+    rows = list(cells)
+    heads, sides = (rows, columns) if turned else (columns, rows)
+    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for side in sides:
+        found = [cells[h].get(side, []) if turned else cells[side].get(h, []) for h in heads]
+        shown = [spread(values, DECIMALS, span=not turned) for values in found]
+        lines.append(f"| {side} | {' | '.join(shown)} |")
     return "\n".join(lines) + "\n"
 
 
-def means(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
-    """Return the mean over the cases of each task and score."""
-    found: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
-        found.setdefault((row["task"], row["score"]), []).append(row["value"])
-    return {key: statistics.mean(values) for key, values in found.items()}
-
-
-def spread(values: Sequence[float], decimals: int) -> str:
+def spread(values: Sequence[float], decimals: int, *, span: bool = True) -> str:
     """Return mean, smallest and largest.
 
     >>> spread([0.5, 0.25, 0.75], 2)
-    '0.50 (0.25-0.75)'
+    '0.50 (0.25 to 0.75)'
     """
     if not values:
         return ""
     mean = f"{statistics.mean(values):.{decimals}f}"
-    if len(values) == 1:
+    if len(values) == 1 or not span:
         return mean
-    return f"{mean} ({min(values):.{decimals}f}-{max(values):.{decimals}f})"
+    return f"{mean} ({min(values):.{decimals}f} to {max(values):.{decimals}f})"
 
 
 # Training -------------------------------------------------------------------
@@ -271,7 +329,8 @@ class Scripted(nn.Module):
         super().__init__()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            self._call = (torch.jit.load(path).eval(),)  # in a tuple: scripts can't be frozen
+            script = torch.jit.load(path)  # type: ignore[no-untyped-call]
+        self._call = (script.eval(),)  # in a tuple: scripts can't be frozen
 
     def forward(self, images: Tensor) -> Tensor:
         """Return what the script answers."""

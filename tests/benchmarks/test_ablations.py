@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.ablation_tasks import parts, ridge
-from benchmarks.model_ablations import SETTINGS, Part, means, recipe_of, spread
+from benchmarks.model_ablations import SETTINGS, Part, means, recipe_of, tables
 from glocal.train.recipe import differences, to_json
 
 COUNTS = {("rgb",): 90, ("s2", "sar"): 7, ("dsm",): 5}
@@ -86,12 +88,26 @@ def test_parts_are_images_or_strips_of_one_place() -> None:
     assert single[2, 1].tolist() == [i // 2 for i in range(16)]
 
 
-def test_means_are_over_cases_and_spans_over_seeds() -> None:
-    rows = [
-        {"task": "a", "case": "x", "score": "MAE", "value": 1.0},
-        {"task": "a", "case": "y", "score": "MAE", "value": 2.0},
-        {"task": "b", "case": "x", "score": "MAE", "value": 9.0},
-    ]
-    assert means(rows) == {("a", "MAE"): 1.5, ("b", "MAE"): 9.0}
-    assert spread([1.0], 1) == "1.0"
-    assert spread([], 1) == ""
+ROWS = [
+    {"task": "a", "case": "x", "score": "MAE", "value": 1.0},
+    {"task": "a", "case": "y", "score": "MAE", "value": 2.0},
+    {"task": "b", "case": "x", "score": "mIoU", "value": 9.0},
+    {"task": "b", "case": "x", "score": "accuracy", "value": 7.0},
+]
+
+
+def test_means_are_over_cases_of_the_main_score() -> None:
+    assert means(ROWS) == {"a: MAE ↓": 1.5, "b: mIoU ↑": 9.0}
+
+
+def test_tables_show_spans_over_seeds_and_differences_of_one_seed(tmp_path: Path) -> None:
+    for name, seed, value in (("reference", 0, 1.0), ("reference", 1, 5.0), ("dense", 1, 4.0)):
+        folder = tmp_path / name / str(seed)
+        folder.mkdir(parents=True)
+        rows = [{**ROWS[0], "value": value}]
+        (folder / "scores.json").write_text(json.dumps(rows), "utf-8")
+    lines = tables(tmp_path, ["reference", "dense", "cross 0"]).splitlines()
+    assert "| reference | 3.0000 (1.0000 to 5.0000) |" in lines
+    assert "| dense | 4.0000 |" in lines
+    assert "| dense | -1.0000 |" in lines
+    assert "| a: x | 3.0000 | 4.0000 |" in lines
