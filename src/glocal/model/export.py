@@ -158,7 +158,7 @@ class _Graph(nn.Module):
         self.encoder = copy.deepcopy(encoder).float().cpu()
         self.sensors = tuple(sensors)
         fusion = self.encoder.embed_tokens
-        fusion.sensors = nn.ModuleDict({s: _Prepared(fusion.sensors[s]) for s in sensors})
+        fusion.sensors = nn.ModuleDict({s: _Prepared(fusion.of(s)) for s in sensors})
         for block in self.encoder.modules():
             if isinstance(block, SwinBlock) and isinstance(block.mlp, MixtureOfExperts):
                 block.mlp = _AllExperts(block.mlp)  # type: ignore[assignment]
@@ -173,19 +173,17 @@ class _Graph(nn.Module):
         return maps
 
 
-class _Prepared(nn.Module):
+class _Prepared(SensorEmbedding):
     """A sensor's embedding, for pixels that are normalised already."""
 
-    def __init__(self, embedding: nn.Module) -> None:
-        super().__init__()
-        if not isinstance(embedding, SensorEmbedding):
-            raise TypeError(f"a SensorEmbedding is needed, got {type(embedding).__name__}")
-        self.embedding = embedding
+    def __init__(self, made: SensorEmbedding) -> None:
+        nn.Module.__init__(self)
+        self.project, self.context, self.norm = made.project, made.context, made.norm
 
     def forward(
-        self, pixels: Tensor, valid: Tensor, context: Tensor, _: Tensor
+        self, values: Tensor, valid: Tensor, gsd_m: Tensor, day: Tensor
     ) -> tuple[Tensor, Tensor]:
-        return self.embedding.tokens(pixels, valid, context)
+        return self.tokens(values, valid, gsd_m)
 
 
 class _AllExperts(nn.Module):
