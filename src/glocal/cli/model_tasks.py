@@ -208,13 +208,14 @@ def sharpen(
     steps: Steps = 300,
     seed: Seed = 0,
     bands: Bands = None,
+    fine_bands: Annotated[str | None, typer.Option(help="The same of FINE.")] = None,
     unit: Unit = None,
     offset: Offset = None,
     as_json: Json = False,
 ) -> None:
     """Bring coarse bands to the pixel size of fine ones, by what was best on held-out parts.
 
-    --bands, --unit and --offset are of the coarse bands.
+    --bands are those of --coarse.
     """
     with readable_errors():
         found = sharpen_image(
@@ -224,6 +225,7 @@ def sharpen(
             weights=weights,
             model=model,
             bands=_names(bands),
+            fine_bands=_names(fine_bands),
             unit=unit,
             offset=offset,
             config=FitConfig(steps=steps, seed=seed),

@@ -20,7 +20,7 @@ from glocal.errors import BadSourceError
 from glocal.io.atomic import write_json
 from glocal.io.raster import info, native_grid, read_on, write_cog
 from glocal.model import Encoder
-from glocal.sources.imagery import read_image
+from glocal.sources.imagery import Kind, read_image
 from glocal.sources.sentinel2 import band_of_name, open_product
 from glocal.train.captures import AT_SOME_TIME, gsd_m
 from glocal.train.dense import tiles
@@ -52,6 +52,7 @@ def sharpen_image(
     weights: str | Path = "nano",
     model: Path | None = None,
     bands: Sequence[str] | None = None,
+    fine_bands: Sequence[str] | None = None,
     unit: str | None = None,
     offset: float | None = None,
     config: FitConfig | None = None,
@@ -77,9 +78,11 @@ def sharpen_image(
     model
         Folder of a network that was fitted before (`glocal.train.sharpen.save`) to the same
         bands. Without it one is fitted to this image.
-    bands, unit, offset
-        As in `glocal.sources.imagery.read_image`: names of the bands of ``coarse``, where the
-        file has none; how numbers of Sentinel-2 are stored; what is added to them.
+    bands, fine_bands
+        Names of the bands of ``coarse`` and ``fine``, where the file has none.
+    unit, offset
+        As in `glocal.sources.imagery.read_image`: how numbers of Sentinel-2 are stored, and what
+        is added to them.
 
     Returns
     -------
@@ -93,7 +96,10 @@ def sharpen_image(
         Bands can't be told apart, pixel sizes that do not divide, too small an image, or a
         ``model`` for other bands.
     """
-    task, scene, grid = _read(Path(fine), Path(coarse), bands, {"unit": unit, "offset": offset})
+    stored = {"unit": unit, "offset": offset}
+    task, scene, grid = _read(
+        Path(fine), Path(coarse), {**stored, "bands": fine_bands}, {**stored, "bands": bands}
+    )
     degraded = wald(scene.name, scene.fine, scene.coarse, ratio=task.ratio, gsd_m=scene.gsd_m)
     learned, held_out = _parted(degraded, task.ratio)
     network = _network(task, degraded, learned, weights, model, config)
@@ -120,29 +126,31 @@ def sharpen_image(
 
 
 def _read(
-    fine: Path, coarse: Path, bands: Sequence[str] | None, stored: dict[str, Any]
+    fine: Path, coarse: Path, of_fine: dict[str, Any], of_coarse: dict[str, Any]
 ) -> tuple[Task, Scene, GeoBox]:
     """Return the task, the image without truth, and the grid of the result."""
-    pan = _is_pan(fine)
-    fine_grids = {"pan": native_grid(fine)} if pan else _band_grids(fine, None)
-    size = min(map(_size, fine_grids.values()))
-    colour = _is_colour(coarse, bands)
-    grids = dict.fromkeys("RGB", native_grid(coarse)) if colour else _band_grids(coarse, bands)
-    ratio, names = _chosen(grids, size, coarse)
-    grid = grids[names[0]]
+    pan, colour = _is_pan(fine, of_fine["bands"]), _is_colour(coarse, of_coarse["bands"])
+    high_grids = {"pan": native_grid(fine)} if pan else _band_grids(fine, of_fine["bands"])
+    size = min(map(_size, high_grids.values()))
+    low_grids = (
+        dict.fromkeys("RGB", native_grid(coarse))
+        if colour
+        else _band_grids(coarse, of_coarse["bands"])
+    )
+    ratio, names = _chosen(low_grids, size, coarse)
+    grid = low_grids[names[0]]
     large = grid.zoom_to((grid.shape.y * ratio, grid.shape.x * ratio))
-    kind = "rgb" if colour else "sentinel2"
-    low = _layers(coarse, kind, grid, names, {} if colour else {**stored, "bands": bands})
-    fine_names = ("pan",) if pan else tuple(n for n, g in fine_grids.items() if _size(g) == size)
-    high = _pan(fine, large) if pan else _layers(fine, "sentinel2", large, fine_names, stored)
-    task = Task(sensor="rgb" if colour else "s2", fine=fine_names, coarse=names, ratio=ratio)
+    low = _layers(coarse, grid, names, None if colour else of_coarse)
+    sharp = tuple(name for name, one in high_grids.items() if _size(one) == size)
+    high = _pan(fine, large) if pan else _layers(fine, large, sharp, of_fine)
+    task = Task(sensor="rgb" if colour else "s2", fine=sharp, coarse=names, ratio=ratio)
     scene = Scene(name=coarse.name, fine=high, coarse=low, gsd_m=gsd_m(large))
     return task, scene, large
 
 
-def _is_pan(path: Path) -> bool:
+def _is_pan(path: Path, bands: Sequence[str] | None) -> bool:
     """Return True for a raster of one band that no name calls a Sentinel-2 band."""
-    if path.is_dir() or not path.exists():
+    if bands or path.is_dir() or not path.exists():
         return False
     names = info(path).descriptions
     return len(names) == 1 and band_of_name(names[0]) is None and band_of_name(path.stem) is None
@@ -184,10 +192,14 @@ def _chosen(grids: dict[str, GeoBox], size: float, path: Path) -> tuple[int, tup
 
 
 def _layers(
-    path: Path, kind: Any, grid: GeoBox, names: Sequence[str], stored: dict[str, Any]
+    path: Path, grid: GeoBox, names: Sequence[str], stored: dict[str, Any] | None
 ) -> Floats:
-    """Return the named bands (C, H, W) of an image on a grid, NaN where invalid."""
-    chip = read_image(path, kind, grid, interval=AT_SOME_TIME, source=path.name, **stored)
+    """Return the named bands (C, H, W) of an image on a grid, NaN where invalid.
+
+    ``stored`` says how Sentinel-2 is stored; None is a colour image.
+    """
+    kind: Kind = "rgb" if stored is None else "sentinel2"
+    chip = read_image(path, kind, grid, interval=AT_SOME_TIME, source=path.name, **(stored or {}))
     return holes(chip)[[chip.band_names.index(name) for name in names]]
 
 
