@@ -87,7 +87,7 @@ def test_a_map_has_logits_and_no_units(model):
     features = model.encoder(batch_of({"rgb": np.full((1, 3, 10, 6), 0.4)}))
     assert model.reconstruct(features, "cover", (10, 6)).shape == (1, 5, 10, 6)
     for name in ("cover", "aster"):
-        with pytest.raises(UnknownSensorError, match=f"no sensor '{name}'; it has: rgb"):
+        with pytest.raises(UnknownSensorError, match=f"no embedding for '{name}'; it has: rgb"):
             model.decode(features, name)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glocal.model.agreement import Agreement
 from glocal.model.batch import Batch
 from glocal.model.decoders import MSGFM
 from glocal.model.embed import PATCH
@@ -57,12 +58,18 @@ class ObjectiveConfig:
     distil: float = 0.0
     """Weight of agreement with a frozen teacher."""
 
+    agree: float = 0.0
+    """Weight of agreement between two looks at the same place; not in the paper."""
+
+    look: int = 32
+    """Side in pixels of such a look."""
+
     def __post_init__(self) -> None:
         for name in ("mask_ratio", "cross", "joint", "maps"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
-        if self.cells < 1 or min(self.balance, self.z, self.distil) < 0:
-            raise ValueError(f"cells must be >= 1 and weights >= 0, got {self}")
+        if min(self.cells, self.look) < 1 or min(self.balance, self.z, self.distil, self.agree) < 0:
+            raise ValueError(f"cells and look must be >= 1 and weights >= 0, got {self}")
 
 
 class Plan(NamedTuple):
@@ -73,6 +80,9 @@ class Plan(NamedTuple):
 
     target: str
     """Sensor or map that must be painted."""
+
+    looks: tuple[str, str] | None = None
+    """Sensors that take the two looks whose agreement is asked for; None: the first source."""
 
 
 class Losses(NamedTuple):
@@ -91,6 +101,7 @@ class Losses(NamedTuple):
     z: Tensor
     dropped: Tensor
     distil: Tensor
+    agree: Tensor
 
 
 def draw_plan(
@@ -102,13 +113,19 @@ def draw_plan(
     """Choose what goes in and what is painted, for places that have these ``sensors``."""
     source = str(rng.choice(list(sensors)))
     coin, together, chart = rng.random(3)
+    looks = _two(sensors, rng) if config.agree > 0 else None
     others = [s for s in sensors if s != source]
     partner = str(rng.choice(others)) if others else source
     if maps and chart < config.maps:
-        return Plan((source,), str(rng.choice(list(maps))))
+        return Plan((source,), str(rng.choice(list(maps))), looks)
     if others and together < config.joint:
-        return Plan((source, *others), source)
-    return Plan((source,), partner if coin < config.cross else source)
+        return Plan((source, *others), source, looks)
+    return Plan((source,), partner if coin < config.cross else source, looks)
+
+
+def _two(sensors: Sequence[str], rng: np.random.Generator) -> tuple[str, str]:
+    first, second = rng.choice(list(sensors), 2)
+    return str(first), str(second)
 
 
 def draw_mask(
@@ -147,6 +164,8 @@ class Pretraining(nn.Module):
         self._teacher = (teacher,)  # in a tuple, so that it is no part of the module
         last = model.encoder.config.widths[-1]
         self.project = nn.Linear(last, teacher_width) if teacher is not None else None
+        widths = model.encoder.config.widths
+        self.agreement = Agreement(widths, side=config.look) if config.agree > 0 else None
 
     def forward(self, batch: Batch, plan: Plan, masked: Tensor) -> Losses:
         """Return the losses of ``batch`` under ``plan``; ``masked`` (B, h, w) hides tokens."""
@@ -160,9 +179,12 @@ class Pretraining(nn.Module):
         routing = features.routing
         balance, z, dropped = routing[:3] if routing is not None else (zero, zero, zero)
         distil = self._distil(batch, features) if self.project is not None else zero
+        agree = zero
+        if self.agreement is not None:
+            agree = self.agreement(self.model.encoder, batch, plan.looks or (source, source))
         c = self.config
-        total = loss + c.balance * balance + c.z * z + c.distil * distil
-        return Losses(total, loss, count, balance, z, dropped, distil)
+        total = loss + c.balance * balance + c.z * z + c.distil * distil + c.agree * agree
+        return Losses(total, loss, count, balance, z, dropped, distil, agree)
 
     def _painting(
         self, painted: Tensor, batch: Batch, target: str, hidden: Tensor

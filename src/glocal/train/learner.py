@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,13 +17,14 @@ from torch import Tensor, nn
 
 from glocal.errors import ConfigError
 from glocal.model.batch import Batch
+from glocal.model.checkpoint import fill, find, read
 from glocal.model.decoders import MSGFM
 from glocal.model.objective import Losses, Plan, Pretraining
 from glocal.train.draw import Draw
 from glocal.train.ema import decay_at, update_average
 from glocal.train.recipe import PretrainConfig, Recipe, learning_rate, resolved_precision
 
-__all__ = ["Learner", "decay_groups", "learner", "reduced", "update"]
+__all__ = ["Learner", "begin_with", "decay_groups", "learner", "reduced", "update"]
 
 PLAIN = ("bias", "table", "token")
 """Parameters with these words in their name do not decay, whatever their shape."""
@@ -84,6 +86,23 @@ def learner(
         forward=forward,
         optimizer=optimizer,
     )
+
+
+def begin_with(learner: Learner, start: str | Path | None) -> str:
+    """Put saved weights in the place of random ones; return their SHA-256, "" for None.
+
+    Raises
+    ------
+    CheckpointError
+        The weights are damaged, or of another architecture.
+    """
+    if start is None:
+        return ""
+    folder = find(start)
+    tensors, manifest = read(folder)
+    for model in (learner.objective.model, learner.average):
+        fill(model, tensors, folder)
+    return str(manifest["sha256"])
 
 
 def _fabric(config: PretrainConfig) -> Fabric:

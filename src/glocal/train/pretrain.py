@@ -43,7 +43,7 @@ from glocal.train.checkpoints import (
     state_tensors,
 )
 from glocal.train.draw import ChipPool, digest, draws
-from glocal.train.learner import Learner, learner, reduced, update
+from glocal.train.learner import Learner, begin_with, learner, reduced, update
 from glocal.train.metrics_log import MetricsLog
 from glocal.train.recipe import Recipe, differences, resolved_precision, to_json
 
@@ -101,6 +101,7 @@ def pretrain(
     *,
     options: RunOptions | None = None,
     teacher: tuple[Callable[[Batch], Tensor], int] | None = None,
+    start: str | Path | None = None,
     progress: Callable[[str, float], None] = lambda stage, share: None,
 ) -> Outcome:
     """Train until the recipe, the time or the user says stop; go on if ``out`` has a checkpoint.
@@ -112,6 +113,8 @@ def pretrain(
     ----------
     teacher
         A frozen model of images and its width, see :mod:`glocal.train.distil`.
+    start
+        Weights to begin with instead of random ones: ``nano``, or a folder.
     progress
         Called with a text and the share of the steps that is done.
 
@@ -130,6 +133,7 @@ def pretrain(
         warnings.filterwarnings("ignore", message="sensor .* (is far from|is below)")
         learning = learner(recipe, *(teacher or ()))
         facts = _facts(recipe, pool, learning, teacher[1] if teacher else 0)
+        facts |= {"start": begin_with(learning, start)}
         step, seconds = _resume(learning, out / "checkpoints", facts)
         files = _Files(learning, out, options, facts, seconds)
         files.start(step)
