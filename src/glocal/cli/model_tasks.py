@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,7 @@ __all__ = ["app"]
 
 app = typer.Typer()
 
-TUNING = {"batch": 32, "rate": 1e-3, "encoder_rate": 2e-4}
+TUNING = Settings(batch=32, rate=1e-3, encoder_rate=2e-4)
 """How an encoder is fine-tuned to classes of pictures."""
 
 Out = Annotated[Path, typer.Option(help="GeoTIFF to write.")]
@@ -80,7 +81,7 @@ def classify(
             table=table,
             seeds=seeds,
             limit=limit,
-            tuning=Settings(steps=tune, **TUNING) if tune else None,
+            tuning=replace(TUNING, steps=tune) if tune else None,
             note=lambda text: typer.echo(text, err=True),
         )
         if as_json:

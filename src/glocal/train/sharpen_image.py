@@ -240,7 +240,8 @@ def _shrunk(fine: Floats, ratio: int) -> Bools:
     """Return where (h, w) all fine pixels of a coarse one have data."""
     height, width = fine.shape[1:]
     known = np.isfinite(fine).all(axis=0)
-    return known.reshape(height // ratio, ratio, width // ratio, ratio).all(axis=(1, 3))
+    blocks = known.reshape(height // ratio, ratio, width // ratio, ratio)
+    return np.asarray(blocks.all(axis=(1, 3)))
 
 
 def _network(
