@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from glocal.cli import main
 from glocal.io.raster import write_cog
 from glocal.model import Encoder
+from glocal.train import cloud_removal
 from tests.train.pools import ENCODER
 from tests.train.test_sharpen import texture
 
@@ -120,6 +121,20 @@ def test_clouds_are_removed_and_clear_pixels_kept(place, weights, tmp_path):
     given = read(place["s2"])[0] / 10_000
     np.testing.assert_allclose(layers[:-1, cloud == 0], given[:, cloud == 0], atol=1e-6)
     assert (layers[-1, cloud == 1] > 0).all()
+
+
+def test_tiles_do_not_show_under_a_cloud(place, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(cloud_removal, "SIDE", 32)
+    monkeypatch.setattr(cloud_removal, "MARGIN", 16)
+    cloud = np.zeros((128, 128), np.uint8)
+    cloud[70:122, 10:60] = 1
+    mask, out = write(tmp_path / "cloud.tif", cloud), tmp_path / "clear.tif"
+    words = ("remove-clouds", *unnamed(place), "--cloud", mask, "--weights", weights)
+    told(*words, "--out", out, "--steps", 1)
+    inside = read(out)[0][:-1, 70:122, 10:60]
+    step = np.abs(np.diff(inside, axis=1)).mean(axis=(0, 2))
+    # rows 96 and 95 lie in two tiles, whose means differ
+    assert step[96 - 70 - 1] < 2 * np.median(step)
 
 
 def test_sharpen_says_which_method_was_used(weights, tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from torch import Tensor, nn
 
@@ -359,14 +360,26 @@ def _fit_to(scene: Pairs, weights: str | Path, settings: Settings | None) -> Clo
 
 
 def _restored(model: CloudRemover, scene: Pairs) -> tuple[Floats, Floats]:
-    """Return image and uncertainty (C, H, W), tile by tile; NaN where nothing was given."""
-    height, width = scene.cloud.shape[1:]
-    image, error = scene.cloudy[0].copy(), np.zeros_like(scene.cloudy[0])
-    for tile in tiles((height, width), SIDE, MARGIN):
-        if scene.cloud[0][tile.write].any():
-            parts = {f.name: getattr(scene, f.name) for f in fields(scene)}
-            cut = {k: v[..., *tile.read] for k, v in parts.items() if k != "day"}
+    """Return image and uncertainty (C, H, W), by tiles that overlap and fade into each other.
+
+    The fill under a cloud is the mean of its tile: without fading, borders of tiles would show.
+    Pixels that are neither clear nor under a cloud stay NaN.
+    """
+    cloud, cloudy = scene.cloud[0], scene.cloudy[0]
+    parts = {f.name: getattr(scene, f.name) for f in fields(scene) if f.name != "day"}
+    sums, total = np.zeros((2, *cloudy.shape)), np.full(cloud.shape, 1e-12)
+    for tile in tiles(cloud.shape, SIDE, MARGIN):
+        if cloud[tile.read].any():
+            cut = {name: values[..., *tile.read] for name, values in parts.items()}
             found = restore(model, Pairs(**cut, day=scene.day))
-            image[:, *tile.write] = found.image[0][:, *tile.keep]
-            error[:, *tile.write] = found.uncertainty[0][:, *tile.keep]
-    return image, error
+            weight = np.outer(*map(_ramp, tile.read))
+            sums[..., *tile.read] += weight * np.stack([found.image[0], found.uncertainty[0]])
+            total[tile.read] += weight
+    image, error = (sums / total).astype(np.float32)
+    return np.where(cloud, image, cloudy), np.where(cloud, error, np.float32(0))
+
+
+def _ramp(part: slice) -> NDArray[np.float64]:
+    """Return weights that rise from both ends of a tile over the width of its overlap."""
+    steps = np.arange(part.stop - part.start) + 1.0
+    return np.minimum(np.minimum(steps, steps[::-1]), 2 * MARGIN)
