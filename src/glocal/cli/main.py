@@ -15,7 +15,7 @@ from glocal.cli.doctor import findings, healthy, print_findings, to_json
 from glocal.cli.lazy import add_group
 from glocal.cli.shell import EXIT_HELP, Json, progress_bar, readable_errors, stdout
 from glocal.cli.show import print_run, read_metrics
-from glocal.cli.simulate import simulate_world
+from glocal.cli.simulate import evaluate, simulate_world
 from glocal.run.config import load, require_files, with_options
 from glocal.run.demo import CREDITS, demo_config, demo_points, find_data
 from glocal.run.loop import run_area
@@ -97,6 +97,7 @@ def show(
 
 
 app.command("simulate", epilog="Example: glocal simulate --out out/world --seed 1")(simulate_world)
+app.command(epilog="Example: glocal evaluate out/mine --truth out/world/truth")(evaluate)
 
 
 @app.command(epilog="Example: glocal doctor")

@@ -1,4 +1,4 @@
-"""``glocal simulate``: a synthetic earth to try the loop on, with the truth beside it."""
+"""A synthetic earth to try the loop on, and the score of a run against its truth."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import typer
 from rich.table import Table
 
 from glocal.cli.shell import Json, readable_errors, stdout
+from glocal.run.known_truth import evaluate_run
 from glocal.simulate import WORLDS, measured_rates, simulate, world_named, write_scene
 
-__all__ = ["simulate_world"]
+__all__ = ["evaluate", "simulate_world"]
 
 
 def simulate_world(
@@ -35,3 +36,28 @@ def simulate_world(
             table.add_row(name, f"{row['configured']:.3f}", f"{row['measured']:.3f}")
         stdout().print(table)
         typer.echo(f"Now run: glocal run {out / 'area.yaml'} --out DIR")
+
+
+def evaluate(
+    out: Annotated[Path, typer.Argument(help="Folder of a finished run on a synthetic world.")],
+    truth: Annotated[Path, typer.Option(help="The folder 'truth' of that world.")],
+    as_json: Json = False,
+) -> None:
+    """Score a run on a synthetic world against its truth: the map, and what each source gained."""
+    with readable_errors():
+        scores = evaluate_run(out, truth)
+        if as_json:
+            typer.echo(json.dumps(scores, indent=2, sort_keys=True))
+            return
+        parts = [f"{name} {value:.3f}" for name, value in scores["estimate"].items()]
+        typer.echo(f"Estimate: {', '.join(parts)}")
+        table = Table("source", "metric", "before", "after", "gain (95 %)", "n")
+        for name, row in scores["sources"].items():
+            if "why" in row:
+                table.add_row(name, f"not scored: {row['why']}", "–", "–", "–", "–")
+                continue
+            gain = row["after"] - row["before"]
+            text = f"{gain:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+            shares = (f"{row['before']:.3f}", f"{row['after']:.3f}")
+            table.add_row(name, row["metric"], *shares, text, str(row["n"]))
+        stdout().print(table)

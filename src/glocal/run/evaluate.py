@@ -26,7 +26,7 @@ from glocal.run.rounds import Turn, for_osm, owners, point_labels, turns
 from glocal.sources.osm import apply_corrections
 from glocal.sources.predicted import Labels, predict
 
-__all__ = ["fold_of", "score_fold", "score_folds", "summarise"]
+__all__ = ["fold_of", "score_fold", "score_folds", "summarise", "taught_raw"]
 
 TREES = 100
 RAW_CELLS = 1000
@@ -126,7 +126,7 @@ def _sources(
     taught = {one.source: said_class(one)[one.symbols.ravel()[at]] for one in turn.models}
     for name in sorted(area.seen):
         after = taught.get(name, silent)
-        before = _taught_raw(area, name, at) if name in taught else silent
+        before = taught_raw(area, name, at) if name in taught else silent
         out[name] = _pair(np.where(after >= 0, before, -1), after)
     return out
 
@@ -184,7 +184,7 @@ def _at_their_word(area: Area, sources: Sequence[Observations]) -> tuple[Codes, 
     return np.concatenate(cells), np.concatenate(classes)
 
 
-def _taught_raw(area: Area, model: str, at: Codes) -> Codes:
+def taught_raw(area: Area, model: str, at: Codes) -> Codes:
     """Return what the model would say if it had learned from the sources as they are."""
     cell, said = _at_their_word(area, _teachers(area))
     rng = np.random.default_rng([area.config.seed, 17])

@@ -63,6 +63,7 @@ class Optical:
     """The same without clouds and shadows."""
 
     cloud: NDArray[np.bool_]
+    shadow: NDArray[np.bool_]
     age: float
 
 
@@ -83,9 +84,10 @@ def render_optical(
         else:
             values = _moved(values, world.image_shift_m)
         cover = uniform(rng, world.size, world.size / 20) < (0 if number else world.clouds)
-        shaded = np.where(_shadow(cover), 0.45, 1).astype(np.float32) * values
+        shadow = _shadow(cover)
+        shaded = np.where(shadow, 0.45, 1).astype(np.float32) * values
         seen = np.where(cover, _cloud_top(rng, world.size), shaded)
-        images.append(Optical(values=seen, ground=values, cloud=cover, age=age))
+        images.append(Optical(values=seen, ground=values, cloud=cover, shadow=shadow, age=age))
     return images
 
 

@@ -256,7 +256,10 @@ def _truth(scene: Scene, folder: Path) -> None:
     _cog(folder / "truth.tif", scene.truth, scene.geobox, nodata=0, colors=LEGEND)
     before = values[scene.ground.classes(oldest)]
     _cog(folder / "before.tif", before, scene.geobox, nodata=0, colors=LEGEND)
-    _cog(folder / "cloud.tif", scene.images[0].cloud.astype(np.uint8), scene.geobox)
+    for number, image in enumerate(scene.images, 1):
+        hidden = np.where(image.cloud, 1, np.where(image.shadow, 2, 0)).astype(np.uint8)
+        name = "image" if number == 1 else f"image{number}"
+        _cog(folder / f"hidden_{name}.tif", hidden, scene.geobox)
     notes = {"licence": LICENCE, "attribution": NOTE}
     write_table(folder / "objects.parquet", _true_objects(scene), **notes)
     write_table(folder / "points.parquet", _true_points(scene), **notes)

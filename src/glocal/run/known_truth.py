@@ -1,0 +1,297 @@
+"""A finished run against a known truth, cell by cell and record by record.
+
+Only files are compared: what the run exported, what its sources say when they are read
+again, and the truth of a synthetic world (`glocal.simulate`). No number of the run enters.
+"""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from glocal.core.grid import cells_of_points
+from glocal.core.observation import Observations
+from glocal.errors import BadSourceError, RunError
+from glocal.fusion.support import paint
+from glocal.io.raster import info, read_on
+from glocal.io.vector import read_table
+from glocal.run.area import Area, read_area
+from glocal.run.config import load
+from glocal.run.evaluate import taught_raw
+from glocal.run.outputs import read_models
+from glocal.run.proposals import said_class
+from glocal.sources.osm_tags import classify, crosswalk_of
+
+__all__ = ["evaluate_run"]
+
+RESAMPLES = 2000
+BINS = 15
+FLOOR = 1e-6
+
+Codes = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Truth:
+    """What is really there, and where each record truly stands."""
+
+    classes: Codes
+    """Shape (H, W), class position, -1 where not known."""
+
+    folder: Path
+
+    def table(self, name: str) -> Any:
+        """Return a table of true errors."""
+        return read_table(self.folder / f"{name}.parquet")
+
+
+def evaluate_run(out: Path, truth: Path) -> dict[str, Any]:
+    """Return how good the estimate is, and every source before and after its corrections.
+
+    ``after`` is the source read again with only its exported corrections applied. Maps and
+    the estimate are scored at every cell, OpenStreetMap by object, points by record,
+    images by the share of usable cells that show the ground. ``low`` and ``high`` bound
+    the gain at 95 %, by a bootstrap over spatial blocks. A source that can't be scored has
+    ``why`` instead. Cells of one area are not independent areas: the intervals speak of
+    this area.
+
+    A run stores the probability of the most likely class only; for ``log_loss`` the rest
+    is spread evenly over the other classes.
+
+    Raises
+    ------
+    RunError
+        ``out`` is no finished run.
+    BadSourceError
+        The truth is of another area, or ``truth`` holds none.
+    """
+    if not (out / "metrics.json").exists():
+        raise RunError(f"{out} holds no finished run; finish it with 'glocal run' first")
+    area = read_area(load(out / "area.yaml"), _quiet)
+    known = _read_truth(area, truth)
+    rows = {one.name: {"why": "no truth of this kind of source"} for one in area.config.sources}
+    for one in area.observations:
+        rows[one.source] = _source(area, known, one, out)
+    for name in area.images:
+        rows[name] = _image(area, known, name, out)
+    for name in area.seen:
+        rows[name] = _model(area, known, name, out)
+    return {"estimate": _estimate(area, known, out), "sources": rows}
+
+
+def _quiet(what: str, share: float) -> None:
+    """Take progress and say nothing."""
+
+
+def _read_truth(area: Area, folder: Path) -> _Truth:
+    path = folder / "truth.tif"
+    if not path.exists():
+        raise BadSourceError(f"{path} does not exist; give the folder truth of a synthetic world")
+    if info(path).grid != area.geobox:
+        raise BadSourceError(f"{path} is of another grid than the run; give the truth of its world")
+    return _Truth(classes=_classes(area, path), folder=folder)
+
+
+def _classes(area: Area, path: Path) -> Codes:
+    """Return the class positions of a map in the run's legend, -1 for other values."""
+    values, valid = read_on(path, area.geobox, resampling="nearest")
+    table = np.full(256, -1, np.int64)
+    table[list(area.legend.values)] = np.arange(len(area.legend))
+    return np.where(valid, table[values.astype(np.int64)], -1)
+
+
+def _estimate(area: Area, truth: _Truth, out: Path) -> dict[str, float]:
+    said = _classes(area, out / "estimate.tif")
+    sure, _ = read_on(out / "probability.tif", area.geobox, resampling="nearest")
+    use = (truth.classes >= 0) & (said >= 0)
+    t, s = truth.classes[use], said[use]
+    p = np.clip(sure[use].astype(np.float64), FLOOR, 1 - FLOOR)
+    right = t == s
+    rest = (1 - p) / (len(area.legend) - 1)
+    return {
+        "accuracy": float(right.mean()),
+        "macro_f1": _macro_f1(s, t),
+        "log_loss": float(-np.log(np.where(right, p, rest)).mean()),
+        "ece": _ece(p, right),
+    }
+
+
+def _macro_f1(said: Codes, truth: Codes) -> float:
+    present = np.unique(truth)
+    both = [((said == k) & (truth == k)).sum() for k in present]
+    either = [(said == k).sum() + (truth == k).sum() for k in present]
+    return float(np.mean(2 * np.array(both) / np.array(either)))
+
+
+def _ece(confidence: NDArray[np.float64], right: Bools) -> float:
+    """Return the expected calibration error in `BINS` bins of equal width (Guo et al. 2017)."""
+    of = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    gap = np.bincount(of, right - confidence, minlength=BINS)
+    return float(np.abs(gap).sum() / len(right))
+
+
+def _source(area: Area, truth: _Truth, source: Observations, out: Path) -> dict[str, Any]:
+    room = out / "corrections" / source.source
+    kind = area.config.source(source.source).kind
+    if kind == "osm":
+        return _objects(area, truth, source, room)
+    if source.support == "points":
+        return _points(area, truth, source, out)
+    if kind != "landcover":
+        return {"why": "no corrected version of it is exported"}
+    before = _said_on_cells(area, source)
+    after = _classes(area, room / "corrected_map.tif")
+    use = (truth.classes >= 0) & (before >= 0)
+    rows, columns = np.nonzero(use)
+    t = truth.classes[use]
+    return _gain(area, before[use] == t, after[use] == t, rows, columns, "cells right")
+
+
+def _said_on_cells(area: Area, source: Observations) -> Codes:
+    """Return the class of every cell (H, W) that a map states at its word, -1 for none."""
+    symbol = source.symbols.astype(np.int64)
+    if source.support != "cells":
+        symbol = np.append(0, symbol)[paint(source.geometry, area.geobox)]
+    return np.asarray(said_class(source)[symbol])
+
+
+def _positions(area: Area, values: Iterable[int]) -> Codes:
+    table = {value: i for i, value in enumerate(area.legend.values)}
+    return np.array([table.get(int(one), -1) for one in values], np.int64)
+
+
+def _objects(area: Area, truth: _Truth, source: Observations, room: Path) -> dict[str, Any]:
+    """Score the tags of objects, each once, with the exported change applied."""
+    table = truth.table("objects").set_index("record")
+    known = np.isin(source.record, table.index)
+    real = np.full(len(source), -1, np.int64)
+    real[known] = _positions(area, table.loc[source.record[known], "truth"])
+    before = said_class(source)[source.symbols]
+    edits = _edited(area, room / "proposal.osc")
+    element = [record.partition("@")[0] for record in source.record.tolist()]
+    after = np.array(
+        [edits.get(name, old) for name, old in zip(element, before.tolist(), strict=True)], np.int64
+    )
+    use = (real >= 0) & (before >= 0)
+    middle = shapely.centroid(source.geometry[use])
+    place = _rows_columns(area, shapely.get_x(middle), shapely.get_y(middle))
+    return _gain(area, (before == real)[use], (after == real)[use], *place, "objects right")
+
+
+def _edited(area: Area, path: Path) -> dict[str, int]:
+    """Return the class position of every element ``way/1`` of an OsmChange; {} without one."""
+    if not path.exists():
+        return {}
+    out = {}
+    for element in ET.parse(path).getroot().iter():
+        if element.tag in ("way", "relation"):
+            row = classify({one.get("k", ""): one.get("v", "") for one in element.iter("tag")})
+            if row is not None:
+                meaning = crosswalk_of((row.symbol,), area.legend).matrix[0]
+                out[f"{element.tag}/{element.get('id')}"] = int(meaning.argmax())
+    return out
+
+
+def _points(area: Area, truth: _Truth, source: Observations, out: Path) -> dict[str, Any]:
+    """Score the classes of points against the ground where the observer really stood."""
+    table = truth.table("points").set_index("id")
+    real = _positions(area, table.loc[source.record, "truth"])
+    before = said_class(source)[source.symbols]
+    told = gpd.read_parquet(out / "corrections.parquet")
+    told = told[(told.source == source.source) & (told.action == "modify")]
+    new = {
+        record: area.legend.index(name)
+        for record, name in zip(told.record, told.proposed, strict=True)
+    }
+    after = np.array(
+        [new.get(one, old) for one, old in zip(source.record, before.tolist(), strict=True)]
+    )
+    x, y = shapely.get_x(source.geometry), shapely.get_y(source.geometry)
+    place = _rows_columns(area, x, y)
+    return _gain(area, before == real, after == real, *place, "points right")
+
+
+def _rows_columns(area: Area, x: NDArray[Any], y: NDArray[Any]) -> tuple[Codes, Codes]:
+    cell = np.maximum(cells_of_points(area.geobox, x, y), 0)
+    row, column = np.divmod(cell, area.geobox.shape[1])
+    return row, column
+
+
+def _model(area: Area, truth: _Truth, name: str, out: Path) -> dict[str, Any]:
+    """Score a model that learned from the sources as they are, then as the loop taught it."""
+    kept = json.loads((out / "metrics.json").read_text("utf-8"))["round_kept"]
+    if not kept:
+        return {"why": "no round that it taught was kept"}
+    models = read_models(out / "rounds" / f"{kept:03d}" / "models.npz", area)
+    after = _said_on_cells(area, next(one for one in models if one.source == name))
+    before = taught_raw(area, name, np.arange(after.size)).reshape(after.shape)
+    use = (truth.classes >= 0) & (before >= 0) & (after >= 0)
+    rows, columns = np.nonzero(use)
+    t = truth.classes[use]
+    return _gain(area, before[use] == t, after[use] == t, rows, columns, "cells right")
+
+
+def _image(area: Area, truth: _Truth, name: str, out: Path) -> dict[str, Any]:
+    """Score how many of the cells that an image offers as usable show the ground."""
+    path = truth.folder / f"hidden_{name}.tif"
+    if not path.exists():
+        return {"why": "nothing hides the ground from this sensor, and its place has no control"}
+    hidden, _ = read_on(path, area.geobox, resampling="nearest")
+    mask, seen = read_on(
+        out / "corrections" / name / "quality_mask.tif", area.geobox, resampling="nearest"
+    )
+    shown = hidden == 0
+    kept = seen & (mask == 0)
+    rows, columns = np.indices(shown.shape)
+    low, high = _interval(area, rows, columns, (shown & kept, kept), (shown & seen, seen))
+    return {
+        "before": float(shown[seen].mean()),
+        "after": float(shown[kept].mean()),
+        "low": low,
+        "high": high,
+        "n": int(seen.sum()),
+        "metric": "usable cells that show the ground",
+    }
+
+
+def _gain(
+    area: Area, before: Bools, after: Bools, rows: Codes, columns: Codes, metric: str
+) -> dict[str, Any]:
+    if len(before) < 2:
+        return {"why": f"{len(before)} statements that the truth knows"}
+    every = np.ones(len(before), bool)
+    low, high = _interval(area, rows, columns, (after, every), (before, every))
+    return {
+        "before": float(before.mean()),
+        "after": float(after.mean()),
+        "low": low,
+        "high": high,
+        "n": len(before),
+        "metric": metric,
+    }
+
+
+def _interval(
+    area: Area, rows: Codes, columns: Codes, after: tuple[Bools, Bools], before: tuple[Bools, Bools]
+) -> tuple[float, float]:
+    """Return the 95 % interval of a difference of two shares (hits, all), by whole blocks."""
+    side = area.config.block
+    _, block = np.unique(
+        rows.ravel() // side * area.geobox.shape[1] + columns.ravel() // side, return_inverse=True
+    )
+    n = int(block.max()) + 1
+    sums = [np.bincount(block, one.ravel().astype(float), n) for one in (*after, *before)]
+    draw = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
+    a, b, c, d = (one[draw].sum(axis=1) for one in sums)
+    low, high = np.percentile(a / np.maximum(b, 1) - c / np.maximum(d, 1), [2.5, 97.5])
+    return float(low), float(high)
