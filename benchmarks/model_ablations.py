@@ -5,8 +5,8 @@
 
 Both phases go on where they stopped. Every setting differs from `REFERENCE` in one thing, and all
 see the same number of chips; "paired only" and "unpaired only" draw them from a part of the pool.
-All tasks are read by linear maps in closed form (scenes: logistic regression), so that their
-scores hold no luck of a fit. A teacher is a TorchScript file of a network that maps photos
+All tasks are read by linear maps in closed form (scenes: logistic regression), so that no luck of
+an optimiser is in their scores. A teacher is a TorchScript file of a network that maps photos
 (B, 3, H, W), normalised as ImageNet, to (B, D) or (B, D, h, w).
 """
 
