@@ -49,6 +49,7 @@ def eurosat(
         data / "eurosat_rgb_open.zip",
         encoder,
         table=data / "eurosat_lonlat.csv",
+        gsd_m=10,
         seeds=seeds,
         limit=limit,
         network=NETWORK if learned else None,

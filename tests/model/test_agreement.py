@@ -63,14 +63,14 @@ def test_agreement_can_be_learned_and_is_at_chance_before():
     term = Agreement(CONFIG.widths, side=16)
     rate = torch.optim.AdamW([*encoder.parameters(), *term.parameters()], lr=3e-3)
     losses = []
-    for _ in range(12):
+    for _ in range(40):
         loss = term(encoder, batch, ("rgb", "rgb"))
         rate.zero_grad()
         loss.backward()
         rate.step()
         losses.append(loss.item())
     assert losses[0] > 0.6 * np.log(15)
-    assert np.mean(losses[-3:]) < 0.7 * losses[0]
+    assert np.mean(losses[-3:]) < 0.8 * losses[0]
 
 
 def test_looks_of_two_sensors_and_places_that_see_nothing():

@@ -65,6 +65,9 @@ def classify(
             "or with part (train, val, test)."
         ),
     ] = None,
+    gsd_m: Annotated[
+        float | None, typer.Option(min=0.01, help="Metres per pixel; 0.2 when not given.")
+    ] = None,
     weights: Weights = "nano",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each method.")] = 3,
     limit: Annotated[int | None, typer.Option(min=3, help="Pictures per class.")] = None,
@@ -79,6 +82,7 @@ def classify(
             images,
             Encoder.from_pretrained(weights),
             table=table,
+            gsd_m=gsd_m,
             seeds=seeds,
             limit=limit,
             tuning=replace(TUNING, steps=tune) if tune else None,

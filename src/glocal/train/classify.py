@@ -80,7 +80,9 @@ class Division:
         return np.flatnonzero(self.part == part)
 
 
-def embed_all(encoder: Encoder, arrays: Arrays, *, batch: int = 128) -> NDArray[np.float32]:
+def embed_all(
+    encoder: Encoder, arrays: Arrays, *, gsd_m: float | None = None, batch: int = 128
+) -> NDArray[np.float32]:
     """Return the encoder's vectors (N, D) of many images, a few at a time.
 
     Parameters
@@ -88,9 +90,13 @@ def embed_all(encoder: Encoder, arrays: Arrays, *, batch: int = 128) -> NDArray[
     arrays
         Sensor -> (N, C, H, W) in the units of `glocal.model.batch_of`. Bytes (``uint8``) are
         read as 0-255 and scaled to 0-1, so that a large set need not be held as floats.
+    gsd_m
+        Metres per pixel; ``None`` stands for what is usual for the sensor.
     """
+    about = {} if gsd_m is None else {"gsd_m": dict.fromkeys(arrays, gsd_m)}
     starts = range(0, count_of(arrays), batch)
-    parts = [encoder.embed(some_of(arrays, slice(at, at + batch))).cpu().numpy() for at in starts]
+    some = (some_of(arrays, slice(at, at + batch)) for at in starts)
+    parts = [encoder.embed(one, **about).cpu().numpy() for one in some]
     return np.concatenate(parts).astype(np.float32)
 
 
@@ -138,6 +144,7 @@ def run(
     encoder: Encoder,
     *,
     table: Path | None = None,
+    gsd_m: float | None = None,
     seeds: int = 3,
     limit: int | None = None,
     network: Settings | None = None,
@@ -160,6 +167,9 @@ def run(
         With sensor ``rgb``.
     table
         As in `divide`.
+    gsd_m
+        Metres per pixel of the pictures, which the frozen encoders are told; ``None`` stands for
+        0.2, an aerial photograph.
     seeds
         Runs per method, >= 1.
     limit
@@ -194,7 +204,7 @@ def run(
         train=subsets(division.rows(0), division.block, seeds=seeds),
         note=note,
     )
-    given = {**_frozen(task, encoder), **_learned(task, encoder, network, tuning)}
+    given = {**_frozen(task, encoder, gsd_m), **_learned(task, encoder, network, tuning)}
     return _summary(scenes, division, given)
 
 
@@ -242,18 +252,20 @@ class _Task:
         return {name: found}
 
 
-def _frozen(task: _Task, encoder: Encoder) -> Runs:
+def _frozen(task: _Task, encoder: Encoder, gsd_m: float | None) -> Runs:
     """Return the predictions of every probe on every kind of frozen features."""
     usual: dict[str, Probe] = {"linear": linear_probe, "neighbours": knn_probe}
     arrays, count = {"rgb": task.scenes.images}, len(task.division.rows(2))
     commonest = [majority(task.scenes.labels[rows], count) for rows in task.train]
     statistics = [band_statistics(task.scenes.images)]
-    random = [embed_all(random_like(encoder, i), arrays) for i in range(len(task.train))]
+    random = [
+        embed_all(random_like(encoder, i), arrays, gsd_m=gsd_m) for i in range(len(task.train))
+    ]
     return {
         "commonest class": list(commonest),
         **task.probe("statistics", statistics, {**usual, "trees": forest_probe}),
         **task.probe("random features", random, usual),
-        **task.probe("encoder", [embed_all(encoder, arrays)], usual),
+        **task.probe("encoder", [embed_all(encoder, arrays, gsd_m=gsd_m)], usual),
     }
 
 
