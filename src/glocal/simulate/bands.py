@@ -138,7 +138,10 @@ def _moved(values: NDArray[np.float32], step_m: tuple[float, float]) -> NDArray[
 
 
 def _shadow(cloud: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the cells in the shadow of the clouds and not below them."""
+    """Return the cells in the shadow of the clouds and not below them.
+
+    Those that enter at an edge stand for shadows of clouds outside the area.
+    """
     return np.roll(cloud, SHADOW_CELLS, axis=(0, 1)) & ~cloud
 
 

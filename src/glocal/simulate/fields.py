@@ -18,10 +18,12 @@ REGION_TILT = np.array([-1.0, -1 / 3, 1 / 3, 1.0])
 
 def normal(rng: np.random.Generator, size: int, scale: float) -> NDArray[np.float32]:
     """Return a Gaussian field (size, size) of mean 0 and variance 1; white for scale 0."""
-    white = rng.standard_normal((size, size), np.float32)
-    if scale <= 0:
+    scale = max(min(scale, size / 6), 0)
+    side = size + int(np.ceil(4 * scale))  # the margin keeps opposite edges independent
+    white = rng.standard_normal((side, side), np.float32)
+    if scale == 0:
         return white
-    field = ndimage.gaussian_filter(white, min(scale, size / 6), mode="wrap")
+    field = ndimage.gaussian_filter(white, scale, mode="wrap")[:size, :size]
     return np.asarray((field - field.mean()) / field.std(), np.float32)
 
 
