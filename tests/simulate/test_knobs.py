@@ -78,6 +78,7 @@ OTHERS = {
     "covariate_shift": (0.2, {"image"}),
     "psf_cells": (0.8, {"image"}),
     "image_shift_m": ((15.0, 5.0), {"image"}),
+    "image_turn_m": (20.0, {"image"}),
     "sar": (False, {"radar"}),
     "dsm": (False, {"heights"}),
 }  # fmt: skip
@@ -91,6 +92,14 @@ def test_a_knob_turns_its_own_source_only(knob: str) -> None:
         base = replace(base, map_errors=(0.3, 0.3, 0.3))
     before, after = (parts(simulate(one, 5)) for one in (base, replace(base, **{knob: value})))
     assert {name for name in before if before[name] != after[name]} == changes
+
+
+def test_a_moved_image_shows_the_ground_where_it_was_moved_to() -> None:
+    still, moved = (
+        simulate(replace(PERFECT, image_shift_m=one), 5).images[0].values
+        for one in ((0.0, 0.0), (20.0, 10.0))  # two cells to the east, one to the north
+    )
+    np.testing.assert_allclose(moved[:, :-1, 2:], still[:, 1:, :-2], atol=1e-6)
 
 
 def test_change_and_age_make_sources_outdated_and_nothing_else() -> None:

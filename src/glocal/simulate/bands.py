@@ -82,7 +82,7 @@ def render_optical(
         if number:
             values *= 1 + world.sensor_change
         else:
-            values = _moved(values, world.image_shift_m)
+            values = _moved(values, world.image_shift_m, world.image_turn_m)
         cover = uniform(rng, world.size, world.size / 20) < (0 if number else world.clouds)
         shadow = _shadow(cover)
         shaded = np.where(shadow, 0.45, 1).astype(np.float32) * values
@@ -128,13 +128,24 @@ def _parcels(world: World, ground: Ground, rng: np.random.Generator) -> NDArray[
     return np.asarray(factor[ground.objects], np.float32)
 
 
-def _moved(values: NDArray[np.float32], step_m: tuple[float, float]) -> NDArray[np.float32]:
-    """Return the image displaced by (east, north) metres."""
-    if not any(step_m):
+def _moved(
+    values: NDArray[np.float32], step_m: tuple[float, float], turn_m: float
+) -> NDArray[np.float32]:
+    """Return the image displaced by (east, north) metres and turned about its middle.
+
+    ``turn_m`` is how far the turn moves the middle of an edge.
+    """
+    if not any(step_m) and not turn_m:
         return values
-    down, right = -step_m[1] / CELL, step_m[0] / CELL
-    moved = ndimage.shift(values, (0, down, right), order=1, mode="nearest")
-    return np.asarray(moved, np.float32)
+    middle = (np.array(values.shape[1:]) - 1) / 2
+    angle = turn_m / CELL / middle[0]
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    step = np.array([-step_m[1], step_m[0]]) / CELL
+    offset = middle - turn @ (middle + step)
+    planes = [
+        ndimage.affine_transform(one, turn, offset, order=1, mode="nearest") for one in values
+    ]
+    return np.asarray(planes, np.float32)
 
 
 def _shadow(cloud: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -230,6 +230,9 @@ class World:
     image_shift_m: tuple[float, float] = (0.0, 0.0)
     """Displacement (east, north) of the first optical image. Off: (0, 0)."""
 
+    image_turn_m: float = 0.0
+    """How far a turn of that image moves the middle of its edges. Off: 0."""
+
     clouds: float = 0.1
     """Share of the first optical image under cloud. Off: 0."""
 
@@ -342,7 +345,8 @@ def shifted(metres: float = 12.0) -> World:
     """Return a world with OpenStreetMap off by about so many metres, images by up to half."""
     return replace(
         standard(), name="shifted", osm_shift_m=(0.8 * metres, -0.6 * metres), trace_sd_m=4.0,
-        object_sd_m=2.0, image_shift_m=(-0.3 * metres, 0.4 * metres), field_sd_m=8.0,
+        object_sd_m=2.0, image_shift_m=(-0.3 * metres, 0.4 * metres), image_turn_m=0.3 * metres,
+        field_sd_m=8.0,
     )  # fmt: skip
 
 
