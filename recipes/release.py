@@ -3,6 +3,8 @@
 Run from the root of the repository::
 
     python -m recipes.release --run out/nano --pool out/pool --to src/glocal/model/weights/nano
+
+``--run`` may be repeated for a run that began with the weights of another; the last one ships.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +36,18 @@ KNOWN = (
 )
 
 
-def card(run: Path, pool: Path) -> dict[str, Any]:
-    """Return what a user must know of the weights in ``run``, trained on ``pool``."""
-    manifest = json.loads((run / "weights" / "manifest.json").read_text())["card"]
+def card(runs: Sequence[Path], pool: Path) -> dict[str, Any]:
+    """Return what a user must know of the weights of the last run, trained on ``pool``."""
     counts: Counter[str] = Counter()
     for path in sorted(pool.glob("*.npz")):
         header = read_header(path)
         counts.update(dict(zip(header["origins"], header["counts"], strict=True)))
-    state = sorted((run / "checkpoints").glob("*/state.json"))[-1]
-    hours = json.loads(state.read_text())["seconds"] / 3600
     return {
         "name": "glocal msGFM nano",
         "licence": "Apache-2.0",
         "version": __version__,
         "task": "features of RGB, Sentinel-2, Sentinel-1 and height images; masked modelling",
-        "training": manifest | {"hours": round(hours, 2), "hardware": "one core of a CPU, bf16"},
+        "stages": [stage(run) for run in runs],
         "data": [
             {
                 "origin": name,
@@ -60,6 +60,19 @@ def card(run: Path, pool: Path) -> dict[str, Any]:
         ],
         "held_out": {n: o.held_out for n, o in sorted(ORIGINS.items()) if o.held_out},
         "limits": list(KNOWN),
+    }
+
+
+def stage(run: Path) -> dict[str, Any]:
+    """Return recipe, steps and wall time of a run."""
+    saved = json.loads((run / "weights" / "manifest.json").read_text())["card"]
+    state = sorted((run / "checkpoints").glob("*/state.json"))[-1]
+    hours = json.loads(state.read_text())["seconds"] / 3600
+    return {
+        "recipe": saved["recipe"],
+        "steps": saved["steps"],
+        "hours": round(hours, 2),
+        "hardware": "one core of a CPU, bf16",
     }
 
 
@@ -139,7 +152,7 @@ def _array(shape: list[int], order: list[str]) -> dict[str, Any]:
     return {"shape": shape, "dim_order": order, "data_type": "float32"}
 
 
-def release(run: Path, pool: Path, to: Path) -> float:
+def release(runs: Sequence[Path], pool: Path, to: Path) -> float:
     """Write the packaged weights; return their size in MB.
 
     Raises
@@ -150,8 +163,9 @@ def release(run: Path, pool: Path, to: Path) -> float:
     foreign = [name for name in Pool([pool]).origins if not ORIGINS[name].shipped]
     if foreign:
         raise ValueError(f"shipped weights may not learn from {foreign}; build the pool anew")
-    about = card(run, pool)
-    model = MSGFM.from_pretrained(run / "weights")
+    about = card(runs, pool)
+    model = MSGFM.from_pretrained(runs[-1] / "weights")
+    (to / "item.json").unlink(missing_ok=True)
     model.save_pretrained(to, half=True, **about)
     (to / "item.json").write_text(json.dumps(item(model, about), indent=2) + "\n")
     size = (to / "weights.safetensors").stat().st_size / 1e6
@@ -163,7 +177,7 @@ def release(run: Path, pool: Path, to: Path) -> float:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--run", type=Path, required=True, help="folder of a pretraining run")
+    parser.add_argument("--run", type=Path, action="append", required=True, help="pretraining run")
     parser.add_argument("--pool", type=Path, required=True, help="the shards it learned from")
     parser.add_argument("--to", type=Path, required=True)
     given = parser.parse_args()

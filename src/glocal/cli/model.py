@@ -90,6 +90,9 @@ def pretrain(
     hours: Annotated[
         float | None, typer.Option(min=0, help="Stop after this time; the same command goes on.")
     ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Weights to begin with: a packaged name, or a folder.")
+    ] = None,
     side: Side = 64,
     as_json: Json = False,
 ) -> None:
@@ -109,7 +112,7 @@ def pretrain(
         pool = Pool(data) if several else open_pool(data, out / "pool", side=side)
         options = RunOptions(max_hours=hours, card={"origins": pool.origins})
         with progress_bar() as report:
-            outcome = train(recipe, pool, out, options=options, progress=report)
+            outcome = train(recipe, pool, out, options=options, start=start, progress=report)
         if outcome.first:
             print_rows(_told(outcome), as_json)
 

@@ -311,7 +311,7 @@ def run(
     batch = images.batch(grid)
     codes, target = _labels(labels, grid)
     learned, scored = _parted(target)
-    pieces = _pieces(batch, learned)
+    pieces = _turned(*_pieces(batch, learned))
     model = fit(
         Encoder.from_pretrained(weights),
         pieces[0],
@@ -376,6 +376,25 @@ def _pieces(batch: Batch, target: NDArray[np.int64]) -> tuple[Batch, NDArray[np.
         ),
         np.stack([padded[part] for part in parts]),
     )
+
+
+def _turned(batch: Batch, target: NDArray[np.int64]) -> tuple[Batch, NDArray[np.int64]]:
+    """Add every tile turned by a quarter, a half and three quarters.
+
+    A few tiles that always lie the same way are learned by position instead of by content.
+    """
+    turns = range(4)
+
+    def turn(image: Tensor) -> Tensor:
+        return torch.cat([torch.rot90(image, k, (2, 3)) for k in turns])
+
+    more = Batch(
+        values={name: turn(image) for name, image in batch.values.items()},
+        valid={name: turn(image) for name, image in batch.valid.items()},
+        gsd_m={name: one.repeat(len(turns)) for name, one in batch.gsd_m.items()},
+        day={name: one.repeat(len(turns)) for name, one in batch.day.items()},
+    )
+    return more, np.concatenate([np.rot90(target, k, (1, 2)) for k in turns])
 
 
 def _mapped(model: Segmenter, batch: Batch, classes: int) -> NDArray[np.float32]:
