@@ -47,6 +47,9 @@ HEIGHT = np.array([18.0, 2.0, 0.2, 0.6, 7.0, 0.0, 0.0], np.float32)
 """Height of each class above the ground in metres."""
 
 LOOKS = 10
+PARCEL_DB = 1.8
+"""Spread between parcels of a class in dB: moisture and roughness differ."""
+
 RELIEF_M = 30.0
 SHADOW_CELLS = (-12, 9)
 """Rows and columns from a cloud to its shadow: a morning sun in the south-east."""
@@ -162,7 +165,7 @@ def _cloud_top(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
 
 def render_radar(world: World, ground: Ground, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return VV and VH in dB, shape (2, H, W), with speckle of ``LOOKS`` looks."""
-    parcel = 0.8 * rng.standard_normal((len(ground.now), 1), np.float32)
+    parcel = PARCEL_DB * rng.standard_normal((len(ground.now), 2), np.float32)
     value = (BACKSCATTER[ground.now] + parcel)[ground.objects]
     speckle = 10 * np.log10(rng.gamma(LOOKS, 1 / LOOKS, value.shape))
     return np.asarray(np.moveaxis(value + speckle, -1, 0), np.float32)

@@ -203,13 +203,13 @@ class World:
     image_ages: tuple[float, ...] = (0.0,)
     """One optical image per entry, so many years before the reference date."""
 
-    ambiguity: float = 0.5
+    ambiguity: float = 0.6
     """How far spectra move to the confused class where the maps' common field errs. Off: 0."""
 
     ambiguous: float = 0.24
     """Share of the cells that are so."""
 
-    parcel_noise: float = 0.16
+    parcel_noise: float = 0.22
     """Spread of reflectance between parcels of a class, relative. Off: 0."""
 
     texture: float = 0.12
