@@ -25,7 +25,10 @@ from glocal.run.config import validate
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
-OPTIONAL = {"glocal.sources.clouds_s2cloudless": "s2cloudless"}
+OPTIONAL = {
+    "glocal.model.export": "openvino",
+    "glocal.sources.clouds_s2cloudless": "s2cloudless",
+}
 MODULES = [
     info.name
     for info in pkgutil.walk_packages(glocal.__path__, "glocal.")
