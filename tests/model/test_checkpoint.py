@@ -197,6 +197,13 @@ def test_a_config_that_cannot_be_made_is_refused(folder, config):
             kind.from_pretrained(folder)
 
 
+def test_an_encoder_alone_is_no_whole_model(tmp_path):
+    config = EncoderConfig(width=8, depths=(1,), heads=(1,), window=4)
+    Encoder(config).save_pretrained(tmp_path / "encoder")
+    with pytest.raises(CheckpointError, match="holds an encoder alone"):
+        MSGFM.from_pretrained(tmp_path / "encoder")
+
+
 def test_another_architecture_is_refused(folder):
     config = json.loads((folder / MANIFEST).read_text())["config"]
     for change in ({"width": 16}, {"depths": [1, 1, 3, 1]}, {"experts": 3}, {"sensors": ["rgb"]}):

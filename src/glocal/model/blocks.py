@@ -84,7 +84,7 @@ class MixtureOfExperts(nn.Module):
         """Map (..., D) to (..., D) and tell how tokens were routed."""
         tokens = x.reshape(-1, x.shape[-1])
         with torch.autocast(x.device.type, enabled=False):
-            logits = F.linear(tokens.float(), self.router.weight)
+            logits = F.linear(tokens.float(), self.router.weight.float())
         gate, expert = logits.softmax(-1).topk(self.top_k, dim=-1)
         if self.top_k > 1:
             gate = gate / gate.sum(-1, keepdim=True)

@@ -14,6 +14,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glocal.errors import CheckpointError
 from glocal.model.batch import bands_of
 from glocal.model.blocks import MixtureOfExperts
 from glocal.model.checkpoint import fill, find, read, usable, write
@@ -98,6 +99,10 @@ class MSGFM(nn.Module):
         tensors, manifest = read(folder)
         with usable(folder):
             model = cls(config_of(manifest), manifest.get("maps"))
+        if not any(name.startswith("decoders.") for name in tensors):
+            raise CheckpointError(
+                f"{folder} holds an encoder alone; load it with Encoder.from_pretrained"
+            )
         fill(model, tensors, folder)
         return model.eval()
 
