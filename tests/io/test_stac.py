@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pystac
 import pytest
 import shapely
 from odc.geo.geobox import GeoBox
-from referencing import Registry, Resource
-from referencing.jsonschema import DRAFT7
 
 from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
@@ -24,6 +20,7 @@ from glocal.core.provenance import Provenance
 from glocal.errors import RunError
 from glocal.io.prov import prov_document
 from glocal.io.stac import Asset, class_band, geographic_outline, round_item
+from tests.catalogue import stac_errors
 
 LEGEND = Legend(
     name="small",
@@ -73,49 +70,20 @@ def item(tmp_path: Path, grid: GeoBox) -> dict[str, Any]:
     )
 
 
-def _stored(folder: Path | None) -> Iterator[tuple[str, Resource[Any]]]:
-    core = Path(pystac.__file__).parent / "validation" / "jsonschemas"
-    for path in sorted(core.rglob("*.json")):
-        schema = json.loads(path.read_text())
-        resource = Resource.from_contents(schema, default_specification=DRAFT7)
-        if "$id" in schema:
-            yield schema["$id"].rstrip("#"), resource
-        yield f"https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/{path.name}", resource
-        yield f"https://geojson.org/schema/{path.name}", resource
-    for path in sorted(folder.glob("*/*/schema.json")) if folder else ():
-        schema = json.loads(path.read_text())
-        name, version = path.parts[-3:-1]
-        address = f"https://stac-extensions.github.io/{name}/{version}/schema.json"
-        yield address, Resource.from_contents(schema, default_specification=DRAFT7)
-
-
-def _errors(item: dict[str, Any], folder: Path | None = None) -> list[str]:
-    stored = dict(_stored(folder))
-    registry = Registry().with_resources(stored.items())
-    core = "https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"
-    wanted = [core, *(item["stac_extensions"] if folder else [])]
-    found = []
-    for address in wanted:
-        assert address in stored, address
-        validator = jsonschema.Draft7Validator({"$ref": address}, registry=registry)
-        found += [error.message for error in validator.iter_errors(item)]
-    return found
-
-
 def test_item_is_valid(item: dict[str, Any]) -> None:
-    assert _errors(item) == []
+    assert stac_errors(item) == []
     assert pystac.Item.from_dict(copy.deepcopy(item)).id == "havel-r1"
 
 
 def test_item_is_valid_with_extensions(item: dict[str, Any], shared: Path) -> None:
-    assert _errors(item, shared / "schemas" / "stac") == []
+    assert stac_errors(item, shared / "schemas" / "stac") == []
 
 
 @pytest.mark.parametrize("break_it", ["datetime", "bbox", "links"])
 def test_the_validator_can_fail(item: dict[str, Any], break_it: str) -> None:
     item["properties"].pop(break_it, None)
     item.pop(break_it, None)
-    assert _errors(item)
+    assert stac_errors(item)
 
 
 def test_item_names_files_relative_to_itself(item: dict[str, Any], tmp_path: Path) -> None:
@@ -145,7 +113,7 @@ def test_crs_without_a_code(tmp_path: Path) -> None:
     )
     assert item["properties"]["proj:code"] is None
     assert item["properties"]["proj:wkt2"].startswith("PROJCRS")
-    assert _errors(item) == []
+    assert stac_errors(item) == []
 
 
 def test_missing_assets_are_refused(tmp_path: Path, grid: GeoBox) -> None:

@@ -311,7 +311,8 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, known: Tensor) -> tuple[Tensor, list[Routing]]:
         """Map (B, h, w, D) to the same shape; ``known`` (B, h, w) are the tokens that inform."""
         complete = bool(known.all())
-        plans = [windows(known, self.window, shifted=s, complete=complete) for s in (False, True)]
+        kinds = (False, True)[: len(self.blocks)]
+        plans = [windows(known, self.window, shifted=s, complete=complete) for s in kinds]
         routed = []
         for i, block in enumerate(self.blocks):
             x, routing = block(x, plans[i % 2])

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from glocal.errors import CheckpointError
 
-__all__ = ["FORMAT", "fill", "find", "read", "usable", "write"]
+__all__ = ["FORMAT", "digest", "fill", "find", "flush", "read", "usable", "write"]
 
 FORMAT = 1
 """Version of the layout that this code writes; a higher one is refused."""
@@ -51,7 +51,7 @@ def write(
     made.mkdir(parents=True)
     try:
         save_file({k: _stored(v, half) for k, v in tensors.items()}, made / WEIGHTS)
-        manifest = {"format": FORMAT, "sha256": _digest(made / WEIGHTS), **about}
+        manifest = {"format": FORMAT, "sha256": digest(made / WEIGHTS), **about}
         text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
         (made / MANIFEST).write_text(text, encoding="utf-8")
         shutil.copymode(made / MANIFEST, made / WEIGHTS)  # safetensors lets only the owner read
@@ -70,7 +70,7 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     manifest = _manifest(folder)
     weights = folder / WEIGHTS
-    if _digest(weights) != manifest["sha256"]:
+    if digest(weights) != manifest["sha256"]:
         raise CheckpointError(
             f"{weights}: sha256 is not the one of {MANIFEST}; the file is damaged or was "
             "exchanged. Fetch both again"
@@ -149,15 +149,21 @@ def _stored(tensor: Tensor, half: bool) -> Tensor:
     )
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _replace(made: Path, folder: Path) -> None:
-    for file in made.iterdir():
+def flush(folder: Path) -> None:
+    """Wait until the files of a folder are on the disk."""
+    for file in folder.iterdir():
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
+
+
+def _replace(made: Path, folder: Path) -> None:
+    flush(made)
     if folder.exists():
         shutil.rmtree(_old(folder), ignore_errors=True)
         folder.rename(_old(folder))

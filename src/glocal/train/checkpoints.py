@@ -8,9 +8,7 @@ not at all.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -25,6 +23,7 @@ from torch.optim import Optimizer
 
 from glocal.errors import CheckpointError
 from glocal.io.atomic import replacing_folder
+from glocal.model.checkpoint import digest, flush
 
 __all__ = ["latest", "load_checkpoint", "restore", "save_checkpoint", "state_tensors"]
 
@@ -93,23 +92,12 @@ def save_checkpoint(
     path = folder / f"step-{facts['step']:08d}"
     with replacing_folder(path) as part:
         save_file({name: value.contiguous() for name, value in tensors.items()}, part / TENSORS)
-        text = {**facts, "format": FORMAT, "sha256": _sha256(part / TENSORS)}
+        text = {**facts, "format": FORMAT, "sha256": digest(part / TENSORS)}
         (part / FACTS).write_text(json.dumps(text, indent=2, sort_keys=True) + "\n", "utf-8")
-        for one in part.iterdir():
-            _flush(one)
+        flush(part)
     for _, old in _all(folder)[:-keep]:
         shutil.rmtree(old)
     return path
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _all(folder: Path) -> list[tuple[int, Path]]:
@@ -138,7 +126,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 f"{path} has format {facts['format']}, this version reads up to {FORMAT}; "
                 "update glocal"
             )
-        if _sha256(path / TENSORS) != facts["sha256"]:
+        if digest(path / TENSORS) != facts["sha256"]:
             raise ValueError(f"the sha256 of {TENSORS} is not the one in {FACTS}")
         return load_file(path / TENSORS), facts
     except CheckpointError:
