@@ -1,4 +1,4 @@
-"""The spatial term against a slow twin, and the prior of the classes."""
+"""The prior of the classes."""
 
 from __future__ import annotations
 
@@ -11,72 +11,11 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
-from glocal.core.result import log_normalise
-from glocal.errors import GridMismatchError
 from glocal.fusion.fuse import fuse
 from glocal.fusion.patterns import Units
-from glocal.fusion.posterior import SMOOTHING_SWEEPS, class_prior, smooth
+from glocal.fusion.posterior import class_prior
 from glocal.fusion.problem import Located, Problem
 from glocal.testing import grid, legend_of
-
-sizes = st.integers(1, 7)
-
-
-def scene(height, width, classes, seed):
-    rng = np.random.default_rng(seed)
-    log_q = log_normalise(rng.normal(0, 2, (height, width, classes))).astype(np.float32)
-    ties = rng.random((height, width - 1), np.float32), rng.random((height - 1, width), np.float32)
-    return log_q, ties
-
-
-def slow(log_q, beta, ties):
-    height, width, _ = log_q.shape
-    q = np.exp(log_q.astype(float))
-    for _ in range(SMOOTHING_SWEEPS):
-        field = log_q.astype(float).copy()
-        for row in range(height):
-            for column in range(width):
-                if column + 1 < width:
-                    tie = beta * ties[0][row, column]
-                    field[row, column] += tie * q[row, column + 1]
-                    field[row, column + 1] += tie * q[row, column]
-                if row + 1 < height:
-                    tie = beta * ties[1][row, column]
-                    field[row, column] += tie * q[row + 1, column]
-                    field[row + 1, column] += tie * q[row, column]
-        q = np.exp(log_normalise(field))
-    return q
-
-
-@given(sizes, sizes, st.integers(2, 4), st.integers(0, 2**16), st.floats(0, 2))
-@settings(max_examples=25)
-def test_smoothing_equals_a_plain_loop(height, width, classes, seed, beta):
-    log_q, ties = scene(height, width, classes, seed)
-    np.testing.assert_allclose(
-        np.exp(smooth(log_q, beta, ties)), slow(log_q, beta, ties), atol=2e-5
-    )
-    ones = np.ones_like(ties[0]), np.ones_like(ties[1])
-    np.testing.assert_array_equal(smooth(log_q, beta), smooth(log_q, beta, ones))
-
-
-def test_a_cell_hears_no_further_than_the_halo():
-    log_q, ties = scene(1, 12, 3, 0)
-    other = log_q.copy()
-    other[0, 0] = log_normalise(np.array([5.0, 0, 0]))
-    a, b = smooth(log_q, 0.7, ties), smooth(other, 0.7, ties)
-    np.testing.assert_array_equal(a[0, SMOOTHING_SWEEPS + 1 :], b[0, SMOOTHING_SWEEPS + 1 :])
-    assert not np.array_equal(a[0, SMOOTHING_SWEEPS], b[0, SMOOTHING_SWEEPS])
-
-
-@pytest.mark.parametrize("wrong", [((2, 2), (1, 3)), ((2, 3), (2, 3)), ((3, 2), (1, 2))])
-def test_ties_of_another_grid_are_refused(wrong):
-    log_q, _ = scene(2, 3, 2, 0)
-    ties = tuple(np.ones(shape, np.float32) for shape in wrong)
-    if wrong == ((2, 2), (1, 3)):
-        smooth(log_q, 0.5, ties)
-        return
-    with pytest.raises(GridMismatchError, match="similarity"):
-        smooth(log_q, 0.5, ties)
 
 
 @given(st.integers(2, 5), st.integers(0, 2**16), st.integers(1, 80))

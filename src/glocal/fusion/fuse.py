@@ -21,15 +21,9 @@ from glocal.fusion.dependence import (
     learn,
     merge_copies,
 )
-from glocal.fusion.posterior import (
-    SMOOTHING_SWEEPS,
-    Fit,
-    Similarity,
-    class_prior,
-    estimate,
-    smooth,
-)
+from glocal.fusion.posterior import Fit, class_prior, estimate
 from glocal.fusion.problem import Located, Problem, locate, prepare
+from glocal.fusion.spatial import SMOOTHING_SWEEPS, Similarity, smooth
 
 __all__ = ["Fused", "fuse"]
 
@@ -158,7 +152,7 @@ def fuse(
         exponents and the spatial weight (cross-fitted). With fewer than 30 answered
         anchors exponents stay conservative and there is no spatial term.
     similarity
-        How alike neighbouring cells look, from an image (see ``posterior.smooth``).
+        How alike neighbouring cells look, from an image (see ``spatial.smooth``).
     seed
         Deals the anchors into folds.
 
