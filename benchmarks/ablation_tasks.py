@@ -21,16 +21,16 @@ from torch.nn import functional
 from glocal.errors import ConfigError
 from glocal.model import Batch, Encoder, batch_of
 from glocal.model.embed import PATCH
-from glocal.train import quality
-from glocal.train.classify import divide
-from glocal.train.cloud_pairs import BANDS, simulate
-from glocal.train.cloud_removal import batch as under_cloud
-from glocal.train.dense import maps_of, pixels_of
-from glocal.train.probes import linear_probe, majority
-from glocal.train.scenes import read_scenes
-from glocal.train.segment import score
-from glocal.train.sharpen_floors import FLOORS
-from glocal.train.sharpen_scenes import Scene, Task
+from glocal.train.tasks import quality
+from glocal.train.tasks.classification.classify import divide
+from glocal.train.tasks.classification.probes import linear_probe, majority
+from glocal.train.tasks.classification.scenes import read_scenes
+from glocal.train.tasks.clouds.pairs import BANDS, simulate
+from glocal.train.tasks.clouds.removal import batch as under_cloud
+from glocal.train.tasks.dense import maps_of, pixels_of
+from glocal.train.tasks.segment import score
+from glocal.train.tasks.sharpening.floors import FLOORS
+from glocal.train.tasks.sharpening.scenes import Scene, Task
 from recipes.landcover import Fold, Labelled, cib_folds, terramind_folds
 from recipes.sharpen import ALL, KEMPEN, dsen2_tile, halves, kempen, sentinel2
 

@@ -42,14 +42,14 @@ from benchmarks.ablation_tasks import (
 from glocal.errors import ConfigError
 from glocal.io.atomic import write_json, write_text
 from glocal.model import Encoder, EncoderConfig, ObjectiveConfig
-from glocal.train.classify import embed_all
-from glocal.train.dense import seeded
-from glocal.train.distil import Teacher, as_photo
-from glocal.train.draw import ChipPool
-from glocal.train.pool import Pool
-from glocal.train.pretrain import RunOptions, pretrain
-from glocal.train.recipe import PretrainConfig, Recipe
-from glocal.train.statistics import band_statistics
+from glocal.train.data.pool import Pool
+from glocal.train.pretraining.distil import Teacher, as_photo
+from glocal.train.pretraining.draw import ChipPool
+from glocal.train.pretraining.pretrain import RunOptions, pretrain
+from glocal.train.pretraining.recipe import PretrainConfig, Recipe
+from glocal.train.tasks.classification.classify import embed_all
+from glocal.train.tasks.classification.statistics import band_statistics
+from glocal.train.tasks.dense import seeded
 
 REFERENCE = Recipe(
     encoder=EncoderConfig(

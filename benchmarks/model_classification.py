@@ -19,7 +19,7 @@ from typing import Any
 
 from glocal.io.atomic import write_json
 from glocal.model import Encoder, nano
-from glocal.train.classify import random_like
+from glocal.train.tasks.classification.classify import random_like
 from recipes.eurosat import eurosat
 
 

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.model_segmentation import make_encoder
 from glocal.io.atomic import write_json, write_text
-from glocal.train.dense import Settings
+from glocal.train.tasks.dense import Settings
 from recipes.cloud_removal import METHODS, Fold, cib_folds, compare, sen12mscr_fold
 
 COLUMNS = {

@@ -19,7 +19,7 @@ import torch
 
 from glocal.io.atomic import write_json, write_text
 from glocal.model import Encoder, nano
-from glocal.train.dense import Settings
+from glocal.train.tasks.dense import Settings
 from recipes.landsat import land_cover, same_place
 
 

@@ -24,7 +24,7 @@ import torch
 
 from glocal.io.atomic import write_json, write_text
 from glocal.model import Encoder, nano
-from glocal.train.dense import Settings, seeded
+from glocal.train.tasks.dense import Settings, seeded
 from recipes.landcover import METHODS, Fold, cib_folds, compare, terramind_folds
 
 SENSORS = {

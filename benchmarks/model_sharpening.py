@@ -23,7 +23,7 @@ import torch
 
 from glocal.io.atomic import write_json, write_text
 from glocal.model import Encoder, nano
-from glocal.train.sharpen import FitConfig
+from glocal.train.tasks.sharpening.network import FitConfig
 from recipes.sharpen import one_tile, pictures, two_scenes
 
 EXPERIMENTS: dict[str, Callable[..., list[dict[str, Any]]]] = {

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from glocal.core.sensor import sensor
 from glocal.errors import SourceUnavailableError
 from glocal.model import Encoder
-from glocal.train import classify
-from glocal.train.statistics import band_statistics
+from glocal.train.tasks.classification import classify
+from glocal.train.tasks.classification.statistics import band_statistics
 
 __all__ = ["Patches", "bigearthnet", "read_patches"]
 

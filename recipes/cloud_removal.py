@@ -18,8 +18,8 @@ from scipy.ndimage import binary_dilation
 
 from glocal.io.raster import native_grid, read_on
 from glocal.model import Encoder
-from glocal.train import quality
-from glocal.train.cloud_pairs import (
+from glocal.train.tasks import quality
+from glocal.train.tasks.clouds.pairs import (
     BANDS,
     CLOUDY_SCL,
     Pairs,
@@ -28,8 +28,8 @@ from glocal.train.cloud_pairs import (
     simulate,
     spectrum,
 )
-from glocal.train.cloud_removal import CloudRemover, fit, restore
-from glocal.train.dense import Settings
+from glocal.train.tasks.clouds.removal import CloudRemover, fit, restore
+from glocal.train.tasks.dense import Settings
 from recipes.cib import SITES, Cube, day_of_year, read_cube
 
 __all__ = ["METHODS", "Case", "Fold", "cib_folds", "compare", "sen12mscr_fold"]

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from glocal.model import Encoder
-from glocal.train import classify
-from glocal.train.dense import Settings
+from glocal.train.tasks.classification import classify
+from glocal.train.tasks.dense import Settings
 
 __all__ = ["NETWORK", "TUNING", "eurosat"]
 
@@ -34,7 +34,7 @@ def eurosat(
     learned: bool = False,
     note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Compare an encoder with its floors on EuroSAT; see `glocal.train.classify.run`.
+    """Compare an encoder with its floors on EuroSAT; see `classify.run`.
 
     Parameters
     ----------

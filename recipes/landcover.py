@@ -17,8 +17,8 @@ from odc.geo.geobox import GeoBox
 
 from glocal.io.raster import native_grid, read_on
 from glocal.model import Batch, Encoder, batch_of
-from glocal.train import segment
-from glocal.train.dense import Settings
+from glocal.train.tasks import segment
+from glocal.train.tasks.dense import Settings
 from recipes.cib import SITES, Cube, day_of_year, read_cube
 
 __all__ = ["METHODS", "Fold", "Labelled", "cib_folds", "compare", "terramind_folds"]

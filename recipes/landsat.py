@@ -23,8 +23,8 @@ from sklearn.preprocessing import StandardScaler
 
 from glocal.model import Batch, Encoder, batch_of
 from glocal.model.adapt import with_sensor
-from glocal.train import segment
-from glocal.train.dense import Settings
+from glocal.train.tasks import segment
+from glocal.train.tasks.dense import Settings
 
 SITES = ("00002806639B424A", "000028085BF08E7E")
 CODES = {11: "crop", 13: "grass", 60: "built", 99: "other"}

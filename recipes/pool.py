@@ -30,8 +30,8 @@ from PIL import Image
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
-from glocal.train.shards import Window, band_names, coverage, crops, shard_of, write_shard
-from glocal.train.splits import blocks, part_of
+from glocal.train.data.shards import Window, band_names, coverage, crops, shard_of, write_shard
+from glocal.train.data.splits import blocks, part_of
 
 SIDE = 64
 SEED = 0

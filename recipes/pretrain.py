@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from glocal.model import ObjectiveConfig, base, nano, tiny
-from glocal.train.pool import Pool
-from glocal.train.pretrain import RunOptions, pretrain
-from glocal.train.recipe import PretrainConfig, Recipe
+from glocal.train.data.pool import Pool
+from glocal.train.pretraining.pretrain import RunOptions, pretrain
+from glocal.train.pretraining.recipe import PretrainConfig, Recipe
 
 
 def nano_cpu() -> Recipe:

@@ -19,8 +19,8 @@ from typing import Any
 from glocal import __version__
 from glocal.model import MSGFM
 from glocal.model.batch import bands_of
-from glocal.train.pool import Pool
-from glocal.train.shards import read_header
+from glocal.train.data.pool import Pool
+from glocal.train.data.shards import read_header
 from recipes.pool import ORIGINS
 
 LIMIT_MB = 25

@@ -11,7 +11,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from glocal.model import Encoder
-from glocal.train.sharpen import FitConfig, Scene, Task, run, wald, with_pan
+from glocal.train.tasks.sharpening.network import FitConfig, Scene, Task, run, wald, with_pan
 
 FINE = ("B02", "B03", "B04", "B08")
 ALL = ("B05", "B06", "B07", "B8A", "B11", "B12")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.ablation_tasks import parts, ridge
 from benchmarks.model_ablations import SETTINGS, Part, means, recipe_of, tables
-from glocal.train.recipe import differences, to_json
+from glocal.train.pretraining.recipe import differences, to_json
 
 COUNTS = {("rgb",): 90, ("s2", "sar"): 7, ("dsm",): 5}
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from glocal.cli import main
 from glocal.io.raster import write_cog
 from glocal.model import Encoder
-from glocal.train import cloud_removal
+from glocal.train.tasks.clouds import removal as cloud_removal
 from tests.train.pools import ENCODER
-from tests.train.test_sharpen import texture
+from tests.train.tasks.test_sharpen import texture
 
 VERBS = ("classify", "segment", "remove-clouds", "sharpen")
 SIX = ("B02", "B03", "B04", "B08", "B8A", "B11")

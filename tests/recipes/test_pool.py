@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glocal.train.splits import blocks, part_of
+from glocal.train.data.splits import blocks, part_of
 from recipes import pool
 
 ALLOWED = {

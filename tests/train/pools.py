@@ -6,7 +6,7 @@ import numpy as np
 
 from glocal.model import EncoderConfig, ObjectiveConfig
 from glocal.model.batch import bands_of
-from glocal.train.recipe import PretrainConfig, Recipe
+from glocal.train.pretraining.recipe import PretrainConfig, Recipe
 
 ENCODER = EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)
 

@@ -13,13 +13,13 @@ import typer
 from glocal.cli.model_tasks import app as tasks
 from glocal.cli.shell import EXIT_HELP, Json, print_rows, progress_bar, readable_errors
 from glocal.model import Encoder, EncoderConfig, ObjectiveConfig, base, nano, tiny
-from glocal.train.embedding import embed_images, write_vectors
-from glocal.train.folders import open_pool
-from glocal.train.folders import pack as pack_folders
-from glocal.train.pool import Pool
-from glocal.train.pretrain import Outcome, RunOptions
-from glocal.train.pretrain import pretrain as train
-from glocal.train.recipe import PretrainConfig, Recipe
+from glocal.train.data.folders import open_pool
+from glocal.train.data.folders import pack as pack_folders
+from glocal.train.data.pool import Pool
+from glocal.train.pretraining.pretrain import Outcome, RunOptions
+from glocal.train.pretraining.pretrain import pretrain as train
+from glocal.train.pretraining.recipe import PretrainConfig, Recipe
+from glocal.train.tasks.embedding import embed_images, write_vectors
 
 __all__ = ["app"]
 

@@ -13,12 +13,13 @@ from glocal.cli.shell import Json, print_rows, readable_errors, stdout
 from glocal.core.interval import Interval
 from glocal.errors import ConfigError
 from glocal.model import Encoder
-from glocal.train import classify as scenes
-from glocal.train import cloud_removal, segment
-from glocal.train.dense import Settings
-from glocal.train.rasters import Images
-from glocal.train.sharpen import FitConfig
-from glocal.train.sharpen_image import sharpen_image
+from glocal.train.data.rasters import Images
+from glocal.train.tasks import segment
+from glocal.train.tasks.classification import classify as scenes
+from glocal.train.tasks.clouds import removal as cloud_removal
+from glocal.train.tasks.dense import Settings
+from glocal.train.tasks.sharpening.image import sharpen_image
+from glocal.train.tasks.sharpening.network import FitConfig
 
 __all__ = ["app"]
 

@@ -1,1 +1,1 @@
-"""Training of the image model: pools of windows, geographic splits, pretraining, tasks."""
+"""Training of the image model: data, pretraining, and the tasks that encoders are used for."""

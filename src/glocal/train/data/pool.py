@@ -1,0 +1,191 @@
+"""A pool of shards to draw batches from, larger than memory when need be."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.errors import BadSourceError, SourceUnavailableError, UnknownSensorError
+from glocal.train.data.shards import Arguments, Shard, read_header, read_shard, sensor_set
+
+__all__ = ["Pool"]
+
+
+class Pool:
+    """Shards to draw batches from; decoded shards are kept up to ``max_bytes``."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        max_bytes: int = 4_000_000_000,
+        evenness: float = 0.0,
+        spread: int | None = None,
+    ) -> None:
+        """Read the headers of shards.
+
+        Parameters
+        ----------
+        paths
+            Shards, or folders of shards.
+        max_bytes
+            Limit of decoded shards in memory; one shard is held in any case.
+        evenness
+            0: each window is drawn equally often; 1: each origin is, whatever its size.
+        spread
+            Most shards that one batch is drawn from; None for all. Streaming from a pool
+            larger than ``max_bytes`` needs a small number.
+        """
+        self.paths = _files(paths)
+        self.max_bytes, self.evenness, self.spread = max_bytes, evenness, spread
+        self._decoded: OrderedDict[Path, Shard] = OrderedDict()
+        self._lock = Lock()
+        self._headers = {path: read_header(path) for path in self.paths}
+        self._of: dict[tuple[str, ...], list[Path]] = {}
+        for path, header in self._headers.items():
+            self._of.setdefault(sensor_set(header["layers"]), []).append(path)
+        for sensors, members in self._of.items():
+            self._check(sensors, members)
+        self._rising = {k: self._weights(members) for k, members in self._of.items()}
+
+    def _weights(self, members: Sequence[Path]) -> list[NDArray[np.float64]]:
+        """Return the running sum of the weights of the windows of each shard."""
+        counts: dict[str, int] = {}
+        for header in map(self._headers.__getitem__, members):
+            for name, count in zip(header["origins"], header["counts"], strict=True):
+                counts[name] = counts.get(name, 0) + count
+        rising = []
+        for header in map(self._headers.__getitem__, members):
+            each = np.array([max(counts[o], 1) ** -self.evenness for o in header["origins"]])
+            rising.append(np.cumsum(each[header["origin"]]))
+        return rising
+
+    def _check(self, sensors: tuple[str, ...], members: Sequence[Path]) -> None:
+        for name in sensors:
+            rows = [self._headers[path]["layers"][name] for path in members]
+            if len({(tuple(row["bands"]), tuple(row["side"])) for row in rows}) != 1:
+                raise BadSourceError(
+                    f"the shards of {'+'.join(sensors)} differ in bands or side; "
+                    "pack them again together"
+                )
+
+    @property
+    def groups(self) -> dict[tuple[str, ...], int]:
+        """Set of sensors -> number of windows."""
+        return {
+            sensors: sum(int(self._headers[path]["n"]) for path in members)
+            for sensors, members in self._of.items()
+        }
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """Origin -> licence."""
+        found: dict[str, str] = {}
+        for header in self._headers.values():
+            found |= dict(zip(header["origins"], header["licences"], strict=True))
+        return dict(sorted(found.items()))
+
+    def shard(self, path: Path) -> Shard:
+        """Return a decoded shard, from memory when it is there; threads may ask at once."""
+        with self._lock:
+            if path in self._decoded:
+                self._decoded.move_to_end(path)
+                return self._decoded[path]
+            shard = self._decoded[path] = read_shard(path)
+            while len(self._decoded) > 1 and self._held() > self.max_bytes:
+                self._decoded.popitem(last=False)
+            return shard
+
+    def _held(self) -> int:
+        return sum(shard.nbytes for shard in self._decoded.values())
+
+    def draw(
+        self,
+        sensors: Sequence[str],
+        n: int,
+        rng: np.random.Generator,
+        *,
+        augment: bool = True,
+    ) -> Arguments:
+        """Return the arguments of ``batch_of`` for ``n`` windows drawn with replacement.
+
+        Nothing but the shards and the state of ``rng`` decides, so that a generator made
+        of (seed, step) gives the same batch at the same step again. ``augment`` turns and
+        mirrors each window, all its sensors alike.
+
+        Raises
+        ------
+        UnknownSensorError
+            No shard has exactly these sensors.
+        """
+        wanted = sensor_set(sensors)
+        if wanted not in self._of:
+            known = ", ".join("+".join(one) for one in self._of)
+            raise UnknownSensorError(
+                f"no windows of {'+'.join(wanted)} in the pool; it has {known}"
+            )
+        members = self._of[wanted]
+        which, row = self._choose(self._rising[wanted], n, rng)
+        turns = rng.integers(0, 8, n)
+        order = np.argsort(which, kind="stable")
+        pieces = [self.shard(members[i]).batch(row[which == i]) for i in np.unique(which).tolist()]
+        batch = _joined(pieces, np.argsort(order, kind="stable"))
+        if augment:
+            batch["arrays"] = {k: _turned(a, turns) for k, a in batch["arrays"].items()}
+        return batch
+
+    def _choose(
+        self, rising: Sequence[NDArray[np.float64]], n: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return for each of ``n`` windows its shard and its row in it."""
+        mass = np.array([one[-1] for one in rising])
+        shards = np.arange(len(rising))
+        if self.spread is not None:
+            # equal shares among the few, as they were drawn by their mass
+            shards, mass = (
+                rng.choice(shards, self.spread, p=mass / mass.sum()),
+                np.ones(self.spread),
+            )
+        which = rng.choice(shards, size=n, p=mass / mass.sum())
+        place = rng.random(n)
+        row = np.empty(n, np.intp)
+        for i in np.unique(which).tolist():
+            here = which == i
+            found = np.searchsorted(rising[i], place[here] * rising[i][-1], side="right")
+            row[here] = np.minimum(found, len(rising[i]) - 1)
+        return which.astype(np.intp), row
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in map(Path, paths):
+        files += sorted(path.glob("*.npz")) if path.is_dir() else [path]
+    if not files:
+        raise SourceUnavailableError(f"no shard (*.npz) in {', '.join(map(str, paths))}")
+    return files
+
+
+def _joined(pieces: Sequence[Arguments], order: NDArray[np.intp]) -> Arguments:
+    first = pieces[0]
+    joined: Arguments = {"bands": first["bands"]}
+    for key in ("arrays", "gsd_m", "day"):
+        joined[key] = {
+            name: np.concatenate([piece[key][name] for piece in pieces])[order]
+            for name in first[key]
+        }
+    return joined
+
+
+def _turned(values: NDArray[np.float32], turns: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Apply one of the 8 symmetries of the square to each window, shape (n, C, H, W)."""
+    for bit, axis in ((1, -2), (2, -1)):
+        chosen = (turns & bit) > 0
+        values[chosen] = np.flip(values[chosen], axis)
+    chosen = (turns & 4) > 0
+    values[chosen] = values[chosen].swapaxes(-1, -2)
+    return values

@@ -1,0 +1,1 @@
+"""What an encoder is used for, with the floors that it has to beat."""

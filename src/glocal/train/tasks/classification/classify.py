@@ -1,0 +1,365 @@
+"""Scene classification: what an encoder's features are worth, beside what is free.
+
+`run` does the whole comparison on pictures in class folders; the parts can be used alone.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from glocal.errors import BadSourceError, SourceUnavailableError
+from glocal.model.encoder import Encoder
+from glocal.train.data.splits import blocks, part_of
+from glocal.train.tasks.classification.compare import difference, score, subsets
+from glocal.train.tasks.classification.networks import (
+    Arrays,
+    count_of,
+    fine_tune,
+    fit_network,
+    predict,
+    some_of,
+)
+from glocal.train.tasks.classification.probes import (
+    Prediction,
+    average_precision,
+    forest_probe,
+    knn_probe,
+    leave_one_out,
+    linear_probe,
+    majority,
+)
+from glocal.train.tasks.classification.scenes import Scenes, read_scenes
+from glocal.train.tasks.classification.statistics import band_statistics
+from glocal.train.tasks.dense import Settings, seeded
+
+__all__ = [
+    "Division",
+    "Prediction",
+    "average_precision",
+    "divide",
+    "embed_all",
+    "fine_tune",
+    "fit_network",
+    "forest_probe",
+    "knn_probe",
+    "leave_one_out",
+    "linear_probe",
+    "majority",
+    "predict",
+    "run",
+]
+
+PARTS = {"train": 0, "val": 1, "validation": 1, "test": 2}
+NEAR = (
+    "no places given: pictures were dealt at random, so that neighbours may stand on both sides "
+    "and every accuracy is too high; give longitudes and latitudes"
+)
+
+Note = Callable[[str], None]
+Rows = NDArray[np.int64]
+Probe = Callable[..., Prediction]
+Runs = dict[str, list[Prediction | Rows]]
+Fit = Callable[[Arrays, Rows, Settings], nn.Module]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Division:
+    """Which pictures teach, choose and test; all arrays have shape (N,)."""
+
+    part: NDArray[np.int8]
+    """0 train, 1 validation, 2 test."""
+
+    block: Rows
+    """Number of the place; pictures of one block are never in two parts."""
+
+    note: str = ""
+
+    def rows(self, part: int) -> Rows:
+        """Return the rows of one part."""
+        return np.flatnonzero(self.part == part)
+
+
+def embed_all(
+    encoder: Encoder, arrays: Arrays, *, gsd_m: float | None = None, batch: int = 128
+) -> NDArray[np.float32]:
+    """Return the encoder's vectors (N, D) of many images, a few at a time.
+
+    Parameters
+    ----------
+    arrays
+        Sensor -> (N, C, H, W) in the units of `glocal.model.batch_of`. Bytes (``uint8``) are
+        read as 0-255 and scaled to 0-1, so that a large set need not be held as floats.
+    gsd_m
+        Metres per pixel; ``None`` stands for what is usual for the sensor.
+    """
+    about = {} if gsd_m is None else {"gsd_m": dict.fromkeys(arrays, gsd_m)}
+    starts = range(0, count_of(arrays), batch)
+    some = (some_of(arrays, slice(at, at + batch)) for at in starts)
+    parts = [encoder.embed(one, **about).cpu().numpy() for one in some]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def divide(names: Sequence[str], table: Path | None, *, size_deg: float = 0.5) -> Division:
+    """Divide pictures into parts by a table of places or of parts, or at random without one.
+
+    Parameters
+    ----------
+    names
+        File names without suffix.
+    table
+        CSV whose first column holds the names. With columns ``longitude`` and ``latitude``
+        (degrees) blocks of ``size_deg`` are dealt by `splits.part_of` with seed 0, whose
+        test part the shipped weights have not seen. With a column ``part`` (train,
+        val or test) that is used, and ``block`` (integers) if there is one.
+
+    Raises
+    ------
+    SourceUnavailableError
+        The table can't be read.
+    BadSourceError
+        A picture has no row, a column is missing, a place is not a number, a part is unknown.
+    """
+    if table is None:
+        block = np.arange(len(names))
+        return Division(part=part_of(block), block=block, note=NEAR)
+    rows = _rows(table, names)
+    try:
+        if "part" in rows[0]:
+            part = np.array([PARTS[row["part"]] for row in rows], dtype=np.int8)
+            number = [int(row.get("block") or i) for i, row in enumerate(rows)]
+            return Division(part=part, block=np.array(number))
+        place = np.array([(float(row["longitude"]), float(row["latitude"])) for row in rows])
+        block = blocks(place[:, 0], place[:, 1], size_deg)
+    except (KeyError, ValueError) as error:
+        raise BadSourceError(
+            f"{table} needs columns longitude and latitude in degrees, or part with "
+            f"{', '.join(PARTS)}: {error}"
+        ) from error
+    return Division(part=part_of(block), block=block)
+
+
+def run(
+    images: Path,
+    encoder: Encoder,
+    *,
+    table: Path | None = None,
+    gsd_m: float | None = None,
+    seeds: int = 3,
+    limit: int | None = None,
+    network: Settings | None = None,
+    tuning: Settings | None = None,
+    note: Note = lambda text: None,
+) -> dict[str, Any]:
+    """Compare an encoder with its floors on pictures in class folders.
+
+    Every run learns from a random four fifths of the training blocks, drawn by its seed, and is
+    tested on the whole test part; what has to be chosen is chosen on the validation part. The
+    floors are the commonest class, the values of each band (`band_statistics`) read by a linear
+    probe, by neighbours and by trees, and features of encoders of the same shape with ``seeds``
+    random initialisations.
+
+    Parameters
+    ----------
+    images
+        Folder or zip with a folder of JPEG or PNG files per class.
+    encoder
+        With sensor ``rgb``.
+    table
+        As in `divide`.
+    gsd_m
+        Metres per pixel of the pictures, which the frozen encoders are told; ``None`` stands for
+        0.2, an aerial photograph.
+    seeds
+        Runs per method, >= 1.
+    limit
+        Pictures per class; ``None`` takes all.
+    network
+        How a small network is learned from the labels alone; ``None`` leaves it out.
+    tuning
+        How the encoder is fine-tuned, and random ones of its shape beside it; ``None`` leaves
+        it out.
+    note
+        Called with a line of text when a step is done.
+
+    Returns
+    -------
+    dict
+        JSON-ready: ``counts`` of pictures and blocks per part, ``classes``, ``methods`` (name ->
+        accuracy, balanced accuracy, spread over runs, 95 % interval over test blocks, what was
+        chosen), ``differences`` of the encoder from each floor, paired by picture, and ``notes``.
+
+    Raises
+    ------
+    BadSourceError, SourceUnavailableError
+        Pictures or table can't be used, or a part is empty.
+    """
+    scenes = read_scenes(images, limit=limit)
+    division = divide(scenes.names, table)
+    _refuse_empty(division, seeds)
+    note(f"{len(scenes)} pictures of {len(scenes.classes)} classes read")
+    task = _Task(
+        scenes=scenes,
+        division=division,
+        train=subsets(division.rows(0), division.block, seeds=seeds),
+        note=note,
+    )
+    given = {**_frozen(task, encoder, gsd_m), **_learned(task, encoder, network, tuning)}
+    return _summary(scenes, division, given)
+
+
+def random_like(encoder: Encoder, seed: int) -> Encoder:
+    """Return an encoder of the same shape with random weights."""
+    with seeded(seed):
+        return Encoder(encoder.config).eval()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Task:
+    """Pictures, their division, and the rows that each run learns from."""
+
+    scenes: Scenes
+    division: Division
+    train: list[Rows]
+    note: Note
+
+    def probe(
+        self, name: str, features: Sequence[NDArray[np.float32]], probes: Mapping[str, Probe]
+    ) -> Runs:
+        """Return the predictions of each probe; run i reads features i, or the only ones."""
+        val, test, y = self.division.rows(1), self.division.rows(2), self.scenes.labels
+        found: Runs = {f"{name}, {how}": [] for how in probes}
+        for i, rows in enumerate(self.train):
+            x = features[i % len(features)]
+            for how, one in probes.items():
+                given = one(x[rows], y[rows], x[test], validation=(x[val], y[val]))
+                found[f"{name}, {how}"].append(given)
+        self.note(f"{name}: probed")
+        return found
+
+    def learn(self, name: str, settings: Settings, fit: Fit) -> Runs:
+        """Return the predictions of networks that learn all their weights, one per run."""
+        found: list[Prediction | Rows] = []
+        test = {"rgb": self.scenes.images[self.division.rows(2)]}
+        for seed, rows in enumerate(self.train):
+            net = fit(
+                {"rgb": self.scenes.images[rows]},
+                self.scenes.labels[rows],
+                replace(settings, seed=seed),
+            )
+            found.append(predict(net, test))
+        self.note(f"{name}: {settings.steps} steps of {settings.batch} pictures, each run")
+        return {name: found}
+
+
+def _frozen(task: _Task, encoder: Encoder, gsd_m: float | None) -> Runs:
+    """Return the predictions of every probe on every kind of frozen features."""
+    usual: dict[str, Probe] = {"linear": linear_probe, "neighbours": knn_probe}
+    arrays, count = {"rgb": task.scenes.images}, len(task.division.rows(2))
+    commonest = [majority(task.scenes.labels[rows], count) for rows in task.train]
+    statistics = [band_statistics(task.scenes.images)]
+    random = [
+        embed_all(random_like(encoder, i), arrays, gsd_m=gsd_m) for i in range(len(task.train))
+    ]
+    return {
+        "commonest class": list(commonest),
+        **task.probe("statistics", statistics, {**usual, "trees": forest_probe}),
+        **task.probe("random features", random, usual),
+        **task.probe("encoder", [embed_all(encoder, arrays, gsd_m=gsd_m)], usual),
+    }
+
+
+def _learned(
+    task: _Task, encoder: Encoder, network: Settings | None, tuning: Settings | None
+) -> Runs:
+    """Return the predictions of networks from scratch and fine-tuned, where they are wanted."""
+    classes = len(task.scenes.classes)
+    found: Runs = {}
+    if network is not None:
+
+        def scratch(arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
+            return fit_network(arrays, labels, classes=classes, settings=own)
+
+        found |= task.learn("network from scratch", network, scratch)
+    if tuning is not None:
+
+        def again(arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
+            start = random_like(encoder, own.seed)
+            return fine_tune(start, arrays, labels, classes=classes, settings=own)
+
+        def onward(arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
+            return fine_tune(encoder, arrays, labels, classes=classes, settings=own)
+
+        found |= task.learn("random encoder, fine-tuned", tuning, again)
+        found |= task.learn("encoder, fine-tuned", tuning, onward)
+    return found
+
+
+def _summary(scenes: Scenes, division: Division, given: Runs) -> dict[str, Any]:
+    test = division.rows(2)
+    truth, block = scenes.labels[test], division.block[test]
+    methods: dict[str, Any] = {}
+    hits = {}
+    for name, runs in given.items():
+        labels = [one.labels if isinstance(one, Prediction) else one for one in runs]
+        methods[name], hits[name] = score(labels, truth, block)
+        chosen = [one.chosen for one in runs if isinstance(one, Prediction)]
+        methods[name]["chosen"] = chosen or None
+    counts = {
+        what: {
+            "pictures": len(division.rows(part)),
+            "blocks": len(np.unique(division.block[division.part == part])),
+        }
+        for part, what in enumerate(("train", "validation", "test"))
+    }
+    pairs = [(own, floor) for own in hits for floor in hits if _comparable(own, floor)]
+    return {
+        "classes": list(scenes.classes),
+        "counts": counts,
+        "methods": methods,
+        "differences": [difference(hits, own, floor, block) for own, floor in pairs],
+        "notes": [division.note] if division.note else [],
+    }
+
+
+def _comparable(own: str, floor: str) -> bool:
+    """Return True for the encoder's own methods against floors read or learned alike."""
+    if not own.startswith("encoder, ") or floor.startswith("encoder, "):
+        return False
+    how = own.removeprefix("encoder, ")
+    tuned = {"fine-tuned": floor.endswith(("fine-tuned", "from scratch"))}
+    return tuned.get(how, floor.endswith((how, "trees", "from scratch")))
+
+
+def _rows(table: Path, names: Sequence[str]) -> list[dict[str, str]]:
+    """Return the table's row of each name."""
+    try:
+        with Path(table).open(newline="", encoding="utf-8") as file:
+            read = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceUnavailableError(f"the table of places can't be read: {error}") from error
+    key = next(iter(read[0])) if read else ""
+    found = {row[key]: row for row in read}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise BadSourceError(
+            f"every picture needs a row in {table}; {len(missing)} of {len(names)} have none, the "
+            f"first is {missing[0]!r}. Names are looked up in the first column, {key!r}"
+        )
+    return [found[name] for name in names]
+
+
+def _refuse_empty(division: Division, seeds: int) -> None:
+    counts = [len(division.rows(part)) for part in range(3)]
+    if 0 in counts or seeds < 1:
+        raise BadSourceError(
+            "training, validation and test need pictures each and at least one seed, got "
+            f"{counts} pictures and {seeds} seeds; give more places or a table with parts"
+        )

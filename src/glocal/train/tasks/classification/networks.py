@@ -1,0 +1,215 @@
+"""Networks that give an image a class: a pretrained encoder fine-tuned, and one from scratch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from glocal.errors import BadSourceError
+from glocal.model.batch import Batch, batch_of
+from glocal.model.encoder import Encoder, bf16_is_fast, pool
+from glocal.train.tasks.dense import Settings, minimise, pixels_of, seeded
+
+__all__ = [
+    "Arrays",
+    "SceneClassifier",
+    "SceneNet",
+    "count_of",
+    "fine_tune",
+    "fit_network",
+    "predict",
+    "some_of",
+]
+
+BALANCE = 0.01
+"""Weight of the routing losses while the encoder is learned (as in pretraining)."""
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class SceneClassifier(nn.Module):
+    """Encoder, pooled as in `Encoder.embed`, and a linear map to classes."""
+
+    def __init__(self, encoder: Encoder, classes: int) -> None:
+        super().__init__()
+        width = 2 * sum(encoder.config.widths)
+        self.encoder = encoder
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits (B, K)."""
+        return self.scored(batch)[0]
+
+    def scored(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return logits (B, K) and the routing loss, which is 0 in a dense encoder."""
+        seen = self.encoder(batch)
+        pooled = torch.cat([pool(m, k) for m, k in zip(seen.maps, seen.known, strict=True)], 1)
+        logits: Tensor = self.head(pooled)
+        routing = logits.new_zeros(()) if seen.routing is None else seen.routing.balance
+        return logits, routing
+
+
+class SceneNet(nn.Module):
+    """A small convolutional network: what labels alone teach, without any pretraining."""
+
+    def __init__(
+        self, sensors: Sequence[str], inputs: int, classes: int, widths: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.sensors = tuple(sensors)
+        layers: list[nn.Module] = []
+        for before, after in zip([inputs, *widths], widths, strict=False):
+            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
+            layers += [nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(widths[-1], classes)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits (B, K)."""
+        logits: Tensor = self.head(self.body(pixels_of(batch, self.sensors)).mean((2, 3)))
+        return logits
+
+
+def fine_tune(
+    encoder: Encoder,
+    arrays: Arrays,
+    labels: NDArray[np.int64],
+    *,
+    classes: int,
+    settings: Settings,
+    decay: float = 0.75,
+) -> SceneClassifier:
+    """Learn a head and a copy of the encoder, which moves less the nearer it is to the pixels.
+
+    Parameters
+    ----------
+    encoder
+        Left as it is.
+    arrays, labels
+        As in `classify.embed_all`, with classes (N,) in 0 to ``classes`` - 1. Each
+        image is seen in one of its eight flips and turns at random.
+    settings
+        ``rate`` of the head, ``encoder_rate`` of the last stage, steps, batch size and seed.
+    decay
+        Factor on the rate from one stage to the one before (layer-wise decay, Clark et al. 2020,
+        arXiv:2003.10555).
+    """
+    _check_labels(arrays, labels, classes)
+    with seeded(settings.seed):
+        net = SceneClassifier(copy.deepcopy(encoder), classes).train()
+        _learn(net, net.scored, _groups(net, settings, decay), arrays, labels, settings)
+    return net.eval()
+
+
+def fit_network(
+    arrays: Arrays,
+    labels: NDArray[np.int64],
+    *,
+    classes: int,
+    settings: Settings,
+    widths: Sequence[int] = (16, 32, 64, 128),
+) -> SceneNet:
+    """Learn a small network from the labels alone; parameters are those of `fine_tune`.
+
+    ``widths`` are the channels of its convolutions, each followed by a halving of the image.
+    """
+    _check_labels(arrays, labels, classes)
+    with seeded(settings.seed):
+        inputs = 2 * sum(array.shape[1] for array in arrays.values())
+        net = SceneNet(tuple(arrays), inputs, classes, widths).train()
+        _learn(net, lambda b: (net(b), 0.0), [(net, settings.rate)], arrays, labels, settings)
+    return net.eval()
+
+
+@torch.inference_mode()
+def predict(net: nn.Module, arrays: Arrays, *, batch: int = 128) -> NDArray[np.int64]:
+    """Return the class (N,) that a fitted network gives each image."""
+    parts = []
+    for at in range(0, count_of(arrays), batch):
+        with _fast():
+            logits = net(batch_of(some_of(arrays, slice(at, at + batch))))
+        parts.append(logits.argmax(1).numpy())
+    return np.concatenate(parts)
+
+
+def _learn(
+    net: nn.Module,
+    scored: Callable[[Batch], tuple[Tensor, Tensor | float]],
+    groups: Sequence[tuple[nn.Module, float]],
+    arrays: Arrays,
+    labels: NDArray[np.int64],
+    settings: Settings,
+) -> None:
+    """Minimise the cross entropy over images turned and flipped at random."""
+    turn = np.random.default_rng(settings.seed)
+    target = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+
+    def loss_of(index: Tensor) -> Tensor:
+        some = _turned(some_of(arrays, index.numpy()), int(turn.integers(8)))
+        with _fast():
+            logits, routing = scored(batch_of(some))
+        return functional.cross_entropy(logits.float(), target[index]) + BALANCE * routing
+
+    minimise(groups, loss_of, len(labels), settings)
+
+
+def _groups(
+    net: SceneClassifier, settings: Settings, decay: float
+) -> list[tuple[nn.Module, float]]:
+    """Return the modules with their rates: the later the stage, the faster."""
+    encoder, last = net.encoder, len(net.encoder.config.depths) - 1
+    rates = [settings.encoder_rate * decay ** (last - i) for i in range(last + 1)]
+    groups: list[tuple[nn.Module, float]] = [(net.head, settings.rate)]
+    groups += [(encoder.embed_tokens, rates[0] * decay)]
+    for column, first in ((encoder.stages, 0), (encoder.norms, 0), (encoder.merges, 1)):
+        groups += [(module, rates[i + first]) for i, module in enumerate(column)]
+    return groups
+
+
+def _turned(arrays: Arrays, which: int) -> dict[str, NDArray[Any]]:
+    """Return square images in one of their eight positions, others in one of four."""
+    found = {}
+    for name, array in arrays.items():
+        square = array.shape[2] == array.shape[3]
+        one = np.rot90(array, which % 4 if square else 2 * (which % 2), axes=(2, 3))
+        found[name] = np.ascontiguousarray(one[..., ::-1] if which >= 4 else one)
+    return found
+
+
+def some_of(arrays: Arrays, rows: Any) -> dict[str, NDArray[Any]]:
+    """Return some of the images (rows or a slice of them), bytes as numbers from 0 to 1."""
+    chosen = {name: array[rows] for name, array in arrays.items()}
+    return {
+        name: array.astype(np.float32) / np.float32(255) if array.dtype == np.uint8 else array
+        for name, array in chosen.items()
+    }
+
+
+def count_of(arrays: Arrays) -> int:
+    """Return the number of images, which must be the same for every sensor."""
+    counts = {len(array) for array in arrays.values()}
+    if len(counts) != 1 or 0 in counts:
+        raise BadSourceError(
+            f"all sensors need the same number of images, at least one; got {sorted(counts)}"
+        )
+    return counts.pop()
+
+
+def _check_labels(arrays: Arrays, labels: NDArray[np.int64], classes: int) -> None:
+    given = np.asarray(labels)
+    if given.shape != (count_of(arrays),) or given.min() < 0 or given.max() >= classes:
+        raise BadSourceError(
+            f"labels must be {count_of(arrays)} integers from 0 to {classes - 1}, got shape "
+            f"{given.shape} from {given.min()} to {given.max()}"
+        )
+
+
+def _fast() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast(torch.device("cpu")))

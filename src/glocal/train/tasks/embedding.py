@@ -1,0 +1,131 @@
+"""Images on disk to vectors: one per window of every capture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from glocal.errors import BadSourceError, ConfigError
+from glocal.io.atomic import replacing
+from glocal.model import Batch, Encoder, batch_of
+from glocal.train.data.captures import Capture, chip_on, gsd_m
+from glocal.train.data.finding import captures
+
+__all__ = ["Vectors", "embed_images", "write_vectors"]
+
+SUFFIXES = (".npz", ".parquet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Vectors:
+    """Embeddings and where they are from; one row per window."""
+
+    vectors: NDArray[np.float32]
+    """Shape (N, D)."""
+
+    image: tuple[str, ...]
+    sensor: tuple[str, ...]
+    row: NDArray[np.int64]
+    """First row of the window, in pixels of the capture's finest band."""
+
+    column: NDArray[np.int64]
+    x: NDArray[np.float64]
+    """Centre of the window, in ``crs``."""
+
+    y: NDArray[np.float64]
+    crs: tuple[str, ...]
+
+
+def embed_images(images: Sequence[Path], encoder: Encoder, *, side: int = 64) -> Vectors:
+    """Embed every capture that files or folders hold, window by window.
+
+    Windows of ``side`` pixels do not overlap; what an edge cuts off counts as missing, and
+    windows without any valid pixel are left out.
+
+    Raises
+    ------
+    BadSourceError
+        No window is left, or as :func:`glocal.train.data.finding.captures` says.
+    """
+    rows = [row for path in images for one in captures(path) for row in _rows(one, encoder, side)]
+    if not rows:
+        raise BadSourceError(
+            f"no valid pixel in {', '.join(map(str, images))}; rasters, STAC items and Zarr "
+            "stores are read, see glocal.train.data.finding"
+        )
+    image, sensor, crs, row, column, x, y, vectors = zip(*rows, strict=True)
+    return Vectors(
+        vectors=np.stack(vectors),
+        image=image,
+        sensor=sensor,
+        row=np.array(row),
+        column=np.array(column),
+        x=np.array(x),
+        y=np.array(y),
+        crs=crs,
+    )
+
+
+def _rows(capture: Capture, encoder: Encoder, side: int) -> Iterator[tuple[object, ...]]:
+    """Yield the fields of the windows of a capture; a strip of ``side`` rows is read at a time."""
+    grid = capture.grid
+    for top in range(0, grid.shape.y, side):
+        found = _strip(capture, top, side)
+        if found is None:
+            continue
+        columns, batch = found
+        for column, vector in zip(columns, encoder.embed(batch).cpu().numpy(), strict=True):
+            x, y = grid.transform * (column + side / 2, top + side / 2)
+            yield capture.name, capture.sensor, str(grid.crs), top, column, x, y, vector
+
+
+def _strip(capture: Capture, top: int, side: int) -> tuple[list[int], Batch] | None:
+    """Return the windows of a strip that have a valid pixel, and their first columns."""
+    grid = capture.grid
+    chip = chip_on(capture, grid[top : min(top + side, grid.shape.y), :])
+    height, width = chip.geobox.shape
+    values = np.full((len(chip.bands), side, -(-width // side) * side), np.nan, np.float32)
+    values[:, :height, :width] = np.where(chip.valid, chip.values, np.nan)
+    windows = values.reshape(len(values), side, -1, side).transpose(2, 0, 1, 3)
+    some = np.flatnonzero(np.isfinite(windows).any(axis=(1, 2, 3)))
+    if not len(some):
+        return None
+    name = capture.sensor
+    batch = batch_of(
+        {name: windows[some]},
+        bands={name: chip.band_names},
+        gsd_m={name: gsd_m(grid)},
+        day={name: capture.day},
+    )
+    return [int(i) * side for i in some], batch
+
+
+def write_vectors(path: Path, found: Vectors) -> None:
+    """Write a ``.parquet`` table (one row per window) or an ``.npz`` archive of the same columns.
+
+    Raises
+    ------
+    ConfigError
+        For another suffix.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(f"--out {path}: the suffix must be one of {', '.join(SUFFIXES)}")
+    columns = {
+        "image": np.array(found.image),
+        "sensor": np.array(found.sensor),
+        "crs": np.array(found.crs),
+        **{name: getattr(found, name) for name in ("row", "column", "x", "y")},
+    }
+    with replacing(path) as part:
+        if path.suffix == ".npz":
+            np.savez_compressed(part, vectors=found.vectors, **columns)
+            return
+        flat = pa.array(found.vectors.ravel())
+        vectors = pa.FixedSizeListArray.from_arrays(flat, found.vectors.shape[1])
+        pq.write_table(pa.table({**columns, "vector": vectors}), part)

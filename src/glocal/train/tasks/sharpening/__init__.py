@@ -1,0 +1,1 @@
+"""Bands of coarse pixels at the pixel size of finer ones."""
