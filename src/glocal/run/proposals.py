@@ -30,6 +30,7 @@ __all__ = [
     "DOUBTED",
     "MIN_PATCH_CELLS",
     "Gift",
+    "attribution_of",
     "corrected_classes",
     "evidence_of",
     "licence_of",
@@ -72,6 +73,11 @@ def licence_of(licences: frozenset[str]) -> str:
     names are joined, for a person to weigh.
     """
     return "ODbL-1.0" if "ODbL-1.0" in licences else " AND ".join(sorted(licences)) or "unknown"
+
+
+def attribution_of(*provenance: Provenance) -> str:
+    """Return the sentences that an output must repeat, joined."""
+    return "; ".join(sorted({text for one in provenance for text in one.attribution}))
 
 
 def evidence_of(area: Area, turn: Turn, source: str) -> tuple[tuple[str, ...], Provenance]:

@@ -1,0 +1,88 @@
+"""What goes back to field observers: their table with our doubts, and where to look next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.core.observation import Observations
+from glocal.fusion.propose import Doubts, point_doubts
+from glocal.run import schema
+from glocal.run.area import Area
+from glocal.run.proposals import DOUBTED, Gift, attribution_of, evidence_of, licence_of, propose
+from glocal.run.rounds import Turn
+from glocal.sources.insitu import encode_insitu
+from glocal.sources.sampling import plan_visits, write_visits
+
+__all__ = ["to_field"]
+
+VISITS = 30
+
+
+def to_field(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
+    """Write the points of one source with our doubts, and a plan of visits."""
+    config = area.config.source(source.source)
+    if not isinstance(config, schema.InsituSource):
+        raise TypeError(f"{source.source} must be an insitu source, is {config.kind}")
+    gift = propose(area, turn, source)
+    doubts = point_doubts(turn.fused, source)
+    _, provenance = evidence_of(area, turn, "")
+    credit = {
+        "licence": licence_of(provenance.licences),
+        "attribution": attribution_of(provenance),
+    }
+    files = encode_insitu(
+        gift.corrections,
+        source,
+        doubts.correct,
+        _qartod(doubts),
+        np.where(doubts.supported, np.array(area.legend.names)[doubts.proposed], ""),
+        config.path,
+        {str(key): name for key, name in config.columns.items()},
+        room,
+        crs=config.crs,
+        **credit,
+    )
+    entropy = _entropy(turn)
+    number = min(VISITS, entropy.size)
+    visits = plan_visits(
+        entropy * (0.25 + turn.fused.disagreement()),
+        area.geobox,
+        number,
+        seed=area.config.seed,
+        min_distance_m=_apart(entropy.shape, number) * abs(float(area.geobox.resolution.x)),
+        legend=area.legend,
+        classes=np.array(area.legend.values)[turn.log_q.argmax(axis=-1)],
+        entropy=entropy,
+        reason="sources disagree or say little",
+    )
+    files += write_visits(visits, room, **credit)
+    count = {**gift.count, "visit": len(visits)}
+    return replace(gift, files=tuple(files), count=count)
+
+
+def _apart(shape: tuple[int, ...], number: int) -> int:
+    """Return how many cells lie between visits: ten, or fewer where they would not fit.
+
+    >>> _apart((768, 1536), 30), _apart((48, 48), 30), _apart((8, 8), 30)
+    (10, 8, 1)
+    """
+    height, width = shape
+    return next(step for step in range(10, 0, -1) if (height // step) * (width // step) >= number)
+
+
+def _qartod(doubts: Doubts) -> NDArray[np.uint8]:
+    """Return QARTOD flags: 1 good, 3 suspect, 4 fail."""
+    suspect = doubts.supported & (doubts.correct < 0.5)
+    fail = doubts.supported & (doubts.correct < DOUBTED)
+    return np.where(fail, 4, np.where(suspect, 3, 1)).astype(np.uint8)
+
+
+def _entropy(turn: Turn) -> NDArray[np.float64]:
+    """Return the entropy of every cell over that of knowing nothing, shape (H, W), 0..1."""
+    p = np.exp(turn.log_q)
+    total = -(p * turn.log_q).sum(axis=-1) / np.log(turn.log_q.shape[-1])
+    return np.asarray(np.clip(total, 0, 1), np.float64)
