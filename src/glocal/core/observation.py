@@ -17,13 +17,15 @@ from glocal.core.result import Categorical, frozen
 
 __all__ = ["Anchors", "Estimate", "Observations", "Reliability", "Support"]
 
-Support = Literal["cells", "objects", "mixtures", "points"]
+Support = Literal["cells", "objects", "mixtures", "points", "answers"]
 """How one statement relates to the grid.
 
 ``cells``     one symbol per cell of the grid;
 ``objects``   polygons of one class each: cells inside nearly always share it;
 ``mixtures``  coarse cells: the symbol speaks of the shares of classes inside;
-``points``    a class at a position known to some accuracy.
+``points``    a class at a position known to some accuracy;
+``answers``   polygons that somebody was asked about: the answer speaks of each cell inside,
+              counts once, and is no evidence that the cells are alike.
 """
 
 
@@ -70,6 +72,13 @@ class Observations:
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     """Further columns of shape (n,) that encoders need (original tags, version...)."""
 
+    declared: NDArray[np.float64] | None = None
+    """``answers`` only: P(symbol | class) by stratum, shape (S, K, M), before any data.
+
+    The stratum is the question. Who is asked what follows from our own evidence, so only
+    the answer *given* the question is evidence, and the crosswalk can't say that.
+    """
+
     observed_property: str = "land_cover"
 
     def __post_init__(self) -> None:
@@ -95,6 +104,7 @@ class Observations:
             self._check_columns()
         if self.stratum is not None and self.stratum.shape != self.symbols.shape:
             raise ValueError(f"{self.source}: stratum must have the shape of symbols")
+        self._check_declared()
         for name in ("symbols", "geometry", "record", "position_sd_m"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
         if self.stratum is not None:
@@ -114,6 +124,22 @@ class Observations:
         wrong = [name for name, values in self.columns.items() if len(values) != n]
         if wrong:
             raise ValueError(f"{self.source}: columns {wrong} do not have length {n}")
+
+    def _check_declared(self) -> None:
+        if (self.declared is None) != (self.support != "answers"):
+            raise ValueError(f"{self.source}: declared goes with the support answers, and only so")
+        if self.declared is None:
+            return
+        top = 0 if self.stratum is None else int(self.stratum.max(initial=0))
+        shape = (len(self.crosswalk.target), len(self.crosswalk.symbols))
+        if self.declared.shape[1:] != shape or len(self.declared) <= top:
+            raise ValueError(
+                f"{self.source}: declared must have shape (> {top}, {shape[0]}, {shape[1]}), "
+                f"got {self.declared.shape}"
+            )
+        if (self.declared <= 0).any() or not np.allclose(self.declared.sum(axis=2), 1):
+            raise ValueError(f"{self.source}: declared must be > 0 and its rows sum to 1")
+        object.__setattr__(self, "declared", frozen(self.declared))
 
     def _check_points(self) -> None:
         sd = self.position_sd_m

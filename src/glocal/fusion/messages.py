@@ -58,6 +58,8 @@ def listen(
         return _mixtures(problem, term, confusion, log_prior, evidence)
     if term.support == "objects":
         return _objects(problem, term, confusion, log_prior, evidence)
+    if term.support == "answers":
+        return _answers(problem, term, confusion, log_prior, evidence)
     return _points(term, confusion, log_prior, evidence)
 
 
@@ -112,6 +114,25 @@ def _objects(
     message = np.zeros_like(evidence)
     message[inside] = np.log(PURITY * of_object / np.exp(log_prior) + (1 - PURITY))
     return Told(message=message, statements=statements, cavity=cavity)
+
+
+def _answers(
+    problem: Problem, term: Term, confusion: Confusion, log_prior: Table, evidence: Table
+) -> Told:
+    """Tell every cell of a place what was answered about the place, and nothing more."""
+    said = _of_statement(term, confusion)
+    prior = np.exp(log_prior)
+    likely = np.exp(said)
+    usual = (likely @ prior)[:, None]
+    message = np.log(PURITY * likely + (1 - PURITY) * usual)
+    message[0] = 0.0
+    cavity = _objects(problem, term, confusion, log_prior, evidence).cavity
+    if cavity is None:
+        raise ValueError(f"{term.name}: objects must carry a cavity")
+    heard = np.bincount(term.of_unit, minlength=len(said)) > 0
+    heard[0] = False
+    statements = np.where(heard[:, None], np.exp(log_normalise(cavity + said)), 0.0)
+    return Told(message=_heard(term, message), statements=statements, cavity=cavity)
 
 
 def _mixtures(

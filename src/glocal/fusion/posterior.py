@@ -67,7 +67,8 @@ def class_prior(anchors: Located, problem: Problem) -> Table:
     said: dict[tuple[str, ...], list[Table]] = {}
     for i, term in enumerate(problem.terms):
         used = _frequency(problem, i)
-        if used.sum() > 0:
+        # places were asked about because they are doubtful: no sample of the area
+        if used.sum() > 0 and term.support != "answers":
             said.setdefault(term.family, []).append(used / used.sum() @ term.prior)
     votes = [np.mean(members, axis=0) for members in said.values()]
     mean = np.mean(votes, axis=0) if votes else np.full(classes, 1 / classes)
@@ -94,14 +95,14 @@ def hear(
     exponents: Exponents,
     confusion: dict[str, Confusion],
 ) -> dict[str, Told]:
-    """Return every source's messages: cells first, then coarse cells, objects and points.
+    """Return every source's messages: cells, coarse cells, objects, answers, points.
 
     Each later kind hears what the earlier kinds say, never itself.
     """
-    order = {"cells": 0, "mixtures": 1, "objects": 2, "points": 3}
+    order = {"cells": 0, "mixtures": 1, "objects": 2, "answers": 3, "points": 4}
     power = gammas(problem, exponents)
     told: dict[str, Told] = {}
-    for rank in range(4):
+    for rank in range(len(order)):
         heard = np.zeros((len(problem.units), len(problem.legend)))
         for name, one in told.items():
             heard += power[name][:, None] * one.message

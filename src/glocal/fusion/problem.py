@@ -55,6 +55,9 @@ class Term:
     family: tuple[str, ...] = ()
     """Names of the sources that share a root with it, itself included."""
 
+    declared: NDArray[np.float64] | None = None
+    """Answers only: P(symbol | class) before any data, shape (contexts, K, M)."""
+
     @property
     def speaks(self) -> NDArray[np.bool_]:
         """Shape (U,), True where the source says something."""
@@ -213,7 +216,8 @@ def _object_term(one: Observations, heard: NDArray[np.int64], family: tuple[str,
         support=one.support,
         symbol=np.concatenate([[0], np.maximum(one.symbols.astype(np.int64) - 1, 0)]),
         context=np.concatenate([[0], stratum]),
-        contexts=int(stratum.max(initial=0)) + 1,
+        contexts=int(stratum.max(initial=0)) + 1 if one.declared is None else len(one.declared),
+        declared=one.declared,
         prior=_mixed_prior(one),
         trust=np.minimum(one.crosswalk.confidence, 0.99),
         of_unit=np.where(silent[heard], 0, heard),

@@ -29,6 +29,9 @@ CONTEXT_STRENGTH = 60.0
 LEAST_STRENGTH = 1.0
 """Least worth of a crosswalk, so that a class that nobody sees keeps a row."""
 
+DECLARED_STRENGTH = 30.0
+"""Answers per class and question that a declared table is worth."""
+
 ANCHOR_STRENGTH = 5.0
 """An anchor's class is known: it counts as this many statements."""
 
@@ -44,7 +47,7 @@ class Confusion:
     """Shape (context, K, M), effective statements."""
 
     prior: NDArray[np.float64]
-    """Shape (K, M), the table that the crosswalk implies."""
+    """Shape (K, M), the table that the crosswalk implies; (context, K, M) if declared."""
 
     strength: float
     """Statements per class that ``prior`` is worth."""
@@ -56,8 +59,15 @@ def initial(
     """Return the confusion that the crosswalk implies, before any data.
 
     ``frequency`` (M,) is how often each symbol is used: a crosswalk speaks of
-    P(class | symbol), and Bayes' rule turns it round.
+    P(class | symbol), and Bayes' rule turns it round. A declared table is taken as it is.
     """
+    if term.declared is not None:
+        return Confusion(
+            log_p=np.log(term.declared),
+            counts=np.zeros_like(term.declared),
+            prior=term.declared,
+            strength=DECLARED_STRENGTH,
+        )
     used = (frequency + 0.5) / (frequency + 0.5).sum()
     joint = term.prior * used[:, None]
     # a class that no symbol stands for is heard as the source's usual mixture
@@ -78,7 +88,10 @@ def update(old: Confusion, counts: NDArray[np.float64]) -> Confusion:
     total = counts.sum(axis=0)
     table = total + old.strength * old.prior
     table = table / table.sum(axis=1, keepdims=True)
-    if len(counts) > 1:
+    if old.prior.ndim == 3:  # each question has a table of its own
+        local = counts + old.strength * old.prior
+        local = local / local.sum(axis=2, keepdims=True)
+    elif len(counts) > 1:
         local = counts + CONTEXT_STRENGTH * table
         local = local / local.sum(axis=2, keepdims=True)
     else:
