@@ -25,8 +25,10 @@ from glocal.errors import (
     GridMismatchError,
     LegendMismatchError,
 )
-from glocal.sources.insitu import encode_insitu, observe_insitu, read_anchors
+from glocal.sources.insitu import observe_insitu, read_anchors
 from glocal.sources.insitu_classes import meanings
+from glocal.sources.insitu_out import Verdicts, encode_insitu
+from glocal.sources.insitu_place import Places
 
 NAMES = ["tree", "grass", "cropland", "built", "water"]
 LEGEND = Legend(
@@ -193,9 +195,14 @@ def test_layers_bring_their_own_crs(tmp_path: Path, grid: GeoBox, suffix: str) -
     assert seen.record.tolist() == ["7"]
     assert abs(seen.geometry[0].x - 330105) < 0.01
     folder = tmp_path / "back"
-    written = encode_insitu(
-        None, seen, np.ones(1), np.ones(1, np.uint8), np.array([""]), path, {}, folder
+    nowhere = np.full(1, np.nan)
+    verdicts = Verdicts(
+        p_correct=np.ones(1),
+        flags=np.ones(1, np.uint8),
+        suggested=np.array([""]),
+        places=Places(dx=nowhere, dy=nowhere, sd=nowhere),
     )
+    written = encode_insitu(None, seen, verdicts, path, {}, folder)
     assert all(one.exists() for one in written)
 
 
@@ -264,9 +271,16 @@ def _encoded(tmp_path: Path, grid: GeoBox, name: str) -> Path:
     encode_insitu(
         None,
         seen,
-        np.array([0.99, 0.2, 0.6]),
-        np.array([1, 4, 3], np.uint8),
-        np.array(["", "grass", "=cmd"]),
+        Verdicts(
+            p_correct=np.array([0.99, 0.2, 0.6]),
+            flags=np.array([1, 4, 3], np.uint8),
+            suggested=np.array(["", "grass", "=cmd"]),
+            places=Places(
+                dx=np.array([np.nan, -8.0, np.nan]),
+                dy=np.array([np.nan, 2.5, np.nan]),
+                sd=np.array([np.nan, 4.0, np.nan]),
+            ),
+        ),
         path,
         {},
         tmp_path / name,
@@ -281,7 +295,9 @@ def test_table_goes_back_with_flags(tmp_path: Path, grid: GeoBox) -> None:
     assert [row["loop_flag"] for row in rows] == ["1", "4", "9", "3", "2"]
     assert [row["loop_class"] for row in rows] == ["", "grass", "", "'=cmd", ""]
     assert [row["loop_p"] for row in rows] == ["0.99", "0.2", "", "0.6", ""]
-    assert rows[0]["note"] == "=1+1"
+    assert [row["loop_dx_m"] for row in rows] == ["", "-8.0", "", "", ""]
+    assert rows[0]["note"] == "'=1+1"
+    assert gpd.read_file(folder / "points_checked.gpkg")["note"][0] == "=1+1"
     assert "SubmitterName" not in rows[0]
     package = json.loads((folder / "datapackage.json").read_text())
     resource = package["resources"][0]
@@ -295,7 +311,7 @@ def test_table_goes_back_with_flags(tmp_path: Path, grid: GeoBox) -> None:
 def test_files_are_repeatable(tmp_path: Path, grid: GeoBox) -> None:
     first, second = (_encoded(tmp_path, grid, name) for name in ("a", "b"))
     names = sorted(path.name for path in first.iterdir())
-    assert len(names) == 4
+    assert len(names) == 5
     for name in names:
         assert (first / name).read_bytes() == (second / name).read_bytes()
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,16 +38,17 @@ __all__ = [
 GPKG_DATE = "2000-01-01T00:00:00.000Z"
 """GeoPackage stores a time of change; the clock would make equal runs differ."""
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = re.compile(r"(?![+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z|-+\Z)[=+\-@\t\r\n]")
+"""How a formula begins, for Excel and LibreOffice; numbers and dashes are none."""
 
 
 def guard(text: str) -> str:
     """Return ``text`` such that a spreadsheet won't run it as a formula.
 
-    >>> guard("=1+1"), guard("tree")
-    ("'=1+1", 'tree')
+    >>> guard("=1+1"), guard("-2+cmd"), guard("tree"), guard("-2.5")
+    ("'=1+1", "'-2+cmd", 'tree', '-2.5')
     """
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def read_table(path: Path) -> gpd.GeoDataFrame | pd.DataFrame:
@@ -165,13 +167,22 @@ def write_gpkg(
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Path:
-    """Write UTF-8 CSV with commas and line feeds; ``None`` and NaN become empty."""
+    """Write UTF-8 CSV with commas and line feeds; ``None`` and NaN become empty.
+
+    Text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(list(header))
-    writer.writerows([["" if _missing(value) else value for value in row] for row in rows])
+    writer.writerow([guard(str(name)) for name in header])
+    writer.writerows([[_cell(value) for value in row] for row in rows])
     write_text(Path(path), out.getvalue())
     return Path(path)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return guard(value)
+    return "" if _missing(value) else value
 
 
 def _missing(value: Any) -> bool:

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.observation import Observations
-from glocal.fusion.propose import Doubts, point_doubts
+from glocal.fusion.propose import Doubts, meant, point_doubts
 from glocal.run import schema
 from glocal.run.area import Area
 from glocal.run.proposals import DOUBTED, Gift, attribution_of, evidence_of, licence_of, propose
 from glocal.run.rounds import Turn
-from glocal.sources.insitu import encode_insitu
+from glocal.sources.insitu_out import Verdicts, encode_insitu
+from glocal.sources.insitu_place import layer_shift, suggest_places
 from glocal.sources.sampling import plan_visits, write_visits
 
 __all__ = ["to_field"]
@@ -28,7 +29,6 @@ def to_field(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
     if not isinstance(config, schema.InsituSource):
         raise TypeError(f"{source.source} must be an insitu source, is {config.kind}")
     gift = propose(area, turn, source)
-    doubts = point_doubts(turn.fused, source)
     _, provenance = evidence_of(area, turn, "")
     credit = {
         "licence": licence_of(provenance.licences),
@@ -37,9 +37,7 @@ def to_field(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
     files = encode_insitu(
         gift.corrections,
         source,
-        doubts.correct,
-        _qartod(doubts),
-        np.where(doubts.supported, np.array(area.legend.names)[doubts.proposed], ""),
+        _verdicts(area, turn, source),
         config.path,
         {str(key): name for key, name in config.columns.items()},
         room,
@@ -62,6 +60,28 @@ def to_field(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
     files += write_visits(visits, room, **credit)
     count = {**gift.count, "visit": len(visits)}
     return replace(gift, files=tuple(files), count=count)
+
+
+def _verdicts(area: Area, turn: Turn, source: Observations) -> Verdicts:
+    doubts = point_doubts(turn.fused, source)
+    said, meanings = _said(turn, source), meant(source.crosswalk)[source.symbols]
+    others = np.exp(turn.fused.cells(frozenset({source.source})))
+    return Verdicts(
+        p_correct=doubts.correct,
+        flags=_qartod(doubts),
+        suggested=np.where(doubts.supported, np.array(area.legend.names)[doubts.proposed], ""),
+        places=suggest_places(source, said, meanings, others),
+        layer_shift=layer_shift(source, said, others),
+    )
+
+
+def _said(turn: Turn, source: Observations) -> NDArray[np.float64]:
+    """Return P(symbol | class) of every point's symbol, shape (n, K); 1 where it is silent."""
+    table = next(one for one in turn.fused.reliabilities() if one.source == source.source)
+    stratum = np.zeros(len(source), int) if source.stratum is None else source.stratum.astype(int)
+    symbol = np.maximum(source.symbols.astype(np.int64) - 1, 0)
+    said = table.confusion[stratum, :, symbol] ** table.exponent
+    return np.where((source.symbols > 0)[:, None], said, 1.0)
 
 
 def _apart(shape: tuple[int, ...], number: int) -> int:

@@ -1,45 +1,30 @@
-"""Field points: read them as one source among equals, or as anchors; give flags back."""
+"""Field points: read them as one source among equals, or as anchors."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
-import pandas as pd
 import shapely
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from glocal.core.correction import Corrections
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk, Legend
 from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance
 from glocal.errors import BadSourceError, ConfigError, LegendMismatchError
-from glocal.io.atomic import write_json
-from glocal.io.vector import guard, read_table, write_csv, write_gpkg, write_table
-from glocal.sources.insitu_classes import CONFIDENCES, Shares, is_silent, meanings
+from glocal.sources.insitu_classes import CONFIDENCES, Shares, meanings
 from glocal.sources.insitu_points import PointTable, read_points
 
-__all__ = ["encode_insitu", "observe_insitu", "read_anchors"]
+__all__ = ["observe_insitu", "read_anchors"]
 
 log = logging.getLogger(__name__)
 
 TRUST = {"high": 0.9, "med": 0.8, "low": 0.6, "": 0.8}
 """How far the prior of a symbol is believed before any data is seen; declared, not measured."""
-
-PERSONAL = frozenset(
-    {"submittername", "submitterid", "deviceid", "_submitted_by", "username", "phonenumber"}
-    | {"email", "subscriberid", "simserial", "surveyor", "observer_name"}
-)
-"""Columns with personal data (ODK, Kobo); they never leave with our files."""
-
-QARTOD = {1: "good", 2: "not evaluated", 3: "suspect", 4: "fail", 9: "missing"}
 
 
 def observe_insitu(
@@ -236,168 +221,3 @@ def _provenance(points: PointTable, source: str, licence: str, attribution: str)
         roots=frozenset({f"insitu:{source}"}),
         attribution=(attribution,) if attribution else (),
     )
-
-
-def encode_insitu(
-    corrections: Corrections | None,
-    observations: Observations,
-    p_correct: NDArray[np.floating],
-    flags: NDArray[np.uint8],
-    suggested: NDArray[np.str_],
-    original: Path,
-    columns: dict[str, str],
-    folder: Path,
-    *,
-    crs: Any = None,
-    licence: str = "",
-    attribution: str = "",
-) -> list[Path]:
-    """Write the observers' own table back, with our verdict in columns of its own.
-
-    Parameters
-    ----------
-    p_correct
-        Shape (n,), probability that each observation's class is right.
-    flags
-        Shape (n,), QARTOD: 1 good, 2 not evaluated, 3 suspect, 4 fail, 9 missing.
-    suggested
-        Shape (n,), class name that the other sources prefer; empty for none.
-    original, columns, crs
-        As given to :func:`observe_insitu`.
-    licence, attribution
-        Of the result; not given: ODbL-1.0 if any evidence is, else all licences joined.
-
-    Rows without an observation get flag 9 (class not told) or 2 (outside the area, or kept
-    out of this source: anchors). The
-    observers' columns keep their text; columns with personal data are left out.
-    """
-    n = len(observations)
-    if not len(p_correct) == len(flags) == len(suggested) == n:
-        raise ValueError(f"p_correct, flags and suggested must have length {n}")
-    if not set(np.unique(flags).tolist()) <= set(QARTOD):
-        raise ValueError(f"flags must be QARTOD {sorted(QARTOD)}, got {np.unique(flags)}")
-    known = [observations.provenance] + ([corrections.provenance] if corrections else [])
-    licence = licence or _joined({one for p in known for one in p.licences})
-    attribution = attribution or "; ".join(sorted({t for p in known for t in p.attribution}))
-    points = read_points(original, observations.geobox, columns=columns, crs=crs)
-    verdict = _verdict(points, observations, p_correct, flags, suggested)
-    table = _with_points(read_table(original), points, observations.geobox)
-    table = table.assign(
-        **{
-            name: _spread(values, points.row, len(table), empty)
-            for name, (values, empty) in verdict.items()
-        }
-    )
-    private = [name for name in table.columns if str(name).lower() in PERSONAL]
-    if private:
-        log.info("%s: columns with personal data are left out: %s", original, private)
-    table = table.drop(columns=private)
-    folder, stem = Path(folder), Path(original).stem
-    plain = table.drop(columns=table.geometry.name)
-    files = [
-        write_csv(folder / f"{stem}_checked.csv", plain.columns, plain.to_numpy(object).tolist())
-    ]
-    notes = {"licence": licence, "attribution": attribution}
-    files.append(write_table(folder / f"{stem}_checked.parquet", table, **notes))
-    files.append(
-        write_gpkg(folder / f"{stem}_checked.gpkg", table, layer=f"{stem}_checked", **notes)
-    )
-    because = corrections.because if corrections else ()
-    package = _datapackage(plain, files[0], points.columns["id"], licence, attribution, because)
-    write_json(folder / "datapackage.json", package)
-    return [*files, folder / "datapackage.json"]
-
-
-def _joined(licences: set[str]) -> str:
-    return "ODbL-1.0" if "ODbL-1.0" in licences else " AND ".join(sorted(licences))
-
-
-def _with_points(table: pd.DataFrame, points: PointTable, geobox: GeoBox) -> gpd.GeoDataFrame:
-    """Return every row of the file with its point; without one outside the area."""
-    if isinstance(table, gpd.GeoDataFrame) and table.crs is not None:
-        return table
-    shape = np.full(len(table), None, dtype=object)
-    shape[points.row] = shapely.points(points.x, points.y)
-    name = "geometry" if "geometry" not in table else "loop_geometry"
-    series = gpd.GeoSeries(shape, index=table.index, crs=str(geobox.crs))
-    return gpd.GeoDataFrame(table.assign(**{name: series}), geometry=name)
-
-
-def _verdict(
-    points: PointTable,
-    observations: Observations,
-    p_correct: NDArray[np.floating],
-    flags: NDArray[np.uint8],
-    suggested: NDArray[np.str_],
-) -> dict[str, tuple[list[Any], Any]]:
-    """Return our columns: values of the points in the area, and what stands elsewhere."""
-    place = {name: i for i, name in enumerate(observations.record.tolist())}
-    at = [place.get(name, -1) for name in points.record.tolist()]
-    silent = [is_silent(text) for text in points.text.tolist()]
-    other = [9 if quiet else 2 for quiet in silent]
-    return {
-        "loop_flag": ([int(flags[i]) if i >= 0 else o for i, o in zip(at, other, strict=True)], 2),
-        "loop_p": ([round(float(p_correct[i]), 4) if i >= 0 else np.nan for i in at], np.nan),
-        "loop_class": ([guard(str(suggested[i])) if i >= 0 else "" for i in at], ""),
-    }
-
-
-def _spread(values: list[Any], row: NDArray[np.int64], n: int, empty: Any) -> list[Any]:
-    """Return ``n`` values, ``empty`` but for the given rows."""
-    column = [empty] * n
-    for i, value in zip(row.tolist(), values, strict=True):
-        column[i] = value
-    return column
-
-
-def _datapackage(
-    table: pd.DataFrame,
-    path: Path,
-    key: str,
-    licence: str,
-    attribution: str,
-    because: tuple[str, ...],
-) -> dict[str, Any]:
-    """Return the Frictionless description (Data Package 2.0) of the CSV."""
-    content = path.read_bytes()
-    ours: dict[str, dict[str, Any]] = {
-        "loop_flag": {
-            "type": "integer",
-            "constraints": {"enum": sorted(QARTOD)},
-            "description": "QARTOD: " + ", ".join(f"{k} {v}" for k, v in QARTOD.items()),
-        },
-        "loop_p": {
-            "type": "number",
-            "constraints": {"minimum": 0, "maximum": 1},
-            "description": "probability that the observed class is right; a proposal, not reviewed",
-        },
-        "loop_class": {
-            "type": "string",
-            "description": "class that the other sources prefer: " + (", ".join(because) or "none"),
-        },
-    }
-    fields = [
-        {"name": name, **ours.get(name, {"type": "string"})} for name in map(str, table.columns)
-    ]
-    return {
-        "$schema": "https://datapackage.org/profiles/2.0/datapackage.json",
-        "name": "glocal-insitu",
-        "licenses": [{"name": licence}],
-        "contributors": [{"title": attribution, "roles": ["rightsHolder"]}] if attribution else [],
-        "resources": [
-            {
-                "name": "points",
-                "path": path.name,
-                "format": "csv",
-                "mediatype": "text/csv",
-                "encoding": "utf-8",
-                "bytes": len(content),
-                "hash": f"sha256:{hashlib.sha256(content).hexdigest()}",
-                "schema": {
-                    "primaryKey": [key],
-                    "missingValues": [""],
-                    "fields": fields,
-                },
-            }
-        ],
-    }

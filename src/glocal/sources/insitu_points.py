@@ -21,8 +21,8 @@ from pyproj import CRS, Transformer
 from glocal.core.grid import cells_of_points
 from glocal.core.interval import Interval
 from glocal.errors import BadSourceError, ConfigError, GridMismatchError
-from glocal.io.vector import read_table
 from glocal.sources.insitu_classes import confidence_word, is_silent, lucas_confidence
+from glocal.sources.insitu_personal import read_field_table
 
 __all__ = ["PointTable", "read_points"]
 
@@ -141,7 +141,7 @@ def read_points(
         Every point lies outside the area.
     """
     path = Path(path)
-    table = read_table(path)
+    table = read_field_table(path)
     if len(table) == 0:
         raise BadSourceError(f"{path.name} holds no rows; a field source needs at least one point")
     names = _columns(path, table, columns)

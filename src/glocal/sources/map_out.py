@@ -21,7 +21,7 @@ from glocal.core.grid import cell_area_ha
 from glocal.core.legend import Legend
 from glocal.io.atomic import write_json
 from glocal.io.raster import write_cog, write_qml
-from glocal.io.vector import guard, polygons_of_labels, write_csv, write_gpkg, write_table
+from glocal.io.vector import polygons_of_labels, write_csv, write_gpkg, write_table
 
 __all__ = ["encode_map", "encode_shares"]
 
@@ -257,8 +257,4 @@ def _write_shares_csv(path: Path, table: gpd.GeoDataFrame, licence: str, attribu
     plain = table.drop(columns="geometry").assign(
         lon=np.round(lon, 7), lat=np.round(lat, 7), licence=licence, attribution=attribution
     )
-    rows = [
-        [guard(value) if isinstance(value, str) else value for value in row]
-        for row in plain.to_numpy(object).tolist()
-    ]
-    write_csv(path, plain.columns, rows)
+    write_csv(path, plain.columns, plain.to_numpy(object).tolist())

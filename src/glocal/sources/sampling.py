@@ -23,7 +23,7 @@ from pyproj import Transformer
 from glocal.core.legend import Legend
 from glocal.errors import ConfigError
 from glocal.io.atomic import write_text
-from glocal.io.vector import guard, write_csv, write_geojson
+from glocal.io.vector import write_csv, write_geojson
 
 __all__ = ["inclusion_probabilities", "plan_visits", "write_visits"]
 
@@ -215,13 +215,13 @@ def write_visits(
         [
             one.sample_id,
             one.sample_id,
-            guard(f"{one.sample_id} ({one.class_now or 'no class'})"),
+            f"{one.sample_id} ({one.class_now or 'no class'})",
             f"{one.lat:.7f} {one.lon:.7f} 0 0",
             f"{one.inclusion_probability:.9g}",
-            guard(one.reason),
-            guard(one.class_now),
-            guard(licence),
-            guard(attribution),
+            one.reason,
+            one.class_now,
+            licence,
+            attribution,
         ]
         for one in visits.itertuples()
     ]

@@ -1,0 +1,134 @@
+"""Where field points may really lie: a shift of the whole layer, and places of single points.
+
+A point whose class does not fit where it was recorded is either wrong in class or wrong
+in place. Both are weighed at once: places by the stated accuracy of the position and a
+small chance of a gross error, classes by how often this source is right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from glocal.core.grid import cells_of_points
+from glocal.core.observation import Observations
+from glocal.core.result import Displacement
+from glocal.fusion.alignment import CELLS_PER_STATEMENT, relative_shift
+from glocal.fusion.support import PointCells, point_cells
+
+__all__ = ["Places", "layer_shift", "suggest_places"]
+
+GROSS = 0.1
+"""Chance that a position is much worse than stated; declared, not measured."""
+
+GROSS_SD = 3.0
+"""A grossly wrong position is so many times less accurate, and by 1.5 cells at least."""
+
+MIN_POINTS = 30
+"""Points below which no shift of a layer is told."""
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Places:
+    """A better place for each point, where there is one; NaN elsewhere."""
+
+    dx: NDArray[np.float64]
+    """Shape (n,), metres to the east, to be added to the recorded position."""
+
+    dy: NDArray[np.float64]
+    """Shape (n,), metres to the north."""
+
+    sd: NDArray[np.float64]
+    """Shape (n,), standard uncertainty of the new place along one axis, metres."""
+
+
+def suggest_places(
+    source: Observations, said: Floats, meant: NDArray[np.bool_], others: Floats
+) -> Places:
+    """Return where points fit whose class does not fit where they were recorded.
+
+    Parameters
+    ----------
+    source
+        Points (n,) with their positions and the accuracy of these.
+    said
+        Shape (n, K), likelihood P(symbol | class) of each point's symbol.
+    meant
+        Shape (n, K), classes that each symbol stands for.
+    others
+        Shape (H, W, K), probabilities of the classes without this source.
+
+    A place is suggested where the class is likelier wrong than right at the recorded
+    cell, and likelier right than wrong once the position may err.
+    """
+    n, geobox = len(source), source.geobox
+    x, y = shapely.get_x(source.geometry), shapely.get_y(source.geometry)
+    near = _may_lie(source)
+    fit = said[near.point] * others.reshape(-1, others.shape[-1])[near.cell]
+    mass = near.weight * fit.sum(axis=1)
+    right = near.weight * (fit * meant[near.point]).sum(axis=1)
+    cells_x, cells_y = _centres(near.cell, geobox)
+    dx, dy = cells_x - x[near.point], cells_y - y[near.point]
+    total = np.maximum(np.bincount(near.point, right, n), 1e-300)
+    mean_x = np.bincount(near.point, right * dx, n) / total
+    mean_y = np.bincount(near.point, right * dy, n) / total
+    square = (dx - mean_x[near.point]) ** 2 + (dy - mean_y[near.point]) ** 2
+    spread = np.sqrt(np.bincount(near.point, right * square, n) / total / 2)
+    here = near.cell == cells_of_points(geobox, x, y)[near.point]
+    elsewhere = total / np.maximum(np.bincount(near.point, mass, n), 1e-300)
+    wrong_here = np.bincount(near.point, right * here, n) < 0.5 * np.bincount(
+        near.point, mass * here, n
+    )
+    use = wrong_here & (elsewhere > 0.5) & (source.symbols > 0)
+    cell = abs(float(geobox.resolution.x))
+    return Places(
+        dx=np.where(use, mean_x, np.nan),
+        dy=np.where(use, mean_y, np.nan),
+        sd=np.where(use, np.hypot(spread, cell / np.sqrt(12)), np.nan),
+    )
+
+
+def _may_lie(source: Observations) -> PointCells:
+    """Return the cells where each point may lie, gross errors included."""
+    sd, cells = source.position_sd_m, int(np.prod(source.geobox.shape))
+    wide = np.maximum(GROSS_SD * sd, 1.5 * abs(float(source.geobox.resolution.x)))
+    near = point_cells(source.geometry, sd, source.geobox)
+    far = point_cells(source.geometry, wide, source.geobox)
+    key = np.concatenate([near.point * cells + near.cell, far.point * cells + far.cell])
+    weight = np.concatenate([(1 - GROSS) * near.weight, GROSS * far.weight])
+    both, at = np.unique(key, return_inverse=True)
+    point, cell = np.divmod(both, cells)
+    return PointCells(point=point, cell=cell, weight=np.bincount(at, weight, len(both)))
+
+
+def _centres(
+    cell: NDArray[np.int64], geobox: GeoBox
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    row, column = np.divmod(cell, geobox.shape[1])
+    x, y = geobox.transform * (column + 0.5, row + 0.5)
+    return np.asarray(x), np.asarray(y)
+
+
+def layer_shift(source: Observations, said: Floats, others: Floats) -> Displacement | None:
+    """Return the one shift that brings all points together onto what the others say.
+
+    ``None`` with fewer than 30 points, or where no shift stands out. Parameters as in
+    :func:`suggest_places`.
+    """
+    x, y = shapely.get_x(source.geometry), shapely.get_y(source.geometry)
+    at = cells_of_points(source.geobox, x, y)
+    use = (at >= 0) & (source.symbols > 0)
+    if use.sum() < MIN_POINTS:
+        return None
+    log_said = np.log(np.maximum(said, 1e-9))
+    told = np.zeros((int(np.prod(source.geobox.shape)), said.shape[1]), np.float32)
+    # every point is a statement of its own, unlike the cells of a layer
+    np.add.at(told, at[use], CELLS_PER_STATEMENT * (log_said - log_said.mean(axis=1)[:, None])[use])
+    step = abs(float(source.geobox.resolution.x))
+    return relative_shift(told.reshape(others.shape), others.astype(np.float32), step)
