@@ -27,6 +27,7 @@ from glocal.errors import BadSourceError, LicenceConflictError
 from glocal.sources.osm import apply_corrections, observe_osm
 from glocal.sources.osm_change import change_xml, check_base, problem
 from glocal.sources.osm_file import Whole, read_elements
+from glocal.sources.osm_index import INDEX
 from glocal.sources.osm_tags import (
     CANONICAL,
     FCLASS,
@@ -190,8 +191,10 @@ def test_readme_names_licence_and_way_to_answer(folder) -> None:
 
 def test_same_input_same_bytes(folder, wishes, observed, extract, tmp_path) -> None:
     shuffled = wishes.take(np.random.default_rng(1).permutation(len(wishes)))
-    paths = encode_osm(shuffled, observed, tmp_path, extract=extract, legend=LEGEND)
-    assert [path.name for path in paths] == [n for n in FILES if (folder / n).exists()]
+    paths = encode_osm(shuffled, observed, tmp_path, extract=extract, legend=LEGEND).files
+    assert [path.name for path in paths] == [
+        name for name in (*FILES, INDEX) if (folder / name).exists()
+    ]
     for path in paths:
         assert path.read_bytes() == (folder / path.name).read_bytes()
 
@@ -366,10 +369,12 @@ def test_unmapped_areas_become_surveys_without_an_edit(observed, tmp_path) -> No
         [(0, "flag", "water"), (1, "flag", "tree"), (2, "delete", "tree")],
         record=np.array(["new/r3-1", "new/r3-2", str(observed.record[2])]),
     )
-    paths = encode_osm(found, observed, tmp_path, legend=LEGEND)
+    paths = encode_osm(found, observed, tmp_path, legend=LEGEND).files
     assert {path.name for path in paths} == {
         "missing.geojsonl",
         "flags.geojson",
+        "osmose.xml",
+        "proposals.parquet",
         "PROPOSAL_README.md",
     }
     lines = tasks(tmp_path / "missing.geojsonl")

@@ -173,7 +173,10 @@ def _propose_objects(area: Area, turn: Turn, source: Observations) -> Gift:
 def _with_missing(
     area: Area, turn: Turn, source: Observations, corrections: Corrections
 ) -> Corrections:
-    """Add areas where the others agree and nothing is mapped, as flags for a survey."""
+    """Add areas where the others agree and nothing is mapped.
+
+    They are new areas if OSM can accept the evidence, else questions.
+    """
     classes = np.array(
         [i for i, v in enumerate(area.legend.values) if v in MISSING_CLASSES], np.int64
     )
@@ -191,10 +194,11 @@ def _with_missing(
         f"new/{name}/{shape.representative_point().x:.0f}_{shape.representative_point().y:.0f}"
         for name, shape in zip(names, found.geometry[order], strict=True)
     ]
+    action = "create" if osm_accepts(corrections.provenance.licences) else "flag"
     return replace(
         corrections,
         record=np.concatenate([corrections.record, np.array(record, str)]),
-        action=np.concatenate([corrections.action, np.full(len(order), "flag")]),
+        action=np.concatenate([corrections.action, np.full(len(order), action)]),
         current=np.concatenate([corrections.current, np.full(len(order), "")]),
         proposed=np.concatenate([corrections.proposed, names]),
         probability=np.concatenate([corrections.probability, found.probability[order]]),

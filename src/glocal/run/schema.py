@@ -209,6 +209,9 @@ class OsmSource(_Model):
     salt_file: FilePath | None = None
     """Secret key of the contributor strata; stays outside every output."""
 
+    batch: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Most edits, and most questions, that go out at once; the rest waits."""
+
 
 class Anchors(_Model):
     """Reference points from a probability sample: the only privileged data."""

@@ -1,8 +1,10 @@
-"""OsmChange: tag edits of existing ways and relations, whole elements, nothing else.
+"""OsmChange and JOSM files: tag edits of existing elements, and areas that are missing.
 
-``modify`` replaces an element, so every node reference, member and tag is repeated.
-There is no ``create`` and no ``delete`` here, and no changeset or user: a person decides
-on each element and uploads it with an editor.
+``modify`` replaces an element, so every node reference, member and tag is repeated; new
+elements have negative ids and come before what is drawn with them. There is no ``delete``
+here, and no changeset or user: a person decides on each element and uploads it with an
+editor. libosmium's writers choose the block from the version alone and would put new
+elements into ``modify``, so the XML is written here.
 """
 
 from __future__ import annotations
@@ -18,7 +20,16 @@ from glocal.errors import BadSourceError
 from glocal.sources.osm_file import Whole, read_elements
 from glocal.sources.osm_tags import TagEdit
 
-__all__ = ["change_xml", "check_base", "edited", "fresh_elements", "parse_record", "problem"]
+__all__ = [
+    "change_xml",
+    "check_base",
+    "edited",
+    "fresh_elements",
+    "incomplete",
+    "josm_xml",
+    "parse_record",
+    "problem",
+]
 
 MAX_TEXT = 255
 MAX_NODES = 2000
@@ -65,6 +76,8 @@ def fresh_elements(
         whole = held.get((kind, number))
         if whole is None:
             stale[one] = f"{kind}/{number} is not in {extract.name} any more"
+        elif whole.deleted:
+            stale[one] = f"{kind}/{number} was deleted in version {whole.version}"
         elif whole.version != version:
             stale[one] = (
                 f"{kind}/{number} is version {whole.version} now, "
@@ -104,7 +117,7 @@ def problem(whole: Whole) -> str:
         return f"the way has {len(whole.nodes)} nodes, allowed are 2 to {MAX_NODES}"
     if whole.osm_type == "relation" and not 1 <= len(whole.members) <= MAX_MEMBERS:
         return f"the relation has {len(whole.members)} members, allowed are 1 to {MAX_MEMBERS}"
-    return "" if whole.version > 0 else "its version is not known"
+    return "" if whole.version > 0 or whole.osm_id < 0 else "its version is not known"
 
 
 def edited(whole: Whole, edit: TagEdit) -> Whole:
@@ -112,25 +125,83 @@ def edited(whole: Whole, edit: TagEdit) -> Whole:
     return replace(whole, tags=edit.applied(whole.tags))
 
 
-def change_xml(elements: Iterable[Whole], *, bump: int = 0) -> str:
-    """Return an OsmChange document that modifies ``elements``, ways before relations.
+def incomplete(extract: Path, elements: Iterable[Whole]) -> dict[tuple[str, int], str]:
+    """Return why a relation can't be judged: members that ``extract`` does not hold."""
+    relations = [one for one in elements if one.osm_type == "relation"]
+    wanted = {(kind, ref) for one in relations for kind, ref, _ in one.members}
+    there = read_elements(extract, wanted)
+    out: dict[tuple[str, int], str] = {}
+    for one in relations:
+        gone = [key[:2] for key in one.members if key[:2] not in there]
+        if gone:
+            out[one.osm_type, one.osm_id] = (
+                f"{len(gone)} of its {len(one.members)} members are not in {extract.name}, "
+                f"such as {gone[0][0]}/{gone[0][1]}"
+            )
+    return out
+
+
+ORDER = {"node": 0, "way": 1, "relation": 2}
+
+
+def _sorted(elements: Iterable[Whole]) -> list[Whole]:
+    """Nodes, ways, relations; new ones first (-1, -2, ...), as osmium wants them."""
+    return sorted(elements, key=lambda one: (ORDER[one.osm_type], one.osm_id > 0, abs(one.osm_id)))
+
+
+def _element(parent: ET.Element, one: Whole, version: int | None, **extra: str) -> None:
+    node = ET.SubElement(parent, one.osm_type, id=str(one.osm_id))
+    if version is not None:
+        node.set("version", str(version))
+    for name, value in extra.items():
+        node.set(name, value)
+    if one.place is not None:
+        node.set("lat", f"{one.place[1]:.7f}")
+        node.set("lon", f"{one.place[0]:.7f}")
+    for ref in one.nodes:
+        ET.SubElement(node, "nd", ref=str(ref))
+    for kind, number, role in one.members:
+        ET.SubElement(node, "member", type=kind, ref=str(number), role=role)
+    for key, value in sorted(one.tags.items()):
+        ET.SubElement(node, "tag", k=key, v=value)
+
+
+def _document(root: ET.Element) -> str:
+    ET.indent(root)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
+
+
+def change_xml(modify: Iterable[Whole] = (), create: Iterable[Whole] = (), *, bump: int = 0) -> str:
+    """Return an OsmChange document: first ``create``, then ``modify``.
 
     ``bump`` is added to each version: 0 for a proposal (the server wants the base
     version), 1 for a local preview with ``osmium apply-changes``, where the higher
     version wins and an equal one may be dropped without a word.
     """
     root = ET.Element("osmChange", {"version": "0.6", "generator": "glocal", **CREDIT})
-    block = ET.SubElement(root, "modify")
-    for one in sorted(elements, key=lambda one: (one.osm_type != "way", one.osm_id)):
-        node = ET.SubElement(
-            block, one.osm_type, id=str(one.osm_id), version=str(one.version + bump)
-        )
-        for ref in one.nodes:
-            ET.SubElement(node, "nd", ref=str(ref))
-        for kind, number, role in one.members:
-            ET.SubElement(node, "member", type=kind, ref=str(number), role=role)
-        for key, value in sorted(one.tags.items()):
-            ET.SubElement(node, "tag", k=key, v=value)
-    ET.indent(root)
-    body = ET.tostring(root, encoding="unicode")
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+    for name, elements in (("create", _sorted(create)), ("modify", _sorted(modify))):
+        block = ET.SubElement(root, name) if elements else root
+        for one in elements:
+            _element(block, one, one.version + bump)
+    return _document(root)
+
+
+def josm_xml(
+    modify: Iterable[Whole], create: Iterable[Whole], context: Iterable[Whole] = ()
+) -> str:
+    """Return the proposals as a JOSM layer, which asks before anything is uploaded.
+
+    ``context`` holds the unchanged elements that the others are drawn with. New elements
+    bear no version; existing ones must, or JOSM refuses the file.
+    """
+    root = ET.Element("osm", {"version": "0.6", "generator": "glocal", "upload": "false", **CREDIT})
+    changed = [*modify, *create]
+    touched = {(one.osm_type, one.osm_id) for one in changed}
+    rest = [one for one in context if (one.osm_type, one.osm_id) not in touched]
+    for one in _sorted((*changed, *rest)):
+        version = one.version if one.osm_id > 0 else None
+        if (one.osm_type, one.osm_id) in touched:
+            _element(root, one, version, action="modify", visible="true")
+        else:
+            _element(root, one, version, visible="true")
+    return _document(root)

@@ -7,7 +7,7 @@ is never scored with an edit that nobody was sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,11 +15,33 @@ import shapely
 from numpy.typing import NDArray
 
 from glocal.core.correction import Corrections
+from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Observations
-from glocal.sources.osm_tags import TagEdit, fclass_edit, tags_for
+from glocal.sources.osm_tags import BUILT_KEYS, TagEdit, fclass_edit, row_of, tags_for
 
-__all__ = ["LAYER", "Decisions", "decide", "is_layer", "layer_element"]
+__all__ = [
+    "KINDS",
+    "LAYER",
+    "SHIFT",
+    "Decisions",
+    "decide",
+    "is_layer",
+    "is_missing",
+    "kinds_of",
+    "layer_element",
+]
+
+KINDS = ("retag", "missing", "outdated", "vanished", "displaced", "doubt")
+"""What may be wrong: other tags fit; nothing is mapped; it was last edited long before it
+was seen; the thing is not there; it lies elsewhere; something is doubtful."""
+
+SHIFT = "shift/"
+"""Start of the record of a displacement of a whole layer."""
+
+NEW = "new/"
+OLD_DAYS = 3 * 365
+"""An element that was last edited so long before the image may be outdated."""
 
 LAYER = "fclass="
 """Start of the symbols of a layer that tells its own class instead of tags."""
@@ -28,6 +50,10 @@ SEEN = 0.9
 """An element is edited only if this share of it lies in the area that was looked at."""
 
 NOT_READ = "the element was not read"
+MOVED = (
+    "nobody moves a layer as a whole: check the offset of the imagery at several places, and "
+    "move single objects by hand"
+)
 NOT_COVER = (
     "a use, or a change to or from wetland, built-up or bare ground: cover seen from above "
     "can't decide it"
@@ -73,7 +99,8 @@ def decide(corrections: Corrections, observations: Observations, legend: Legend)
     made = Decisions()
     for i, action in enumerate(corrections.action.tolist()):
         if at[i] < 0:
-            made.flag[i] = NOT_READ
+            record = str(corrections.record[i])
+            made.flag[i] = MOVED if record.startswith(SHIFT) else NOT_READ
             continue
         edit = _edit(str(corrections.proposed[i]), observations, at[i], legend)
         if action == "delete":
@@ -89,6 +116,50 @@ def decide(corrections: Corrections, observations: Observations, legend: Legend)
     if "layer_rows" in observations.columns:
         _one_per_element(made, at, observations)
     return made
+
+
+def is_missing(corrections: Corrections) -> NDArray[np.bool_]:
+    """Return which rows are areas that nothing maps, shape (n,)."""
+    new = np.char.startswith(corrections.record.astype(str), NEW)
+    return np.asarray(new | (corrections.action == "create"))
+
+
+def kinds_of(
+    corrections: Corrections, observations: Observations, dates: Mapping[str, Interval]
+) -> list[str]:
+    """Return which of ``KINDS`` each row is; ``dates`` say when the images were taken."""
+    place = {record: i for i, record in enumerate(observations.record.tolist())}
+    seen = max(
+        (np.datetime64(one.start.replace(tzinfo=None)) for one in dates.values()), default=None
+    )
+    missing = is_missing(corrections)
+    out = []
+    for i, record in enumerate(corrections.record.tolist()):
+        at = place.get(record, -1)
+        if missing[i]:
+            out.append("missing")
+        elif record.startswith(SHIFT):
+            out.append("displaced")
+        elif corrections.action[i] == "modify":
+            out.append("retag")
+        elif at >= 0 and _is_thing(_symbol(observations, at)):
+            out.append("vanished")
+        elif at >= 0 and seen is not None and _is_old(observations, at, seen):
+            out.append("outdated")
+        else:
+            out.append("doubt")
+    return out
+
+
+def _is_thing(symbol: str) -> bool:
+    """Return True for single things, which are there or not: buildings, dams, open water."""
+    row = row_of(symbol) if symbol else None
+    return row is not None and (row.key in BUILT_KEYS or row.base == "natural=water")
+
+
+def _is_old(observations: Observations, at: int, seen: np.datetime64) -> bool:
+    edited = observations.columns["timestamp"][at]
+    return bool(not np.isnat(edited) and seen - edited > np.timedelta64(OLD_DAYS, "D"))
 
 
 def _symbol(observations: Observations, at: int) -> str:

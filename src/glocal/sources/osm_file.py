@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,12 @@ import numpy as np
 import osmium
 import shapely
 from numpy.typing import NDArray
-from osmium.osm import AREA, RELATION, WAY
+from osmium.osm import AREA, NODE, RELATION, WAY
 
 from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.sources.osm_tags import KEYS
 
-__all__ = ["Elements", "Whole", "read_areas", "read_elements", "read_header_date"]
+__all__ = ["Elements", "Whole", "read_areas", "read_context", "read_elements", "read_header_date"]
 
 PERSONAL = ("addr:", "contact:", "email", "fax", "mobile", "phone", "created_by", "note", "fixme")
 """Tags that may name or locate a person, or say nothing of the ground; dropped on read."""
@@ -66,15 +68,23 @@ class Elements:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """One way or relation with everything that an edit has to repeat."""
+    """One element with everything that an edit has to repeat."""
 
     osm_type: str
     osm_id: int
+    """Negative for an element that does not exist yet."""
+
     version: int
     tags: dict[str, str]
     nodes: tuple[int, ...] = ()
     members: tuple[tuple[str, int, str], ...] = ()
     """(type, ref, role) of each member of a relation."""
+
+    place: tuple[float, float] | None = None
+    """Longitude and latitude of a node."""
+
+    deleted: bool = False
+    """The file names the element only to say that it was deleted."""
 
 
 def _checked(path: Path) -> str:
@@ -187,14 +197,17 @@ def _elements(
 
 
 def read_elements(path: Path, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Whole]:
-    """Return the ways and relations named by (type, id), with all tags and members.
+    """Return the nodes, ways and relations named by (type, id), with all tags and members.
 
     Elements that the file does not hold are absent from the answer.
     """
     wanted = set(keys)
     found: dict[tuple[str, int], Whole] = {}
+    if not wanted:
+        return found
     ids = osmium.filter.IdFilter([number for _, number in wanted])
-    processor = osmium.FileProcessor(_checked(path), WAY | RELATION).with_filter(ids)
+    kinds = reduce(or_, {ENTITY[kind] for kind, _ in wanted})
+    processor = osmium.FileProcessor(_checked(path), kinds).with_filter(ids)
     try:
         for item in processor:
             whole = _whole(item)
@@ -205,18 +218,36 @@ def read_elements(path: Path, keys: Iterable[tuple[str, int]]) -> dict[tuple[str
     return found
 
 
+def read_context(path: Path, elements: Iterable[Whole]) -> list[Whole]:
+    """Return the nodes that ``elements`` are drawn with, and the ways of relations.
+
+    An editor needs them to show an element. What the file does not hold is left out.
+    """
+    elements = list(elements)
+    own = {(one.osm_type, one.osm_id) for one in elements}
+    members = {(kind, ref) for one in elements for kind, ref, _ in one.members}
+    ways = read_elements(path, {key for key in members if key[0] == "way"} - own)
+    nodes = {("node", ref) for one in (*elements, *ways.values()) for ref in one.nodes}
+    nodes |= {key for key in members if key[0] == "node"}
+    return [*read_elements(path, nodes).values(), *ways.values()]
+
+
+ENTITY = {"node": NODE, "way": WAY, "relation": RELATION}
 MEMBER_TYPES = {"n": "node", "w": "way", "r": "relation"}
 
 
 def _whole(item: Any) -> Whole:
-    is_way = item.is_way()
+    kind = MEMBER_TYPES[item.type_str()]
+    gone = bool(item.deleted)
     return Whole(
-        osm_type="way" if is_way else "relation",
+        osm_type=kind,
         osm_id=item.id,
         version=item.version,
         tags={tag.k: tag.v for tag in item.tags},
-        nodes=tuple(node.ref for node in item.nodes) if is_way else (),
-        members=()
-        if is_way
-        else tuple((MEMBER_TYPES[m.type], m.ref, m.role) for m in item.members),
+        nodes=tuple(node.ref for node in item.nodes) if kind == "way" else (),
+        members=tuple((MEMBER_TYPES[m.type], m.ref, m.role) for m in item.members)
+        if kind == "relation"
+        else (),
+        place=(item.lon, item.lat) if kind == "node" and not gone else None,
+        deleted=gone,
     )

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from glocal.core.correction import Corrections
 from glocal.core.interval import Interval
+from glocal.sources.osm_edits import SHIFT
 from glocal.sources.osm_tags import TagEdit, fclass_tags
 
 __all__ = ["instruction", "readme", "when"]
@@ -15,9 +16,15 @@ ABOUT = {
     "proposal.osc": "tag edits as OsmChange at their base version; opens in JOSM. "
     "`preview.osc` is the same one version up, only to look at locally: "
     "`osmium apply-changes EXTRACT preview.osc -o after.osm.pbf`",
+    "proposal.osm": "the same as a JOSM layer (`upload='false'`: JOSM asks before an upload), with "
+    "the nodes that the elements are drawn with",
     "maproulette.geojsonl": "tag fixes for MapRoulette (line-by-line GeoJSON), one element each",
+    "new_areas.geojsonl": "areas that seem to be missing, for MapRoulette with JOSM: each task "
+    "holds a change file with an outline made of image cells, to be redrawn by better imagery",
     "survey.geojsonl": "questions for MapRoulette: something is doubtful, but no edit is sound",
     "missing.geojsonl": "questions for MapRoulette: areas where nothing is mapped",
+    "osmose.xml": "edits and questions grouped by kind, as Osmose's analysers write them (the item "
+    "number is a placeholder)",
     "flags.geojson": "doubts to look at on a map, not tasks; the reason stands in `why_no_edit`",
 }
 
@@ -114,6 +121,21 @@ def _tags(edit: TagEdit) -> str:
     return ", ".join(parts + [f"without {key}" for key in edit.unset])
 
 
+def _pairs(tags: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in tags.items() if key != "source")
+
+
+def _about_shift(rows: Corrections, i: int) -> str:
+    east, north = (float(rows.columns[name][i]) for name in ("dx", "dy"))
+    return (
+        f"The whole layer seems to lie off: the other sources ({', '.join(rows.because)}) agree "
+        f"best when it is moved by {east:+.1f} m east and {north:+.1f} m north. That may be the "
+        "imagery that mappers traced, the images that were compared, or both. Compare GPS traces "
+        "or survey points at several places and set the imagery offset. Never move objects in "
+        "bulk. Answer Fixed when the offset is known, False positive when there is none."
+    )
+
+
 def _sure(probability: float) -> str:
     return "more than 99 %" if probability > 0.99 else f"{probability:.0%}".replace("%", " %")
 
@@ -125,6 +147,7 @@ def instruction(
     dates: Mapping[str, Interval],
     mapped: Interval,
     edit: TagEdit | None = None,
+    new: Mapping[str, str] | None = None,
     element: str = "",
     inferred: bool = False,
     why: str = "",
@@ -132,8 +155,11 @@ def instruction(
     """Return what a mapper should look at in row ``i``, and how to answer.
 
     ``dates`` are those of the images, by name; ``mapped`` is that of the map data;
-    ``element`` is ``way/123``, ``inferred`` that its type and old tags are.
+    ``element`` is ``way/123``, ``inferred`` that its type and old tags are; ``new`` are
+    the tags of an area that a change file draws.
     """
+    if str(rows.record[i]).startswith(SHIFT):
+        return _about_shift(rows, i)
     current, proposed = _old(str(rows.current[i])), str(rows.proposed[i])
     cover = WORDS.get(proposed, proposed)
     seen = "; ".join(f"{name} of {when(one)}" for name, one in sorted(dates.items()))
@@ -141,11 +167,12 @@ def instruction(
     sure = f"Computed probability {_sure(float(rows.probability[i]))}, not checked by a person."
     look = f"Look for: {LOOK[proposed]}." if proposed in LOOK else ""
     if not current:
+        drawn = f"The change file draws {_pairs(new)} to begin with." if new else ""
         return " ".join((
             f"It looks like {cover} here, and the map data that was read ({when(mapped)}) has no",
             f"area here. {weighed} {sure} {look} If it is mapped already, answer Already fixed.",
-            "If not, and imagery that OSM may use shows it, map it from that imagery, never from",
-            "this outline, which is made of image cells; else answer False positive.",
+            f"{drawn} If imagery that OSM may use shows it, draw its edge by that imagery, since",
+            "this outline is made of image cells; else answer False positive.",
         ))  # fmt: skip
     old = f"Is this still {current}? It looks like {cover}. {weighed} {sure}"
     dated = f"The map data is of {when(mapped)}; where it is newer than the image, trust the map."

@@ -33,6 +33,7 @@ __all__ = [
     "rows_of_table",
     "symbol_of",
     "tags_for",
+    "tags_of_new",
 ]
 
 KEYS = (
@@ -339,6 +340,21 @@ def tags_for(class_value: int, current_tags: Mapping[str, str], legend: Legend) 
     return TagEdit(
         set={key: value}, unset=tuple(sorted(k for k in old if k in current_tags and k != key))
     )
+
+
+def tags_of_new(name: str, legend: Legend) -> dict[str, str]:
+    """Return the tags of a new area of class ``name``, empty when it has none.
+
+    Built-up ground has no tag of its own; where single buildings can be seen, it is one.
+
+    >>> from glocal.core import legends
+    >>> tags_of_new("water", legends.legend("worldcover"))
+    {'natural': 'water'}
+    """
+    hub = legends.legend(legends.HUB)
+    code = hub.values[hub.index(name)] if name in legend.names and name in hub.names else -1
+    key, value = {**CANONICAL, 50: ("building", "yes")}.get(code, ("", ""))
+    return {key: value} if key else {}
 
 
 def fclass_edit(fclass: str, class_value: int, legend: Legend) -> TagEdit:

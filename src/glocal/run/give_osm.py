@@ -1,0 +1,94 @@
+"""Corrections of OpenStreetMap, as its mappers' tools read them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import shapely
+
+from glocal.core.correction import Corrections
+from glocal.core.result import Displacement
+from glocal.run import schema
+from glocal.run.area import Area
+from glocal.run.proposals import MISSING_HA, Gift, propose
+from glocal.run.rounds import Turn
+from glocal.sources.osm_edits import SHIFT
+from glocal.sources.osm_tasks import encode_osm
+
+__all__ = ["to_osm"]
+
+
+def to_osm(for_osm: tuple[Area, Turn], name: str, shift: Displacement | None, room: Path) -> Gift:
+    """Write the corrections of one OpenStreetMap source into ``room``; uploads nothing.
+
+    ``for_osm`` is the loop run on sources that OSM can accept. ``shift`` is how far the
+    layer lies off as a whole, if that was measured.
+    """
+    area, turn = for_osm
+    source = next(one for one in area.observations if one.source == name)
+    config = area.config.source(name)
+    if not isinstance(config, schema.OsmSource):
+        raise TypeError(f"{name} must be an osm source, is {config.kind}")
+    gift = propose(area, turn, source)
+    if gift.corrections is None:
+        return gift
+    elements = bool(source.columns["has_metadata"].any())
+    told = gift.corrections
+    if shift is not None and shift.significant:
+        told = _with_shift(area, told, shift)
+    made = encode_osm(
+        told,
+        source,
+        room,
+        extract=config.path if elements else None,
+        legend=area.legend,
+        max_tasks=config.batch,
+        min_area_ha=MISSING_HA,
+        dates={name: image.chip.interval for name, image in area.images.items()},
+        promise=_promise(gift, int((told.action == "modify").sum())),
+    )
+    note = gift.note
+    if not elements:
+        note = (
+            "no OsmChange: this layer has neither nodes nor versions, so edits go out as "
+            f"MapRoulette tag fixes. {note}"
+        ).strip()
+    return replace(gift, files=made.files, note=note, count=made.count)
+
+
+def _promise(gift: Gift, number: int) -> str:
+    """Return the sentence that says how many of the edits should be right."""
+    if gift.expected_precision is None or not number:
+        return ""
+    return (
+        f"Expected precision of the {number} edits: {gift.expected_precision:.2f} "
+        f"(only those of probability {gift.threshold:.2f} and more go out)."
+    )
+
+
+def _with_shift(area: Area, corrections: Corrections, shift: Displacement) -> Corrections:
+    """Add a question about the place of the whole layer; it is never an edit."""
+    off = np.array([shift.dy, shift.dx])
+    distance = float(off @ np.linalg.inv(np.asarray(shift.covariance)) @ off)
+    box = shapely.box(*area.geobox.extent.boundingbox)
+    n = len(corrections)
+
+    def added(values: object, one: object) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+        return np.concatenate([np.asarray(values), np.array([one])])
+
+    columns = {
+        name: np.append(corrections.columns.get(name, np.full(n, np.nan)), value)
+        for name, value in (("dx", shift.dx), ("dy", shift.dy))
+    }
+    return replace(
+        corrections,
+        record=added(corrections.record, f"{SHIFT}{corrections.source}"),
+        action=added(corrections.action, "flag"),
+        current=added(corrections.current, ""),
+        proposed=added(corrections.proposed, ""),
+        probability=added(corrections.probability, 1 - np.exp(-distance / 2)),
+        support=added(corrections.support, box),
+        columns={**corrections.columns, **columns},
+    )
