@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +17,7 @@ from glocal.run.proposals import DOUBTED, Gift, attribution_of, evidence_of, lic
 from glocal.run.rounds import Turn
 from glocal.sources.insitu_out import Verdicts, encode_insitu
 from glocal.sources.insitu_place import layer_shift, suggest_places
-from glocal.sources.sampling import plan_visits, write_visits
+from glocal.sources.sampling import expected_information, plan_visits, write_visits
 
 __all__ = ["to_field"]
 
@@ -44,10 +45,19 @@ def to_field(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
         crs=config.crs,
         **credit,
     )
+    visits = _visits(area, turn, source)
+    files += write_visits(visits, room, **credit)
+    count = {**gift.count, "visit": len(visits)}
+    return replace(gift, files=tuple(files), count=count)
+
+
+def _visits(area: Area, turn: Turn, source: Observations) -> gpd.GeoDataFrame:
+    """Draw places where observers like those of ``source`` would tell most."""
+    table = next(one for one in turn.fused.reliabilities() if one.source == source.source)
     entropy = _entropy(turn)
     number = min(VISITS, entropy.size)
-    visits = plan_visits(
-        entropy * (0.25 + turn.fused.disagreement()),
+    return plan_visits(
+        expected_information(np.exp(turn.log_q), table.confusion.mean(axis=0)),
         area.geobox,
         number,
         seed=area.config.seed,
@@ -55,11 +65,10 @@ def to_field(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
         legend=area.legend,
         classes=np.array(area.legend.values)[turn.log_q.argmax(axis=-1)],
         entropy=entropy,
-        reason="sources disagree or say little",
+        reason=np.where(
+            turn.fused.disagreement() > entropy / 2, "sources disagree", "sources say little"
+        ),
     )
-    files += write_visits(visits, room, **credit)
-    count = {**gift.count, "visit": len(visits)}
-    return replace(gift, files=tuple(files), count=count)
 
 
 def _verdicts(area: Area, turn: Turn, source: Observations) -> Verdicts:

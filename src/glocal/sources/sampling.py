@@ -1,10 +1,11 @@
 """Where to look next: places drawn with known probabilities, spread over the area.
 
-Systematic sampling with probability proportional to size (Madow 1949, doi:10.1214/aoms/1177729988)
-along a Hilbert curve, so that neighbours on the curve are neighbours on the ground: a
-simple relative of GRTS (Stevens and Olsen 2004, doi:10.1198/016214504000000250). Every
-place can be drawn, and its probability is written beside it, so that design-based
-estimates stay valid although uncertain places are visited more often.
+Two steps. Candidates by systematic sampling with probability proportional to size (Madow
+1949, doi:10.1214/aoms/1177729988) along a Hilbert curve, so that neighbours on the curve are
+neighbours on the ground; of them the visits by the local pivotal method (see
+``glocal.sources.pivotal``). Every place can be drawn, and its probability is written
+beside it, so that design-based estimates stay valid although places that tell more are
+visited more often.
 """
 
 from __future__ import annotations
@@ -24,13 +25,44 @@ from glocal.core.legend import Legend
 from glocal.errors import ConfigError
 from glocal.io.atomic import write_text
 from glocal.io.vector import write_csv, write_geojson
+from glocal.sources.pivotal import local_pivotal
 
-__all__ = ["inclusion_probabilities", "plan_visits", "write_visits"]
+__all__ = ["expected_information", "inclusion_probabilities", "plan_visits", "write_visits"]
 
 Floats = NDArray[np.float64]
 
 UNIFORM = 0.2
 """Share of the visits that falls anywhere, whatever the score."""
+
+CANDIDATES = 40
+"""Candidates per visit, of which the local pivotal method takes one."""
+
+
+def expected_information(p: NDArray[np.floating], answers: Floats) -> Floats:
+    """Return how many bits an observer's answer tells about the class, shape (H, W).
+
+    The mutual information of class and answer: 0 where the class is certain, or where
+    the observers answer alike whatever is there.
+
+    Parameters
+    ----------
+    p
+        Shape (H, W, K), probabilities of the classes now.
+    answers
+        Shape (K, M), P(answer | class) of these observers.
+
+    >>> expected_information(np.array([[[0.5, 0.5], [1.0, 0.0]]]), np.eye(2)).tolist()
+    [[1.0, 0.0]]
+    """
+    out = np.empty(p.shape[:2])
+    noise = _bits(answers)
+    for i, row in enumerate(p):  # by rows: all answers of all cells at once are too much
+        out[i] = _bits(row @ answers) - row @ noise
+    return np.maximum(out, 0.0)
+
+
+def _bits(p: NDArray[np.floating]) -> Floats:
+    return np.asarray(-(p * np.log2(np.maximum(p, 1e-300))).sum(axis=-1), np.float64)
 
 
 def hilbert_index(row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -128,7 +160,7 @@ def plan_visits(
     legend: Legend | None = None,
     classes: NDArray[np.integer[Any]] | None = None,
     entropy: Floats | None = None,
-    reason: str = "uncertain",
+    reason: str | NDArray[np.str_] = "uncertain",
 ) -> gpd.GeoDataFrame:
     """Draw ``n`` cells to visit, spread over the area, with known probabilities.
 
@@ -141,13 +173,16 @@ def plan_visits(
         Least distance between two visits. Cells are then drawn from a lattice with a
         random origin: each cell lies on exactly one, so probabilities stay exact.
     legend, classes, entropy
-        What the estimate says now, shape (H, W): class values and nats.
+        What the estimate says now, shape (H, W): class values, and 0 (sure) to 1.
+    reason
+        Why one would go there: one text, or one per cell, shape (H, W).
 
     Returns
     -------
     Points at cell centres in the grid's CRS: ``sample_id`` (from the place, so the same
     place has the same id in every round), ``x``, ``y``, ``lon``, ``lat``,
-    ``inclusion_probability``, ``reason``, ``class_now``, ``entropy``.
+    ``inclusion_probability``, ``rank`` (1 has the highest score), ``information`` (the
+    score), ``reason``, ``class_now``, ``entropy``; in the order of ``rank``.
 
     Raises
     ------
@@ -158,25 +193,45 @@ def plan_visits(
     size = _sizes(np.asarray(inclusion_score, float), n, step)
     rng = np.random.default_rng(seed)
     top, left = rng.integers(0, step, 2)
-    p = _capped(size[top::step, left::step], n)
-    inside = np.flatnonzero(p.ravel() > 0)
-    order = inside[np.argsort(hilbert_index(*np.unravel_index(inside, p.shape)), kind="stable")]
-    drawn = _draw(p.ravel(), order, float(rng.random()), n)
-    row, column = np.unravel_index(drawn, p.shape)
-    probability = p.ravel()[drawn] / step**2
+    size = size[top::step, left::step]
+    p, drawn = _drawn(size, n, rng)
+    row, column = np.unravel_index(drawn, size.shape)
     row, column = row * step + top, column * step + left
-    return _table(geobox, row, column, probability, legend, classes, entropy, reason)
+    best = np.argsort(-inclusion_score[row, column], kind="stable")
+    row, column, probability = row[best], column[best], p.ravel()[drawn[best]] / step**2
+    table = _table(geobox, row, column, legend, classes)
+    return table.assign(
+        inclusion_probability=probability,
+        rank=np.arange(1, n + 1),
+        information=inclusion_score[row, column],
+        reason=[reason] * n if isinstance(reason, str) else reason[row, column],
+        entropy=entropy[row, column] if entropy is not None else np.nan,
+    )
+
+
+def _drawn(size: Floats, n: int, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the probability of every cell, and the flat indices of the ``n`` that were drawn.
+
+    Candidates are drawn with probability proportional to size too, so that what is left
+    for the second step sums to ``n`` exactly.
+    """
+    p = _capped(size, n)
+    inside = np.flatnonzero(p.ravel() > 0)
+    number = min(len(inside), CANDIDATES * n)
+    first = _capped(size, number)
+    order = inside[np.argsort(hilbert_index(*np.unravel_index(inside, p.shape)), kind="stable")]
+    candidate = _draw(first.ravel(), order, float(rng.random()), number)
+    xy = np.column_stack(np.unravel_index(candidate, p.shape)).astype(np.float64)
+    second = np.minimum(p.ravel()[candidate] / first.ravel()[candidate], 1.0)
+    return p, candidate[local_pivotal(second, xy, rng)]
 
 
 def _table(
     geobox: GeoBox,
     row: NDArray[np.int64],
     column: NDArray[np.int64],
-    probability: Floats,
     legend: Legend | None,
     classes: NDArray[np.integer[Any]] | None,
-    entropy: Floats | None,
-    reason: str,
 ) -> gpd.GeoDataFrame:
     a, b, c, d, e, f = tuple(geobox.transform)[:6]
     x = a * (column + 0.5) + b * (row + 0.5) + c
@@ -190,10 +245,7 @@ def _table(
         "y": y,
         "lon": np.round(lon, 7),
         "lat": np.round(lat, 7),
-        "inclusion_probability": probability,
-        "reason": [reason] * len(row),
         "class_now": ["" if value is None else names.get(value, str(value)) for value in now],
-        "entropy": entropy[row, column] if entropy is not None else np.full(len(row), np.nan),
     }
     return gpd.GeoDataFrame(columns, geometry=shapely.points(x, y), crs=str(geobox.crs))
 
@@ -218,6 +270,8 @@ def write_visits(
             f"{one.sample_id} ({one.class_now or 'no class'})",
             f"{one.lat:.7f} {one.lon:.7f} 0 0",
             f"{one.inclusion_probability:.9g}",
+            one.rank,
+            f"{one.information:.4g}",
             one.reason,
             one.class_now,
             licence,
@@ -231,6 +285,8 @@ def write_visits(
         "label",
         "geometry",
         "inclusion_probability",
+        "rank",
+        "information",
         "reason",
         "class_now",
     ]
@@ -241,7 +297,7 @@ def write_visits(
 def _gpx(visits: gpd.GeoDataFrame, licence: str, attribution: str) -> str:
     points = "".join(
         f'<wpt lat="{one.lat:.7f}" lon="{one.lon:.7f}"><name>{escape(one.sample_id)}</name>'
-        f"<desc>{escape(f'{one.reason}; now: {one.class_now}')}</desc></wpt>\n"
+        f"<desc>{escape(f'{one.rank}: {one.reason}; now: {one.class_now}')}</desc></wpt>\n"
         for one in visits.itertuples()
     )
     return (
