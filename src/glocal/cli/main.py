@@ -11,11 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from glocal import __version__
+from glocal.cli.answers import answers
 from glocal.cli.doctor import findings, healthy, print_findings, to_json
 from glocal.cli.lazy import add_group
 from glocal.cli.shell import EXIT_HELP, Json, progress_bar, readable_errors, stdout
 from glocal.cli.show import print_run, read_metrics
 from glocal.cli.simulate import evaluate, simulate_world
+from glocal.run.answers import with_answers
 from glocal.run.config import load, require_files, with_options
 from glocal.run.demo import CREDITS, demo_config, demo_points, find_data
 from glocal.run.loop import run_area
@@ -77,13 +79,17 @@ def demo(
 def run(
     area: Annotated[Path, typer.Argument(help="Configuration, see examples/havel/area.yaml.")],
     out: Annotated[Path, typer.Option(help="Folder of the results; an unfinished run resumes.")],
+    answers: Annotated[
+        list[Path] | None, typer.Option(help="Folder DIR/answers of 'glocal answers'.")
+    ] = None,
     rounds: Rounds = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
     """Run the loop on your own area. Nothing is uploaded, no source file is changed."""
     with readable_errors():
-        _run(with_options(load(area), rounds=rounds, seed=seed), out, as_json)
+        config = with_options(load(area), rounds=rounds, seed=seed)
+        _run(with_answers(config, answers or ()), out, as_json)
 
 
 @app.command(epilog="Example: glocal show out/demo --json | jq .estimate")
@@ -96,6 +102,7 @@ def show(
         _print(read_metrics(folder), folder, as_json)
 
 
+app.command(epilog="Example: glocal answers out/mine challenge.geojson newer.osm.pbf")(answers)
 app.command("simulate", epilog="Example: glocal simulate --out out/world --seed 1")(simulate_world)
 app.command(epilog="Example: glocal evaluate out/mine --truth out/world/truth")(evaluate)
 

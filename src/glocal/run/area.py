@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from glocal.answers.store import Stored
 from glocal.core.chip import Chip
 from glocal.core.grid import block_folds, cells_of_points
 from glocal.core.interval import Interval
@@ -21,6 +22,7 @@ from glocal.core.provenance import Provenance, osm_accepts
 from glocal.fusion.spatial import Similarity
 from glocal.run import schema
 from glocal.run.config import target_legend
+from glocal.run.reviews import hear, read_reviews, with_visits
 from glocal.run.schema import AreaConfig
 from glocal.sources.clouds import clear_cells, require_clear
 from glocal.sources.imagery import read_image, read_scl
@@ -68,16 +70,23 @@ class Area:
     fold: NDArray[np.uint8]
     """Fold of every cell, for out-of-fold predictions, shape (H, W)."""
 
+    reviews: dict[str, Stored] = field(default_factory=dict)
+    """Answers to earlier runs, by the name of their source."""
+
+    own_anchors: Anchors | None = None
+    """The anchors without visits that came back; the same where there are none."""
+
     def without(self, records: NDArray[np.str_]) -> Area:
         """Return the area as if these reference points did not exist."""
-        anchors = self.anchors
-        if anchors is not None:
-            anchors = anchors.take(~np.isin(anchors.record, records))
+        anchors, own = (
+            one and one.take(~np.isin(one.record, records))
+            for one in (self.anchors, self.own_anchors)
+        )
         kept = tuple(
             drop_records(one, records) if self.is_reference(one) else one
             for one in self.observations
         )
-        return replace(self, anchors=anchors, observations=kept)
+        return replace(self, anchors=anchors, own_anchors=own, observations=kept)
 
     def is_reference(self, source: Observations) -> bool:
         """Return True when a field source is the other half of the anchors' own sample."""
@@ -92,9 +101,8 @@ class Area:
     def only_for_osm(self) -> Area:
         """Return the area with only those sources whose licence OSM can accept."""
         kept = tuple(o for o in self.observations if osm_accepts(o.provenance.licences))
-        anchors = self.anchors
-        if anchors is not None and not osm_accepts(anchors.provenance.licences):
-            anchors = None
+        samples = (self.anchors, self.own_anchors)
+        anchors = next((a for a in samples if a and osm_accepts(a.provenance.licences)), None)
         seen = {
             name: one
             for name, one in self.seen.items()
@@ -114,7 +122,7 @@ class Area:
         return (
             len(small.observations) == len(self.observations)
             and len(small.seen) == len(self.seen)
-            and (small.anchors is None) == (self.anchors is None)
+            and len(small.anchors or ()) == len(self.anchors or ())
         )
 
     def images_of(self, model: str) -> tuple[Image, ...]:
@@ -174,18 +182,24 @@ def read_area(config: AreaConfig, progress: Progress) -> Area:
     observations = [
         _observe(source, config, geobox, legend, images)
         for source in config.sources
-        if not isinstance(source, schema.ImagerySource | schema.PredictedSource)
+        if not isinstance(
+            source, schema.ImagerySource | schema.PredictedSource | schema.ReviewSource
+        )
     ]
+    reviews = read_reviews(config)
     anchors = _anchors(config, geobox, legend)
+    own = _half_of(anchors, config) if anchors is not None else None
     progress("reading", 1.0)
     return Area(
         config=config,
         legend=legend,
         geobox=geobox,
         images=images,
-        observations=tuple(observations),
-        anchors=_half_of(anchors, config) if anchors is not None else None,
-        reference=_reference(config, anchors),
+        observations=tuple(hear(observations, reviews, config, geobox, legend)),
+        anchors=with_visits(own, reviews, legend),
+        own_anchors=own,
+        reference=with_visits(_reference(config, anchors), reviews, legend),
+        reviews=reviews,
         seen={
             one.name: _features([images[name] for name in one.of])
             for one in config.sources

@@ -12,6 +12,7 @@ from glocal.run.give_image import to_image
 from glocal.run.give_map import to_coarse_map, to_map, to_rules
 from glocal.run.give_model import to_model
 from glocal.run.give_osm import to_osm
+from glocal.run.give_review import to_reviewers
 from glocal.run.proposals import Gift
 from glocal.run.rounds import Turn
 
@@ -38,6 +39,8 @@ def give_back(
             gifts[one.source] = to_osm(for_osm, one.source, shifts.get(one.source), room)
         elif kind == "rules":
             gifts[one.source] = to_rules(area, turn, one, room)
+        elif one.support == "answers":
+            gifts[one.source] = to_reviewers(area, turn, one, room)
         elif one.support == "points":
             gifts[one.source] = to_field(area, turn, one, room)
         elif one.support == "mixtures":

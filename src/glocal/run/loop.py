@@ -330,6 +330,8 @@ def _source_row(
 
 def _why_not(area: Area, name: str, kind: str) -> str:
     """Say why a source's quality can't be measured here."""
+    if kind == "review":
+        return "answers are scored nowhere: they were asked where others were in doubt"
     if area.reference is None:
         return "no reference points"
     if kind == "insitu":

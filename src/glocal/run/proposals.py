@@ -23,6 +23,7 @@ from glocal.fusion.propose import (
 )
 from glocal.fusion.support import paint
 from glocal.run.area import Area
+from glocal.run.reviews import settled_at, settled_of
 from glocal.run.rounds import Turn
 from glocal.sources.osm_tags import retaggable
 
@@ -115,7 +116,22 @@ def _propose(area: Area, turn: Turn, source: Observations) -> Gift:
         return _propose_points(area, turn, source)
     if source.support == "cells":
         return _propose_cells(area, turn, source)
+    if source.support == "answers":
+        return Gift(note="answers are heard; nobody is asked to take theirs back")
     return Gift(note="one statement per coarse cell: it gets class shares, not new codes")
+
+
+def _open(area: Area, source: Observations, doubts: Doubts) -> Doubts:
+    """Return the doubts about objects or points without those that people have answered."""
+    done = settled_of(
+        area.reviews,
+        source.source,
+        source.record,
+        symbol_names(source)[source.symbols],
+        np.array(area.legend.names)[doubts.proposed],
+        source.geometry,
+    )
+    return replace(doubts, supported=doubts.supported & ~done)
 
 
 def _choose(
@@ -161,7 +177,7 @@ def _records(
 
 
 def _propose_objects(area: Area, turn: Turn, source: Observations) -> Gift:
-    doubts = object_doubts(turn.fused, source)
+    doubts = _open(area, source, object_doubts(turn.fused, source))
     value = np.array(area.legend.values)[doubts.proposed]
     tags = [json.loads(text) for text in source.columns["tags"]]
     can = np.array([retaggable(tag, int(v)) for tag, v in zip(tags, value, strict=True)], bool)
@@ -195,19 +211,22 @@ def _with_missing(
         for name, shape in zip(names, found.geometry[order], strict=True)
     ]
     action = "create" if osm_accepts(corrections.provenance.licences) else "flag"
+    shapes, nothing = found.geometry[order], np.full(len(order), "")
+    new = np.array(record, str)
+    keep = ~settled_of(area.reviews, source.source, new, nothing, names, shapes)
     return replace(
         corrections,
-        record=np.concatenate([corrections.record, np.array(record, str)]),
-        action=np.concatenate([corrections.action, np.full(len(order), action)]),
-        current=np.concatenate([corrections.current, np.full(len(order), "")]),
-        proposed=np.concatenate([corrections.proposed, names]),
-        probability=np.concatenate([corrections.probability, found.probability[order]]),
-        support=np.concatenate([corrections.support, found.geometry[order]]),
+        record=np.concatenate([corrections.record, new[keep]]),
+        action=np.concatenate([corrections.action, np.full(int(keep.sum()), action)]),
+        current=np.concatenate([corrections.current, nothing[keep]]),
+        proposed=np.concatenate([corrections.proposed, names[keep]]),
+        probability=np.concatenate([corrections.probability, found.probability[order][keep]]),
+        support=np.concatenate([corrections.support, shapes[keep]]),
     )
 
 
 def _propose_points(area: Area, turn: Turn, source: Observations) -> Gift:
-    doubts = point_doubts(turn.fused, source)
+    doubts = _open(area, source, point_doubts(turn.fused, source))
     edit, threshold, precision = _choose(area, doubts, source.symbols > 0)
     corrections = _records(area, turn, source, doubts, edit, "insitu")
     return _gift(corrections, threshold, precision)
@@ -215,6 +234,8 @@ def _propose_points(area: Area, turn: Turn, source: Observations) -> Gift:
 
 def _propose_cells(area: Area, turn: Turn, source: Observations) -> Gift:
     doubts = cell_doubts(turn.fused, source)
+    done = settled_at(area.reviews, source.source, doubts.proposed, area.geobox, area.legend)
+    doubts = replace(doubts, supported=doubts.supported & ~done)
     edit, threshold, precision = _choose(area, doubts, source.symbols > 0)
     label = np.where(edit, doubts.proposed, -1)
     patches = patches_of(label, doubts.probability, source.symbols, turn.fused, MIN_PATCH_CELLS)

@@ -38,6 +38,7 @@ __all__ = [
     "LandcoverSource",
     "OsmSource",
     "PredictedSource",
+    "ReviewSource",
     "RulesSource",
     "SourceConfig",
     "unknown",
@@ -285,8 +286,45 @@ class PredictedSource(_Model):
     """Names of the image sources that it reads."""
 
 
+class ReviewSource(_Model):
+    """People's answers to the proposals of an earlier run, as ``glocal answers`` keeps them."""
+
+    name: Slug
+    kind: Literal["review"]
+    path: FilePath
+    """The folder ``DIR/answers``."""
+
+    accept_if_right: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """How often a right suggestion is accepted."""
+
+    accept_if_wrong: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    """How often a wrong suggestion is accepted because it was shown."""
+
+    right_if_blind: Annotated[float, Field(gt=0, lt=1)] = 0.85
+    """How often a class that people name without a suggestion is right."""
+
+    date: Date | None = None
+    licence: Licence = "unknown"
+    attribution: str | None = None
+
+    @model_validator(mode="after")
+    def _acceptance_means_yes(self) -> ReviewSource:
+        if self.accept_if_wrong >= self.accept_if_right:
+            raise ValueError(
+                "accept_if_wrong must be below accept_if_right, else an acceptance would say "
+                f"the opposite; got {self.accept_if_wrong} and {self.accept_if_right}"
+            )
+        return self
+
+
 SourceConfig = Annotated[
-    ImagerySource | RulesSource | OsmSource | InsituSource | LandcoverSource | PredictedSource,
+    ImagerySource
+    | RulesSource
+    | OsmSource
+    | InsituSource
+    | LandcoverSource
+    | PredictedSource
+    | ReviewSource,
     Field(discriminator="kind"),
 ]
 
@@ -411,4 +449,5 @@ KINDS: dict[str, type[BaseModel]] = {
     "insitu": InsituSource,
     "landcover": LandcoverSource,
     "predicted": PredictedSource,
+    "review": ReviewSource,
 }

@@ -1,0 +1,189 @@
+"""What a run asked: its proposals and its places to visit, read from its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+
+from glocal.errors import RunError
+from glocal.io.vector import read_table
+
+__all__ = ["COLUMNS", "Asked", "element_of", "proposal_id", "read_asked", "version_of"]
+
+COLUMNS = (
+    "proposal", "source", "record", "current", "proposed", "probability", "round", "kind",
+)  # fmt: skip
+
+
+def proposal_id(source: str, record: str, proposed: str) -> str:
+    """Return the id of a proposal; the same element, version and class give the same id.
+
+    >>> proposal_id("osm", "way/1@2", "tree_cover")
+    'g-8d6ef6d3e07d'
+    """
+    return "g-" + hashlib.sha256(f"{source}|{record}|{proposed}".encode()).hexdigest()[:12]
+
+
+def element_of(record: str) -> str:
+    """Return a record without its version.
+
+    >>> element_of("way/12@4"), element_of("point7")
+    ('way/12', 'point7')
+    """
+    return record.partition("@")[0]
+
+
+def version_of(record: str) -> int:
+    """Return the version of a record, 0 where it has none."""
+    text = record.partition("@")[2]
+    return int(text) if text.isdigit() else 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """The questions of one run."""
+
+    run: str
+    """Name of the run: area and digest of its configuration and inputs."""
+
+    proposals: gpd.GeoDataFrame
+    """One row each, ``COLUMNS`` and a geometry (may be missing) in the grid's CRS."""
+
+    visits: pd.DataFrame
+    """Places of the sampling plan: ``sample_id``, ``x``, ``y``, ``inclusion_probability``."""
+
+    def __len__(self) -> int:
+        return len(self.proposals)
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[int, ...]]:
+        """Positions of the proposals by id, record and element, in lower case."""
+        found: dict[str, list[int]] = {}
+        rows = zip(
+            self.proposals["proposal"].tolist(), self.proposals["record"].tolist(), strict=True
+        )
+        for i, (proposal, record) in enumerate(rows):
+            for key in dict.fromkeys((proposal, record, element_of(record))):
+                found.setdefault(key.lower(), []).append(i)
+        return {key: tuple(rows) for key, rows in found.items()}
+
+    @cached_property
+    def _by_number(self) -> dict[str, tuple[int, ...]]:
+        """Positions by the number of an OSM element, for files that lost its type."""
+        found: dict[str, list[int]] = {}
+        for i, record in enumerate(self.proposals["record"].tolist()):
+            kind, _, number = element_of(record).partition("/")
+            if kind in ("node", "way", "relation"):
+                found.setdefault(number, []).append(i)
+        return {key: tuple(rows) for key, rows in found.items()}
+
+    def find(self, keys: Iterable[Any]) -> int | None:
+        """Return the proposal that the first useful of ``keys`` names; None without one.
+
+        A key is an id, a record, an element (``way/12``) or its bare number. One that
+        names several proposals names none.
+        """
+        for key in keys:
+            text = _key(key)
+            rows = self._places.get(text) or self._by_number.get(text, ())
+            if len(rows) == 1:
+                return rows[0]
+        return None
+
+    def ids(self) -> list[str]:
+        """Return the ids of all proposals."""
+        out: list[str] = self.proposals["proposal"].tolist()
+        return out
+
+
+def _key(key: Any) -> str:
+    text = str(key).strip().lower() if key is not None else ""
+    return text.removesuffix(".0") if text.replace(".", "").isdigit() else text
+
+
+def run_name(folder: Path) -> str:
+    """Return the name of a run: its area, and a digest of configuration and inputs.
+
+    Raises
+    ------
+    RunError
+        The folder holds no run.
+    """
+    try:
+        config, inputs = (folder / name for name in ("area.yaml", "inputs.json"))
+        digest = hashlib.sha256(config.read_bytes() + inputs.read_bytes()).hexdigest()
+        metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
+        return f"{metrics['area']}-{digest[:10]}"
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(
+            f"{folder} holds no finished run ({error}); give the folder that "
+            "'glocal run area.yaml --out DIR' wrote"
+        ) from error
+
+
+def read_asked(folder: Path, crs: str) -> Asked:
+    """Return what the run in ``folder``, with a grid in ``crs``, asked.
+
+    Mappers were asked what the index of their proposals lists, makers of maps about
+    patches, all others about the run's corrections. What was held back was not asked.
+
+    Raises
+    ------
+    RunError
+        The folder holds no finished run.
+    """
+    name, room = run_name(folder), folder / "corrections"
+    indexed = [_indexed(path, crs) for path in sorted(room.glob("*/proposals.parquet"))]
+    patches = [_patches(path) for path in sorted(room.glob("*/patches.parquet"))]
+    others = _corrections(folder)
+    told = {one for part in (*indexed, *patches) for one in part["source"]}
+    others = others[~others["source"].isin(list(told))]
+    parts = [one for one in (*indexed, *patches, others) if len(one)]
+    table = pd.concat(parts, ignore_index=True) if parts else others
+    table = table.drop_duplicates("proposal").sort_values("proposal", ignore_index=True)
+    proposals = gpd.GeoDataFrame(table, geometry="geometry", crs=crs)
+    return Asked(run=name, proposals=proposals, visits=_visits(folder, crs))
+
+
+def _indexed(path: Path, crs: str) -> pd.DataFrame:
+    table = read_table(path).to_crs(crs)
+    return pd.DataFrame(table[table["fate"] != "later"])[[*COLUMNS, "geometry"]]
+
+
+def _corrections(folder: Path) -> pd.DataFrame:
+    path = folder / "corrections.parquet"
+    if not path.exists():
+        raise RunError(f"{folder} holds no corrections ({path.name} is missing); run it again")
+    table = read_table(path)
+    given = zip(table["source"], table["record"], table["proposed"], strict=True)
+    kind = np.where(table["action"] == "modify", "retag", "doubt")
+    table = table.assign(proposal=[proposal_id(*row) for row in given], kind=kind)
+    return pd.DataFrame(table)[[*COLUMNS, "geometry"]]
+
+
+def _patches(path: Path) -> pd.DataFrame:
+    """Return the patches of a corrected map, by their ``change_id``."""
+    table = pd.DataFrame(read_table(path))
+    names = {"change_id": "proposal", "class_from": "current", "class_to": "proposed"}
+    table = table.rename(columns=names).assign(source=path.parent.name, kind="patch")
+    return table.assign(record=table["proposal"])[[*COLUMNS, "geometry"]]
+
+
+def _visits(folder: Path, crs: str) -> pd.DataFrame:
+    columns = ["sample_id", "x", "y", "inclusion_probability"]
+    parts = []
+    for path in sorted((folder / "corrections").glob("*/visits.geojson")):
+        table = read_table(path).to_crs(crs)
+        table = table.assign(x=table.geometry.x.round(3), y=table.geometry.y.round(3))
+        parts.append(pd.DataFrame(table[columns]))
+    out = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    return out.drop_duplicates("sample_id", ignore_index=True)

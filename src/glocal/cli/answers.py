@@ -1,0 +1,90 @@
+"""``glocal answers``: take people's answers, say what was understood."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from glocal.answers.files import KINDS
+from glocal.answers.verdict import MEANING
+from glocal.cli.shell import Json, readable_errors, stdout
+from glocal.run.answers import take_answers
+
+__all__ = ["answers"]
+
+SHOWN = 5
+"""Rows that could not be understood are shown up to this number."""
+
+
+def answers(
+    folder: Annotated[Path, typer.Argument(help="Folder of the run that was answered.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Files with answers: " + "; ".join(KINDS.values()) + ".")
+    ],
+    class_column: Annotated[
+        str | None, typer.Option(help="Question of a form that asks for the class.")
+    ] = None,
+    licence: Annotated[
+        str, typer.Option(help="Licence of what people in the field found, as CC0-1.0.")
+    ] = "unknown",
+    as_json: Json = False,
+) -> None:
+    """Take people's answers to a run's corrections; the next run hears them. Sends nothing."""
+    with readable_errors():
+        found = take_answers(folder, files, class_column=class_column, licence=licence)
+        if as_json:
+            typer.echo(json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False))
+            return
+        for row in found["read"]:
+            _print_file(row)
+        _print_all(found)
+
+
+def _print_file(row: dict[str, Any]) -> None:
+    console = stdout()
+    said = [f"{n} {name.replace('_', ' ')}" for name, n in sorted(row["answers"].items())]
+    said += [f"{row['visits']} visits"] if row["visits"] else []
+    said += [f"{len(row['unknown'])} unknown"] if row["unknown"] else []
+    text = f"{row['file']} ({row['kind']}): {', '.join(said) or 'no answers'}"
+    console.print(text, markup=False, highlight=False)
+    lines = [f"  unknown: {one}" for one in row["unknown"][:SHOWN]]
+    if len(row["unknown"]) > SHOWN:
+        lines.append(f"  unknown: and {len(row['unknown']) - SHOWN} more")
+    lines += [f"  stale: {one}" for one in row["stale"][:SHOWN]]
+    if len(row["stale"]) > SHOWN:
+        lines.append(f"  stale: and {len(row['stale']) - SHOWN} more")
+    lines += [f"  note: {one}" for one in row["notes"]]
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
+
+
+def _print_all(found: dict[str, Any]) -> None:
+    table = Table("answer", "means: people", "proposals", title="All answers so far")
+    for verdict, meaning in MEANING.items():
+        if verdict in found["answers"]:
+            number = str(found["answers"][verdict])
+            table.add_row(verdict.replace("_", " "), meaning, number)
+    open_ = found["asked"] - sum(found["answers"].values())
+    table.add_row("none", "have not answered yet", str(open_))
+    console = stdout()
+    console.print(table)
+    visits = found["visits"]
+    if visits["returned"]:
+        console.print(
+            f"{visits['returned']} of {found['places']} planned places came back, "
+            f"{visits['answered']} with a class: they are reference points of the next run. "
+            "If the others are missing because they are hard to reach, areas are biased.",
+            markup=False,
+        )
+        if found["licence"] == "unknown":
+            console.print(
+                "The licence of the visits is not known, so they help no edit of "
+                "OpenStreetMap; say it with --licence.",
+                markup=False,
+            )
+    console.print("Next, with newer sources in area.yaml where there are any:", markup=False)
+    typer.echo(f"  {found['next']}")
