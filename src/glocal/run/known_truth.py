@@ -31,7 +31,7 @@ from glocal.run.outputs import read_models
 from glocal.run.proposals import said_class
 from glocal.sources.osm_tags import classify, crosswalk_of
 
-__all__ = ["evaluate_run"]
+__all__ = ["evaluate_run", "scores_of"]
 
 RESAMPLES = 2000
 BINS = 15
@@ -123,6 +123,25 @@ def _estimate(area: Area, truth: _Truth, out: Path) -> dict[str, float]:
         "macro_f1": _macro_f1(s, t),
         "log_loss": float(-np.log(np.where(right, p, rest)).mean()),
         "ece": _ece(p, right),
+    }
+
+
+def scores_of(probability: NDArray[np.floating], truth: Codes) -> dict[str, float]:
+    """Return accuracy, macro-F1, log-loss (nats) and ECE of P(class) (..., K) against a truth.
+
+    ``truth`` (...) holds class positions, -1 where not known. Probabilities below 1e-6
+    count as 1e-6; rows need not sum to one.
+    """
+    use = truth >= 0
+    p = np.asarray(probability, np.float64)[use]
+    p = p / p.sum(axis=1, keepdims=True)
+    t, said = truth[use], p.argmax(axis=1)
+    of_truth = np.take_along_axis(p, t[:, None], axis=1)
+    return {
+        "accuracy": float((said == t).mean()),
+        "macro_f1": _macro_f1(said, t),
+        "log_loss": float(-np.log(np.maximum(of_truth, FLOOR)).mean()),
+        "ece": _ece(p.max(axis=1), said == t),
     }
 
 
