@@ -223,14 +223,11 @@ def test_xml_entities_are_refused(tmp_path: Path, head: str, name: str) -> None:
         observe(written(tmp_path, text, name))
 
 
-def test_missing_unsorted_and_history_files_are_refused(tmp_path: Path) -> None:
+def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailableError, match="check the path"):
         observe(tmp_path / "none.osm.pbf")
     with pytest.raises(SourceUnavailableError, match="can't be read"):
         observe(written(tmp_path, "no xml", "area.osm"))
-    text = osm_xml([{"box": (1, 1, 2, 2), "tags": {"landuse": "meadow"}}])
-    with pytest.raises(BadSourceError, match="history"):
-        observe(written(tmp_path, text, "area.osh"))
 
 
 def layer(folder: Path, **columns) -> Path:

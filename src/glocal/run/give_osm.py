@@ -15,6 +15,7 @@ from glocal.run.area import Area
 from glocal.run.proposals import MISSING_HA, Gift, propose
 from glocal.run.rounds import Turn
 from glocal.sources.osm_edits import SHIFT
+from glocal.sources.osm_history import is_history
 from glocal.sources.osm_tasks import encode_osm
 
 __all__ = ["to_osm"]
@@ -35,6 +36,7 @@ def to_osm(for_osm: tuple[Area, Turn], name: str, shift: Displacement | None, ro
     if gift.corrections is None:
         return gift
     elements = bool(source.columns["has_metadata"].any())
+    extract = config.path if elements and not is_history(config.path) else None
     told = gift.corrections
     if shift is not None and shift.significant:
         told = _with_shift(area, told, shift)
@@ -42,7 +44,7 @@ def to_osm(for_osm: tuple[Area, Turn], name: str, shift: Displacement | None, ro
         told,
         source,
         room,
-        extract=config.path if elements else None,
+        extract=extract,
         legend=area.legend,
         max_tasks=config.batch,
         min_area_ha=MISSING_HA,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -18,7 +19,8 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Observations
 from glocal.sources.osm_edits import decide
-from glocal.sources.osm_file import read_areas
+from glocal.sources.osm_file import Elements, read_areas
+from glocal.sources.osm_history import ages_at, is_history, read_versions, slice_history
 from glocal.sources.osm_layer import LAYER_SUFFIXES, read_layer
 from glocal.sources.osm_observe import observations_of
 from glocal.sources.osm_tags import classify, crosswalk_of
@@ -38,8 +40,9 @@ def observe_osm(
 ) -> Observations:
     """Return what OpenStreetMap says about the area, as polygons with tags.
 
-    ``path`` is an extract (``.osm.pbf``, ``.osm``, ``.osm.gz``) or a free Geofabrik layer
-    (``.gpkg``, ``.shp``). ``interval`` is when the ground was like that: the date of the
+    ``path`` is an extract (``.osm.pbf``, ``.osm``, ``.osm.gz``), a full history
+    (``.osh.pbf``), which is read as it was when ``interval`` begins, or a free Geofabrik
+    layer (``.gpkg``, ``.shp``). ``interval`` is when the ground was like that: the date of the
     extract is a good guess, since elements tell only when they were last edited.
 
     Symbols are tags (``natural=wood``, ``fclass=forest``); records are ``way/123@4`` with
@@ -47,22 +50,23 @@ def observe_osm(
     timestamp (UTC seconds, NaT unknown), tags (JSON; without addresses, contacts and
     notes, and only ``building`` for buildings), has_metadata. In layers the type is
     inferred, see `osm_layer`. User names, ids and changesets are dropped; with ``salt``,
-    contributors become one of a few strata by HMAC-SHA256.
+    contributors become one of a few strata by HMAC-SHA256. A history adds the columns
+    edit_age and life (years), contributors, retags, deletions and reshapes, and its strata
+    are those of `osm_history.Ages.stratum`.
 
     Raises
     ------
     SourceUnavailableError
         The file is missing, truncated or of another format.
     BadSourceError
-        It is a history file, or nothing in it can be used; says the counts.
+        Nothing in it can be used; says the counts.
     GridMismatchError
         It lies elsewhere, or has no CRS.
     """
     path = Path(path)
-    is_layer = path.suffix.lower() in LAYER_SUFFIXES
-    elements = read_layer(path) if is_layer else read_areas(path, with_uid=salt is not None)
-    return observations_of(
-        elements,
+    history = is_history(path)
+    observations = observations_of(
+        _elements(path, history, interval, with_uid=salt is not None),
         geobox,
         legend,
         name=path.name,
@@ -70,6 +74,35 @@ def observe_osm(
         interval=interval,
         salt=salt,
         licence=licence,
+    )
+    return _with_history(observations, path, interval) if history else observations
+
+
+def _elements(path: Path, history: bool, interval: Interval, *, with_uid: bool) -> Elements:
+    if path.suffix.lower() in LAYER_SUFFIXES:
+        return read_layer(path)
+    if not history:
+        return read_areas(path, with_uid=with_uid)
+    with TemporaryDirectory() as folder:
+        return read_areas(slice_history(path, interval.start, Path(folder) / "slice.osm.pbf"))
+
+
+def _with_history(observations: Observations, path: Path, interval: Interval) -> Observations:
+    """Add how each element came to be, as was known when ``interval`` began."""
+    versions = read_versions(path)
+    ages = ages_at(versions, interval.start)
+    place = {
+        (str(versions.osm_type[row]), int(versions.osm_id[row])): i
+        for i, row in enumerate(ages.row.tolist())
+    }
+    held = zip(observations.columns["osm_type"], observations.columns["osm_id"], strict=True)
+    at = np.array([place[str(kind), int(number)] for kind, number in held], np.int64)
+    names = ("life", "contributors", "retags", "deletions", "reshapes")
+    columns = {name: getattr(ages, name)[at] for name in names}
+    return replace(
+        observations,
+        stratum=ages.stratum()[at],
+        columns={**observations.columns, "edit_age": ages.age[at], **columns},
     )
 
 

@@ -233,11 +233,11 @@ def read_context(path: Path, elements: Iterable[Whole]) -> list[Whole]:
 
 
 ENTITY = {"node": NODE, "way": WAY, "relation": RELATION}
-MEMBER_TYPES = {"n": "node", "w": "way", "r": "relation"}
+ENTITY_OF = {"n": "node", "w": "way", "r": "relation"}
 
 
 def _whole(item: Any) -> Whole:
-    kind = MEMBER_TYPES[item.type_str()]
+    kind = ENTITY_OF[item.type_str()]
     gone = bool(item.deleted)
     return Whole(
         osm_type=kind,
@@ -245,7 +245,7 @@ def _whole(item: Any) -> Whole:
         version=item.version,
         tags={tag.k: tag.v for tag in item.tags},
         nodes=tuple(node.ref for node in item.nodes) if kind == "way" else (),
-        members=tuple((MEMBER_TYPES[m.type], m.ref, m.role) for m in item.members)
+        members=tuple((ENTITY_OF[m.type], m.ref, m.role) for m in item.members)
         if kind == "relation"
         else (),
         place=(item.lon, item.lat) if kind == "node" and not gone else None,
