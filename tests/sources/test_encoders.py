@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import geopandas as gpd
 import numpy as np
@@ -17,6 +18,7 @@ from hypothesis.extra.numpy import arrays
 from odc.geo.geobox import GeoBox
 from rio_cogeo.cogeo import cog_validate
 from scipy import ndimage
+from sklearn.metrics import cohen_kappa_score
 
 from glocal.core.accuracy import olofsson
 from glocal.core.grid import area_geobox
@@ -24,7 +26,9 @@ from glocal.core.interval import Interval
 from glocal.core.legend import ClassDef, Legend
 from glocal.core.result import Displacement
 from glocal.sources.image_out import encode_image
-from glocal.sources.map_out import encode_map, encode_shares, patch_labels
+from glocal.sources.map_out import encode_map, encode_shares
+from glocal.sources.map_patches import Base, MapChange, patch_labels
+from glocal.sources.map_quality import quality_xml
 from glocal.sources.model_out import SCALE, UNKNOWN, encode_model
 
 NOTES = {"licence": "ODbL-1.0", "attribution": "© OpenStreetMap contributors"}
@@ -50,15 +54,22 @@ def _map(folder: Path, grid: GeoBox, **more: object) -> list[Path]:
     corrected[5, 5] = 20
     probability = np.full(grid.shape, 0.9)
     given = {"accuracy": None, "why_no_accuracy": "no points", "corrections": None, **NOTES}
-    return encode_map(
-        folder,
+    year = Interval.parse("2020")
+    change = MapChange(
         corrected=corrected,
         original=original,
         probability=probability,
+        probability_before=1 - probability,
         geobox=grid,
         legend=LEGEND,
-        **{**given, **more},
+        base=Base(name="map", version="v1", interval=year, now=Interval.parse("2023")),
+        voices={
+            "osm": np.full(grid.shape, 0.5),
+            "image": np.full(grid.shape, 2.0),
+            "other": np.full(grid.shape, -1.0),
+        },
     )
+    return encode_map(folder, change, **{**given, **more})
 
 
 def _image(folder: Path, grid: GeoBox, shift: Displacement | None = None) -> list[Path]:
@@ -127,11 +138,14 @@ def test_patches_name_the_change(tmp_path: Path, grid: GeoBox) -> None:
     one = patches.iloc[0]
     assert (one.class_from, one.class_to, one.status) == ("tree", "crop", "proposed")
     assert one.geometry.area == 600
-    assert one.probability == pytest.approx(0.9)
+    assert (one.p_to, one.p_from) == pytest.approx((0.9, 0.1))
+    assert (one.because, one.base_map_id) == ("image, osm", "map")
+    assert one.date_from.startswith("2020-01-01")
+    assert one.date_to.startswith("2023-01-01")
     assert pq.read_schema(tmp_path / "patches.parquet").metadata[b"licence"] == b"ODbL-1.0"
     everything = _map(tmp_path, grid, mmu_cells=1)
-    assert len(gpd.read_parquet(everything[2])) == 2
-    assert len(gpd.read_file(_map(tmp_path, grid, mmu_cells=99)[3])) == 0
+    assert len(gpd.read_parquet(everything[3])) == 2
+    assert len(gpd.read_file(_map(tmp_path, grid, mmu_cells=99)[4])) == 0
 
 
 def test_accuracy_or_the_reason_why_not(tmp_path: Path, grid: GeoBox) -> None:
@@ -141,8 +155,35 @@ def test_accuracy_or_the_reason_why_not(tmp_path: Path, grid: GeoBox) -> None:
     _map(tmp_path, grid, accuracy=olofsson([[8, 1], [2, 9]], [3, 4]), why_no_accuracy="")
     report = json.loads((tmp_path / "accuracy.json").read_text())
     assert report["estimates"]["overall_accuracy"]["ci95"] > 0
+    assert [one["measure"] for one in report["iso19157"]] == [60, 61, 62, 63, 64]
+    assert not report["original_map"]["available"]
     with pytest.raises(ValueError, match="why_no_accuracy"):
         _map(tmp_path, grid, why_no_accuracy="")
+
+
+def test_quality_in_the_words_of_the_standard() -> None:
+    counts = [[66, 0, 5, 4], [0, 55, 8, 12], [1, 0, 153, 11], [2, 1, 9, 313]]
+    report = olofsson(counts, [200_000, 150_000, 3_200_000, 6_450_000])
+    found = {one["measure"]: one["value"] for one in report.iso19157()}
+    truth, said = np.indices((4, 4)).reshape(2, -1)
+    number = np.array(counts).T.ravel()
+    assert found[60] == number[truth != said].sum()
+    assert found[61] == pytest.approx(1 - 0.947, abs=5e-4)
+    np.testing.assert_allclose(np.sum(found[63], axis=1), 1, atol=1e-5)
+    expected = cohen_kappa_score(truth, said, sample_weight=report.proportions.T.ravel())
+    assert found[64] == pytest.approx(expected, abs=1e-6)
+    legend = Legend(
+        name="four",
+        classes=tuple(
+            ClassDef(value=i + 1, name=f"c{i}", title="", color="000000") for i in range(4)
+        ),
+    )
+    text = quality_xml(report, legend, title="a -- map <1>", **NOTES)
+    tree = ElementTree.fromstring(text)
+    mdq = "{http://standards.iso.org/iso/19157/-2/mdq/1.0}"
+    assert tree.tag == f"{mdq}DQ_DataQuality"
+    assert len(tree.findall(f"{mdq}report/{mdq}DQ_ThematicClassificationCorrectness")) == 5
+    assert "overall accuracy 0.9465 with a 95 % interval of +-0.0185" in text
 
 
 @settings(max_examples=50, deadline=None)

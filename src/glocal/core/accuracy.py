@@ -80,6 +80,38 @@ class AccuracyReport:
         for name in ("counts", "proportions", "mapped_area"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
+    @property
+    def kappa(self) -> float | None:
+        """Cohen's kappa of the estimated area proportions; None where one class is all.
+
+        Written because ISO 19157 asks for it; it adds nothing to the overall accuracy
+        (Foody 2020, doi:10.1016/j.rse.2019.111630).
+        """
+        agreed = float(np.trace(self.proportions))
+        chance = float(self.proportions.sum(axis=1) @ self.proportions.sum(axis=0))
+        return None if chance >= 1 - 1e-12 else (agreed - chance) / (1 - chance)
+
+    def iso19157(self) -> list[dict[str, Any]]:
+        """Return the thematic measures 60 to 64 of ISO 19157:2013, annex D.
+
+        Matrices have the reference in rows, as the standard defines them; 60, 62 and 63
+        count reference points, 61 and 64 are estimates for the whole area.
+        """
+        matrix = self.counts.T
+        total = matrix.sum(axis=1, keepdims=True)
+        relative = np.divide(matrix, total, out=np.zeros_like(matrix), where=total > 0)
+        overall = self.overall.value
+        rate = None if overall is None else 1 - overall
+        kappa = None if self.kappa is None else round(self.kappa, 6)
+        wrong = round(float(matrix.sum() - np.trace(matrix)), 6)
+        return [
+            _iso(60, "number of incorrectly classified features", wrong),
+            _iso(61, "misclassification rate", None if rate is None else round(rate, 6)),
+            _iso(62, "misclassification matrix", np.round(matrix, 6).tolist()),
+            _iso(63, "relative misclassification matrix", np.round(relative, 6).tolist()),
+            _iso(64, "kappa coefficient", kappa),
+        ]
+
     def as_dict(self, legend: Legend, *, unit: str = "ha") -> dict[str, Any]:
         """Return the report for ``accuracy.json``; ``unit`` is that of the areas."""
         rows = zip(legend.classes, self.users, self.producers, self.areas, strict=True)
@@ -93,8 +125,8 @@ class AccuracyReport:
                 "columns": "reference",
                 "counts": np.round(self.counts, 6).tolist(),
                 "area_proportions": np.round(self.proportions, 8).tolist(),
-                "iso19157_measure": {"counts": 62, "relative": 63},
             },
+            "iso19157": self.iso19157(),
             "estimates": {
                 "confidence_level": 0.95,
                 "overall_accuracy": self.overall.as_dict(),
@@ -111,6 +143,10 @@ class AccuracyReport:
             "method": "stratified estimators, Olofsson et al. 2014, doi:10.1016/j.rse.2014.02.015",
             "notes": list(self.notes),
         }
+
+
+def _iso(number: int, name: str, value: Any) -> dict[str, Any]:
+    return {"measure": number, "name": name, "value": value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -240,12 +240,30 @@ def _forest(seen: Any, cell: Codes, label: Codes, at: Codes, seed: int) -> Codes
     return np.where(seen.valid[at], forest.predict(seen.values[at]), fallback).astype(np.int64)
 
 
+def held_out(area: Area, folds: list[dict[str, Any]]) -> dict[str, Codes]:
+    """Return each corrected map's class at every reference point, -1 where it says nothing.
+
+    Shape (n,) in the order of ``area.reference``; each was corrected without that point.
+    """
+    if area.reference is None or not folds:
+        return {}
+    order = {name: i for i, name in enumerate(area.reference.record.tolist())}
+    index = np.array([order[name] for fold in folds for name in fold["record"]], np.int64)
+    out = {}
+    for source in folds[0]["sources"]:
+        after = np.array([one for fold in folds for one in fold["sources"][source]["after"]])
+        if after.ndim == 1:
+            out[source] = np.full(len(order), -1)
+            out[source][index] = after
+    return out
+
+
 def summarise(area: Area, folds: list[dict[str, Any]]) -> dict[str, Any]:
     """Return scores with 95 % intervals from what `score_fold` read.
 
     Intervals are bootstrapped over spatial blocks, paired where two things are compared.
     """
-    if area.reference is None:
+    if area.reference is None or not folds:
         return {"reference": None, "estimate": None, "baselines": None, "scored": {}}
     order = {name: i for i, name in enumerate(area.reference.record.tolist())}
     index = np.array([order[name] for fold in folds for name in fold["record"]], np.int64)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from glocal.core.result import Displacement
 from glocal.run.area import Area
 from glocal.run.give_field import to_field
@@ -25,11 +28,13 @@ def give_back(
     for_osm: tuple[Area, Turn],
     shifts: Mapping[str, Displacement],
     folder: Path,
+    held_out: Mapping[str, NDArray[np.int64]],
 ) -> dict[str, Gift]:
     """Write corrections for every source into ``folder/<source>/``; uploads nothing.
 
     ``for_osm`` is the loop run on sources that OSM can accept: its evidence alone
-    enters what goes to OpenStreetMap.
+    enters what goes to OpenStreetMap. ``held_out`` is the class of each corrected map at
+    the reference points, which were not used for it: for honest accuracies.
     """
     gifts: dict[str, Gift] = {}
     for one in area.observations:
@@ -46,7 +51,7 @@ def give_back(
         elif one.support == "mixtures":
             gifts[one.source] = to_coarse_map(area, turn, one, room)
         else:
-            gifts[one.source] = to_map(area, turn, one, room)
+            gifts[one.source] = to_map(area, turn, one, room, held_out.get(one.source))
     for name in area.images:
         gifts[name] = to_image(area, name, shifts, folder / name)
     for name in area.seen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from glocal.core.accuracy import AccuracyReport, sample_accuracy
 from glocal.core.correction import Corrections
 from glocal.core.grid import cell_area_ha
-from glocal.core.observation import Observations
+from glocal.core.observation import Anchors, Observations
 from glocal.fusion.support import paint
 from glocal.io.vector import write_csv
 from glocal.run.area import Area, cells_of
@@ -29,79 +29,148 @@ from glocal.run.proposals import (
 )
 from glocal.run.rounds import Turn
 from glocal.sources.map_out import encode_map, encode_shares
+from glocal.sources.map_patches import Base, MapChange
 
 __all__ = ["to_coarse_map", "to_map", "to_rules"]
 
 LIKELY = 0.5
 """A coarse map is refined where the others find a class likelier than all the rest together."""
 
+HELD_OUT = (
+    "at each point the corrected map was made without that point; areas are those of the map "
+    "with all of them"
+)
+SPENT = "the points set reliabilities of this run, so they are not independent of the corrections"
 
-def _accuracy(area: Area, classes: NDArray[np.int64]) -> tuple[AccuracyReport | None, str]:
-    """Return the area-adjusted accuracy of a map, or why there is none."""
-    if area.anchors is None:
+
+def _accuracy(
+    area: Area, classes: NDArray[np.int64], points: Anchors | None, said: NDArray[np.int64] | None
+) -> tuple[AccuracyReport | None, str]:
+    """Return the area-adjusted accuracy of a map, or why there is none.
+
+    ``said`` is the map's class at each point, where that is not ``classes`` itself.
+    """
+    if points is None:
         return None, "no anchors: accuracy needs a probability sample of reference points"
-    at = cells_of(area.anchors, area.geobox)
-    inside = (at >= 0) & (classes.ravel()[np.maximum(at, 0)] >= 0)
-    if (inside & area.anchors.answered).sum() < 2:
+    at = cells_of(points, area.geobox)
+    there = np.where(at >= 0, classes.ravel()[np.maximum(at, 0)], -1)
+    there = there if said is None else np.where(there >= 0, said, -1)
+    inside = there >= 0
+    if (inside & points.answered).sum() < 2:
         return None, "fewer than two answered anchors lie on the map"
     size = np.bincount(classes[classes >= 0], minlength=len(area.legend))
     return (
         sample_accuracy(
-            classes.ravel()[at[inside]],
-            area.anchors.shares[inside],
+            there[inside],
+            points.shares[inside],
             np.asarray(size * cell_area_ha(area.geobox), np.float64),
-            weight=area.anchors.weight[inside],
+            weight=points.weight[inside],
             names=area.legend.names,
         ),
         "",
     )
 
 
-def to_map(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
-    """Write a corrected copy of a map on the grid."""
-    gift = propose(area, turn, source)
-    original = said_class(source)[source.symbols]
-    corrected = corrected_classes(area, source, gift)
-    cavity = np.exp(turn.fused.cells(frozenset({source.source})))
-    files = _write_map(area, turn, source, room, original, corrected, cavity, gift.corrections)
-    return replace(gift, files=tuple(files))
-
-
-def _write_map(
+def to_map(
     area: Area,
     turn: Turn,
     source: Observations,
     room: Path,
-    original: NDArray[np.int64],
-    corrected: NDArray[np.int64],
-    cavity: NDArray[np.float32],
-    corrections: Corrections | None,
+    held_out: NDArray[np.int64] | None = None,
+) -> Gift:
+    """Write a corrected copy of a map on the grid.
+
+    ``held_out`` is its corrected class at each reference point, made without that point.
+    """
+    gift = propose(area, turn, source)
+    original = said_class(source)[source.symbols]
+    corrected = corrected_classes(area, source, gift)
+    cavity = np.exp(turn.fused.cells(frozenset({source.source})))
+    change = Change(
+        original=original,
+        corrected=corrected,
+        cavity=cavity,
+        corrections=gift.corrections,
+        held_out=held_out,
+    )
+    return replace(gift, files=tuple(_write_map(area, turn, source, room, change)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Change:
+    """A map before and after, as class positions (H, W), -1 where it says nothing."""
+
+    original: NDArray[np.int64]
+    corrected: NDArray[np.int64]
+    cavity: NDArray[np.float32]
+    """Shape (H, W, K), probabilities from everybody else."""
+
+    corrections: Corrections | None = None
+    held_out: NDArray[np.int64] | None = None
+    """See :func:`to_map`."""
+
+    def probability(self, classes: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the others' probability of ``classes`` (H, W)."""
+        at = np.maximum(classes, 0)[..., None]
+        return np.asarray(np.take_along_axis(self.cavity, at, axis=-1)[..., 0])
+
+
+def _write_map(
+    area: Area, turn: Turn, source: Observations, room: Path, change: Change
 ) -> list[Path]:
     values = np.array([*area.legend.values, 0], np.uint8)
-    chosen = np.take_along_axis(cavity, np.maximum(corrected, 0)[..., None], axis=-1)[..., 0]
-    accuracy, why = _accuracy(area, corrected)
+    honest = change.held_out is not None
+    points = area.reference if honest else area.anchors
+    accuracy, why = _accuracy(area, change.corrected, points, change.held_out)
+    before, _ = _accuracy(area, change.original, points, None)
     _, provenance = evidence_of(area, turn, "")
-    return encode_map(
-        room,
-        corrected=values[corrected],
-        original=values[original],
-        probability=chosen,
+    layers = MapChange(
+        corrected=values[change.corrected],
+        original=values[change.original],
+        probability=change.probability(change.corrected),
+        probability_before=change.probability(change.original),
         geobox=area.geobox,
         legend=area.legend,
+        base=Base(
+            name=source.source,
+            version=", ".join(source.provenance.used),
+            interval=source.phenomenon_time,
+            now=area.config.interval,
+        ),
+        voices=_voices(turn, source, change),
+    )
+    return encode_map(
+        room,
+        layers,
         accuracy=accuracy,
+        accuracy_before=before,
         why_no_accuracy=why,
-        corrections=corrections,
+        corrections=change.corrections,
         licence=licence_of(provenance.licences),
         attribution=attribution_of(provenance),
         mmu_cells=MIN_PATCH_CELLS if source.support == "cells" else 100,
         design={
-            "sampling": "as drawn for the anchors",
-            "reference": area.anchors.provenance.agent if area.anchors else "none",
-            "independent_of_training": False,
-            "note": "the anchors set reliabilities of this run; see metrics.json for "
-            "cross-fitted scores",
+            "sampling": "as drawn for the anchors, with their weights",
+            "reference": points.provenance.agent if points else "none",
+            "independent_of_corrections": honest,
+            "note": HELD_OUT if honest else SPENT,
         },
     )
+
+
+def _voices(turn: Turn, source: Observations, change: Change) -> dict[str, NDArray[np.float32]]:
+    """Return how far each other source prefers the new class to the old one, nats, (H, W)."""
+    twins, problem = turn.fused.twins, turn.fused.fit.problem
+    both = (change.original >= 0) & (change.corrected >= 0)
+    rows = np.flatnonzero((change.corrected != change.original) & both)
+    new, old = change.corrected.ravel()[rows], change.original.ravel()[rows]
+    unit, out = problem.units.of_cell[rows], dict[str, NDArray[np.float32]]()
+    for name in sorted({*turn.fused.fit.told, *twins} - {source.source}):
+        message = turn.fused.fit.told[twins.get(name, name)].message
+        voice = np.zeros(change.corrected.size, np.float32)
+        voice[rows] = message[unit, new] - message[unit, old]
+        out[name] = voice.reshape(change.corrected.shape)
+    return out
 
 
 def to_coarse_map(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
@@ -134,7 +203,8 @@ def to_coarse_map(area: Area, turn: Turn, source: Observations, room: Path) -> G
     original = said_class(source)[symbol]
     local = np.where(cavity.max(axis=-1) > LIKELY, cavity.argmax(axis=-1), original)
     local = np.where(symbol > 0, local, -1)
-    files += _write_map(area, turn, source, room, original, local, cavity, None)
+    change = Change(original=original, corrected=local, cavity=cavity)
+    files += _write_map(area, turn, source, room, change)
     return Gift(
         files=tuple(files),
         count={"shares": int(there.sum())},
