@@ -1,9 +1,9 @@
-"""Shared evidence is counted once: copies are merged, families share a budget.
+"""Shared evidence is counted once: copies are merged, kin share a budget.
 
 The posterior is a log-linear pool: each source's log-likelihood is multiplied by
-an exponent gamma in 0..1. Where a source speaks together with n members of its
-family (itself included), gamma = g * n ** -delta. Both belong to the source: delta = 1
-means that its relatives say the same, so it has an n-th part of one voice; delta = 0
+an exponent gamma in 0..1. Where a source speaks together with n of its kin (its family
+and whoever errs like it, itself included), gamma = g * n ** -delta. Both belong to the
+source: delta = 1 means that its relatives say the same, so it has an n-th part of one voice; delta = 0
 that it says something of its own. A silent relative costs nothing.
 """
 
@@ -106,19 +106,24 @@ def _told(one: Observations) -> tuple[NDArray[Any], ...]:
 
 
 def conservative(problem: Problem) -> Exponents:
-    """Return the exponents that are safe without anchors: a family speaks with one voice."""
+    """Return the exponents that are safe without anchors: a family speaks with one voice.
+
+    Where the setting takes sources as independent, each counts in full.
+    """
+    if problem.setting.exponents == "one":
+        return Exponents(g={term.name: 1.0 for term in problem.terms}, delta={})
     return Exponents(
         g={term.name: ALONE for term in problem.terms},
-        delta={term.name: 1.0 for term in problem.terms if len(term.family) > 1},
+        delta={term.name: 1.0 for term in problem.terms if len(term.kin) > 1},
     )
 
 
 def _speakers(problem: Problem) -> NDArray[np.float64]:
-    """Return how many members of its family speak with each term, shape (S, U), at least 1."""
+    """Return how many of its kin speak with each term, shape (S, U), at least 1."""
     speaks = {term.name: term.speaks for term in problem.terms}
     rows = []
     for term in problem.terms:
-        together = [speaks[name] for name in term.family if name in speaks]
+        together = [speaks[name] for name in term.kin if name in speaks]
         rows.append(np.maximum(np.sum(together, axis=0), 1.0))
     return np.array(rows, dtype=np.float64)
 

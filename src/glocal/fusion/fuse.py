@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,34 @@ from glocal.fusion.dependence import (
 )
 from glocal.fusion.posterior import Fit, class_prior, estimate
 from glocal.fusion.problem import Located, Problem, locate, prepare
+from glocal.fusion.setting import ENGINE, Setting
 from glocal.fusion.spatial import SMOOTHING_SWEEPS, Similarity, smooth
+from glocal.fusion.ties import Tie, hidden_ties, joined
 
-__all__ = ["Fused", "fuse"]
+__all__ = ["Fused", "HeldOut", "fuse"]
 
 FOLDS = 5
 BETAS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 """Spatial weights that are tried; the anchors choose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOut:
+    """What the engine says of anchors that it did not see (cross-fitted)."""
+
+    anchors: Located
+    log_q: NDArray[np.float64]
+    """Shape (A, K), log-posterior at each anchor."""
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """Shape (A,), cross-entropy of each anchor in nats."""
+        return np.asarray(-(self.anchors.shares * self.log_q).sum(axis=1))
+
+    @property
+    def log_loss(self) -> float:
+        """Weighted mean of `losses`."""
+        return float(np.average(self.losses, weights=self.anchors.weight))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,6 +71,12 @@ class Fused:
     """Sources that repeat another word for word, and which."""
 
     similarity: Similarity | None = None
+
+    ties: tuple[Tie, ...] = ()
+    """Sources that err alike though they share no root, as the anchors show."""
+
+    held_out: HeldOut | None = None
+    """What the anchors' own folds did not see; None without enough anchors."""
 
     def cells(self, silent: frozenset[str] = frozenset()) -> NDArray[np.float32]:
         """Return the decoded log-posterior of every cell, shape (H, W, K).
@@ -140,6 +167,7 @@ def fuse(
     *,
     similarity: Similarity | None = None,
     seed: int = 0,
+    setting: Setting = ENGINE,
 ) -> Fused:
     """Fuse all sources; none is master.
 
@@ -154,7 +182,9 @@ def fuse(
     similarity
         How alike neighbouring cells look, from an image (see ``spatial.smooth``).
     seed
-        Deals the anchors into folds.
+        Deals the anchors into folds, and shuffles them in the test of dependence.
+    setting
+        What to assume; by default the whole engine.
 
     Raises
     ------
@@ -165,43 +195,49 @@ def fuse(
     """
     _check(observations, anchors, similarity)
     kept, twins = merge_copies(sorted(observations, key=lambda one: one.source))
-    problem = prepare(kept, families_of(kept))
+    problem = prepare(kept, families_of(kept), setting)
     flat = (
         cells_of_points(problem.geobox, anchors.x, anchors.y)
         if anchors is not None
         else np.empty(0, np.int64)
     )
     located = locate(anchors, flat, problem)
+    ties = hidden_ties(problem, located, seed=seed)
+    if setting.exponents == "learned":
+        problem = joined(problem, ties)
     exponents = conservative(problem)
     prior = class_prior(located, problem)
     first = estimate(problem, prior, exponents, located)
+    plain = Fused(
+        fit=first,
+        beta=0.0,
+        anchor_log_loss=None,
+        anchors=len(located),
+        twins=twins,
+        similarity=similarity,
+        ties=ties,
+    )
     if len(located) < MIN_ANCHORS:
-        return Fused(
-            fit=first,
-            beta=0.0,
-            anchor_log_loss=None,
-            anchors=len(located),
-            twins=twins,
-            similarity=similarity,
-        )
+        return plain
     fold = np.random.default_rng(seed).permutation(len(located)) % FOLDS
     heard, priors = _held_out_messages(problem, first, located, fold)
 
     def learned(use: NDArray[np.bool_]) -> Exponents:
+        if setting.exponents == "one":
+            return exponents
         said = {name: one[use] for name, one in heard.items()}
         return learn(problem, said, priors[use], located.take(use))
 
-    exponents = learned(np.ones(len(located), bool))
-    held_out = [_refit(problem, located.take(fold != f), learned(fold != f)) for f in range(FOLDS)]
-    beta, loss = _learn_beta(held_out, located, fold, similarity)
-    fit = estimate(problem, prior, exponents, located, start=first.confusion)
-    return Fused(
-        fit=fit,
+    fits = [_refit(problem, located.take(fold != f), learned(fold != f)) for f in range(FOLDS)]
+    beta, log_q = _learn_beta(fits, located, fold, similarity)
+    held_out = HeldOut(anchors=located, log_q=log_q)
+    final = learned(np.ones(len(located), bool))
+    return replace(
+        plain,
+        fit=estimate(problem, prior, final, located, start=first.confusion),
         beta=beta,
-        anchor_log_loss=loss,
-        anchors=len(located),
-        twins=twins,
-        similarity=similarity,
+        anchor_log_loss=held_out.log_loss,
+        held_out=held_out,
     )
 
 
@@ -260,26 +296,26 @@ def _held_out_messages(
 
 def _learn_beta(
     fits: list[Fit], anchors: Located, fold: NDArray[np.int64], similarity: Similarity | None
-) -> tuple[float, float]:
-    """Return the spatial weight that held-out anchors like best, and the log-loss to expect.
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the spatial weight that held-out anchors like best, and what it says of them.
 
-    The weight is chosen on all anchors; the loss of each fold is that of the weight which
-    the *other* folds choose, so no anchor scores a number that it set.
+    The weight is chosen on all anchors; the log-posterior (A, K) of each fold is that of
+    the weight which the *other* folds choose, so no anchor scores a number that it set.
     """
-    loss = np.zeros((len(BETAS), len(anchors)))
+    betas = BETAS if fits[0].problem.setting.spatial else BETAS[:1]
+    there = np.zeros((len(betas), *anchors.shares.shape))
     for f, fit in enumerate(fits):
         log_q = fit.log_q().astype(np.float32)
         for i in np.flatnonzero(fold == f):
             window, tie, at = _window(fit.problem, log_q, int(anchors.cell[i]), similarity)
-            for j, beta in enumerate(BETAS):
-                there = smooth(window, beta, tie)[at]
-                loss[j, i] = -anchors.weight[i] * float(anchors.shares[i] @ there)
+            for j, beta in enumerate(betas):
+                there[j, i] = smooth(window, beta, tie)[at]
+    loss = -anchors.weight * (anchors.shares * there).sum(axis=2)
     chosen = [
         _least(loss[:, fold != f].sum(axis=1), anchors.weight[fold != f]) for f in range(FOLDS)
     ]
-    expected = sum(loss[chosen[f], fold == f].sum() for f in range(FOLDS))
     best = _least(loss.sum(axis=1), anchors.weight)
-    return BETAS[best], float(expected / anchors.weight.sum())
+    return betas[best], there[np.array(chosen)[fold], np.arange(len(anchors))]
 
 
 def _least(total: NDArray[np.float64], weight: NDArray[np.float64]) -> int:

@@ -15,8 +15,6 @@ from glocal.fusion.reliability import Confusion, anchor_counts, initial, update
 
 __all__ = ["Fit", "class_prior", "estimate", "pool"]
 
-SWEEPS = 8
-
 Table = NDArray[np.float64]
 
 
@@ -119,9 +117,10 @@ def estimate(
     anchors: Located,
     *,
     start: dict[str, Confusion] | None = None,
-    sweeps: int = SWEEPS,
+    sweeps: int | None = None,
 ) -> Fit:
     """Estimate reliabilities and posteriors together (tempered EM, Dawid-Skene family)."""
+    setting = problem.setting
     prior = np.exp(log_prior)
     confusion = start or {
         term.name: initial(term, _frequency(problem, i), prior)
@@ -129,15 +128,19 @@ def estimate(
     }
     fixed = {term.name: anchor_counts(term, anchors) for term in problem.terms}
     told = hear(problem, log_prior, exponents, confusion)
-    for _ in range(sweeps):
+    for _ in range(sweeps or setting.sweeps):
         q = np.exp(log_normalise(log_prior + pool(problem, exponents, told)))
         confusion = {
             term.name: update(
                 confusion[term.name],
                 counts(problem, term, confusion[term.name], told[term.name], q) + fixed[term.name],
+                setting.back_off,
             )
             for term in problem.terms
         }
+        if setting.prior == "posterior":
+            share = problem.units.count @ q / problem.units.count.sum()
+            log_prior = np.log(np.maximum(share, 1e-12))
         told = hear(problem, log_prior, exponents, confusion)
     return Fit(
         problem=problem, log_prior=log_prior, exponents=exponents, confusion=confusion, told=told

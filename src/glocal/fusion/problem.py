@@ -6,7 +6,7 @@ One term per source and one row per unit (see :mod:`glocal.fusion.patterns`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 from glocal.core.legend import Legend
 from glocal.core.observation import Anchors, Observations, Support
 from glocal.fusion.patterns import Units, compress
+from glocal.fusion.setting import ENGINE, Setting
 from glocal.fusion.support import PointCells, paint, point_cells
 
 __all__ = ["Located", "Problem", "Term", "locate", "prepare", "regions"]
@@ -55,6 +56,9 @@ class Term:
     family: tuple[str, ...] = ()
     """Names of the sources that share a root with it, itself included."""
 
+    kin: tuple[str, ...] = ()
+    """Names of the sources that share its budget: its family, and whose errors are like its."""
+
     declared: NDArray[np.float64] | None = None
     """Answers only: P(symbol | class) before any data, shape (contexts, K, M)."""
 
@@ -76,11 +80,12 @@ class Problem:
     legend: Legend
     units: Units
     terms: tuple[Term, ...]
+    setting: Setting = ENGINE
 
     def without(self, names: set[str]) -> Problem:
         """Return the problem as if these sources had never spoken."""
         kept = tuple(term for term in self.terms if term.name not in names)
-        return Problem(geobox=self.geobox, legend=self.legend, units=self.units, terms=kept)
+        return replace(self, terms=kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,7 +110,11 @@ class Located:
         )
 
 
-def prepare(observations: Sequence[Observations], families: dict[str, tuple[str, ...]]) -> Problem:
+def prepare(
+    observations: Sequence[Observations],
+    families: dict[str, tuple[str, ...]],
+    setting: Setting = ENGINE,
+) -> Problem:
     """Return the problem that ``observations`` (all on one grid and legend) pose."""
     geobox, legend = observations[0].geobox, observations[0].legend
     cells = int(np.prod(geobox.shape))
@@ -129,7 +138,7 @@ def prepare(observations: Sequence[Observations], families: dict[str, tuple[str,
             terms.append(_cell_term(one, heard, region_of_unit, family))
         else:
             terms.append(_object_term(one, units.columns[:, next(column)], family))
-    return Problem(geobox=geobox, legend=legend, units=units, terms=tuple(terms))
+    return Problem(geobox=geobox, legend=legend, units=units, terms=tuple(terms), setting=setting)
 
 
 def locate(anchors: Anchors | None, cell: NDArray[np.int64], problem: Problem) -> Located:
@@ -205,6 +214,7 @@ def _cell_term(
         trust=np.minimum(one.crosswalk.confidence, 0.99),
         of_unit=number[of_unit.ravel()],
         family=family,
+        kin=family,
     )
 
 
@@ -222,6 +232,7 @@ def _object_term(one: Observations, heard: NDArray[np.int64], family: tuple[str,
         trust=np.minimum(one.crosswalk.confidence, 0.99),
         of_unit=np.where(silent[heard], 0, heard),
         family=family,
+        kin=family,
     )
 
 
@@ -246,4 +257,5 @@ def _point_term(
         of_unit=term.of_unit,
         cells=located,
         family=family,
+        kin=family,
     )

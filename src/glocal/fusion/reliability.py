@@ -16,10 +16,6 @@ from glocal.fusion.problem import Located, Problem, Term
 
 __all__ = ["Confusion", "anchor_counts", "cell_counts", "initial", "update"]
 
-CELLS_PER_STATEMENT = 1000.0
-"""Neighbouring cells repeat each other: about 30 x 30 cells (a field, a wood) are one
-independent statement. Only the ratio of data to prior depends on it."""
-
 PRIOR_STRENGTH = 30.0
 """Statements per class that a crosswalk believed at even odds is worth."""
 
@@ -31,6 +27,8 @@ LEAST_STRENGTH = 1.0
 
 DECLARED_STRENGTH = 30.0
 """Answers per class and question that a declared table is worth."""
+
+TRACE = 1e-9
 
 ANCHOR_STRENGTH = 5.0
 """An anchor's class is known: it counts as this many statements."""
@@ -83,16 +81,21 @@ def initial(
     )
 
 
-def update(old: Confusion, counts: NDArray[np.float64]) -> Confusion:
-    """Return the confusion after ``counts`` (context, K, M), with both back-offs."""
+def update(old: Confusion, counts: NDArray[np.float64], back_off: float = 1.0) -> Confusion:
+    """Return the confusion after ``counts`` (context, K, M), with both back-offs.
+
+    ``back_off`` multiplies what both are worth; at least a trace of them is left, so that
+    a class without counts keeps a row.
+    """
+    back_off = max(back_off, TRACE)
     total = counts.sum(axis=0)
-    table = total + old.strength * old.prior
+    table = total + back_off * old.strength * old.prior
     table = table / table.sum(axis=1, keepdims=True)
     if old.prior.ndim == 3:  # each question has a table of its own
         local = counts + old.strength * old.prior
         local = local / local.sum(axis=2, keepdims=True)
     elif len(counts) > 1:
-        local = counts + CONTEXT_STRENGTH * table
+        local = counts + back_off * CONTEXT_STRENGTH * table
         local = local / local.sum(axis=2, keepdims=True)
     else:
         local = table[None]
@@ -116,7 +119,7 @@ def tally(term: Term, statement: NDArray[np.int64], p: NDArray[np.float64]) -> N
 def cell_counts(problem: Problem, term: Term, q: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return expected counts (context, K, M) of a ``cells`` source, given posteriors (U, K)."""
     heard = np.flatnonzero(term.of_unit)
-    weight = problem.units.count[heard, None] / CELLS_PER_STATEMENT
+    weight = problem.units.count[heard, None] / problem.setting.cells_per_statement
     return tally(term, term.of_unit[heard], q[heard] * weight)
 
 
