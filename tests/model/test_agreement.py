@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from glocal.model import Encoder, EncoderConfig, batch_of
 from glocal.model.agreement import Agreement, look
 
-CONFIG = EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)
+CONFIG = EncoderConfig(
+    width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2, capacity=None
+)
 
 
 def places(count=4, side=24, seed=0):
@@ -63,7 +65,7 @@ def test_agreement_can_be_learned_and_is_at_chance_before():
     term = Agreement(CONFIG.widths, side=16)
     rate = torch.optim.AdamW([*encoder.parameters(), *term.parameters()], lr=3e-3)
     losses = []
-    for _ in range(40):
+    for _ in range(80):
         loss = term(encoder, batch, ("rgb", "rgb"))
         rate.zero_grad()
         loss.backward()

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,6 +143,15 @@ def test_a_missing_offset_raises_a_warning():
         batch_of({"s2": usual("s2") + 0.1})
 
 
+def test_warnings_point_at_the_line_that_called():
+    odd = usual("s2") + 0.1
+    encoder = Encoder(EncoderConfig(width=16, depths=(1,), heads=(2,), window=4))
+    for door in (batch_of, encoder.embed, encoder.features):
+        with pytest.warns(UserWarning, match="B10") as told:
+            door({"s2": odd})
+        assert [one.filename for one in told] == [__file__]
+
+
 def test_relief_may_lie_at_any_height():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -249,6 +259,32 @@ def test_size_and_day_are_one_number_or_one_per_place():
 def test_tensors_are_arrays():
     image = usual("rgb")
     assert_equal(batch_of({"rgb": image}), batch_of({"rgb": torch.from_numpy(image)}))
+
+
+@pytest.mark.parametrize(
+    ("part", "wrong"),
+    [
+        ("valid", torch.ones(2, 3, 8, 1, dtype=torch.bool)),
+        ("valid", torch.ones(2, 3, 8, 8)),
+        ("gsd_m", torch.ones(1)),
+        ("day", torch.ones(())),
+    ],
+)
+def test_a_batch_refuses_parts_that_would_be_broadcast(part, wrong):
+    batch = batch_of({"rgb": usual("rgb", count=2)})
+    for broken in ({"rgb": wrong}, {}):
+        with pytest.raises(BadSourceError, match=f"sensor rgb: {part} must"):
+            replace(batch, **{part: broken})
+
+
+def test_a_window_of_a_batch_is_that_of_its_arrays():
+    image = usual("rgb", count=2)
+    batch = batch_of({"rgb": image}, day={"rgb": [1, 2]})
+    rows, columns = slice(2, 7), slice(0, 3)
+    assert_equal(
+        batch.window(rows, columns),
+        batch_of({"rgb": image[..., rows, columns]}, day={"rgb": [1, 2]}),
+    )
 
 
 def test_a_batch_gives_some_sensors_and_some_places():

@@ -74,18 +74,26 @@ def test_training_drops_what_is_over_capacity_and_nothing_else(seed, top_k, capa
     share = (x @ moe.router.weight.T).softmax(-1)
     gate, expert = share.topk(top_k)
     gate = gate / gate.sum(-1, keepdim=True) if top_k > 1 else gate
-    used, wanted, dropped = [0] * experts, torch.zeros_like(x), 0
-    for i, row in enumerate(expert.tolist()):
-        for k, e in enumerate(row):
-            used[e] += 1
-            if used[e] > limit:
-                dropped += 1
-                continue
+    wanted, dropped = torch.zeros_like(x), 0
+    for e in range(experts):
+        asked = [(g, i) for i, k in (expert == e).nonzero().tolist() for g in [gate[i, k]]]
+        asked.sort(key=lambda one: -one[0].item())
+        dropped += len(asked[limit:])
+        for g, i in asked[:limit]:
             hidden = F.gelu(x[i] @ moe.up[e] + moe.up_bias[e])
-            wanted[i] += gate[i, k] * (hidden @ moe.down[e] + moe.down_bias[e])
+            wanted[i] += g * (hidden @ moe.down[e] + moe.down_bias[e])
     out, routing = moe(x)
     torch.testing.assert_close(out, wanted, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(routing.dropped.item(), dropped / (30 * top_k), atol=1e-6, rtol=0)
+
+
+@settings(max_examples=20)
+@given(seed=SEEDS, capacity=st.floats(0.2, 1.0))
+def test_which_tokens_are_dropped_does_not_depend_on_their_order(seed, capacity):
+    moe = mixture(3, 1, capacity, seed=seed).train()
+    x = torch.randn(30, 8, generator=seeded(seed))
+    order = torch.randperm(30, generator=seeded(seed))
+    torch.testing.assert_close(moe(x[order])[0], moe(x)[0][order], rtol=1e-4, atol=1e-4)
 
 
 def test_without_a_capacity_training_drops_nothing():
@@ -263,6 +271,20 @@ def test_attention_in_bfloat16_agrees_with_float32():
         with torch.autocast("cpu", torch.bfloat16):
             rough = made(x, None)
     assert (rough.float() - exact).abs().max() < 0.03 * exact.abs().max()
+
+
+def test_attention_by_hand_is_for_training_on_a_cpu_alone(monkeypatch):
+    def slow(*given):
+        raise AssertionError("by hand")
+
+    monkeypatch.setattr("glocal.model.blocks._attend_in_training", slow)
+    elsewhere = attention(4).to("meta")
+    assert elsewhere(torch.empty(2, 16, 8, device="meta"), None).shape == (2, 16, 8)
+    here = attention(4)
+    with torch.no_grad():
+        here(torch.zeros(2, 16, 8), None)
+    with pytest.raises(AssertionError, match="by hand"):
+        here(torch.zeros(2, 16, 8), None)
 
 
 def test_heads_must_divide_the_width():

@@ -176,6 +176,15 @@ def test_embed_leaves_the_mode_as_it_was(encoder):
     encoder.eval()
 
 
+def test_embed_leaves_the_mode_of_every_part_as_it_was(encoder):
+    encoder.train()
+    encoder.stages[0].eval()  # frozen, while the rest learns
+    before = [module.training for module in encoder.modules()]
+    encoder.embed({"rgb": np.full((1, 3, 8, 8), 0.4)})
+    assert [module.training for module in encoder.modules()] == before
+    encoder.eval()
+
+
 def test_an_encoder_refuses_sensors_that_it_does_not_have():
     only_radar = Encoder(
         EncoderConfig(sensors=("sar",), width=8, depths=(1,), heads=(1,), window=4)

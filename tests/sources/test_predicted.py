@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +15,9 @@ from glocal.core.chip import Chip
 from glocal.core.grid import block_folds
 from glocal.core.interval import Interval
 from glocal.core.sensor import sensor
-from glocal.errors import BadSourceError
+from glocal.errors import BadSourceError, MissingExtraError, UnknownSensorError
+from glocal.model import Encoder, EncoderConfig, batch_of
+from glocal.sources import predicted_msgfm as msgfm
 from glocal.sources.predicted import Features, Labels, features, observe_predicted, predict
 from glocal.testing import grid, legend_of, provenance_of
 
@@ -163,3 +167,90 @@ def test_features_are_standard_and_blind_to_invalid_cells():
     np.testing.assert_array_equal(seen.values, features([chip(other)], clear).values)
     with pytest.raises(BadSourceError, match="fewer clouds"):
         features([chip(values)], np.zeros((H, W), bool))
+
+
+# Features of the image model ------------------------------------------------
+
+SENTINEL2 = tuple(sensor("sentinel2-l1c").band(name) for name in ("green", "red", "nir"))
+
+
+def image(values, bands=SENTINEL2, valid=None):
+    return Chip(
+        values=values,
+        valid=np.ones(values.shape, bool) if valid is None else valid,
+        bands=bands,
+        geobox=grid(*values.shape[1:]),
+        interval=Interval.parse("2020-06-01"),
+        provenance=provenance_of("image"),
+    )
+
+
+def reflectance(shape, seed=0):
+    return np.random.default_rng(seed).uniform(0.03, 0.3, (3, *shape)).astype(np.float32)
+
+
+def encoder():
+    return Encoder(EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4))
+
+
+def test_features_of_the_model_stand_beside_those_of_bands():
+    chips, clear = (
+        [image(reflectance((H, W))), image(reflectance((H, W), 1))],
+        np.ones((H, W), bool),
+    )
+    clear[5:9, 2:5] = False
+    bands, both = features(chips, clear), features(chips, clear, "msgfm")
+    count = len(bands.names)
+    assert both.names[:count] == bands.names
+    np.testing.assert_array_equal(both.values[:, :count], bands.values)
+    np.testing.assert_array_equal(both.valid, bands.valid)
+    assert both.values.shape[1] == count + 2 * 4 * msgfm.COMPONENTS
+    np.testing.assert_array_equal(features(chips, clear, "msgfm").values, both.values)
+
+
+def test_cells_that_are_not_clear_do_not_reach_the_model():
+    one, clear, net = reflectance((40, 36)), np.ones((40, 36), bool), encoder()
+    clear[10:20, 5:30] = False
+    other = np.where(clear, one, np.float32(0.9))
+    a, b = (msgfm.scene_components([image(v)], clear, encoder=net) for v in (one, other))
+    for (name, first), (_, second) in zip(a, b, strict=True):
+        np.testing.assert_array_equal(first, second, err_msg=name)
+
+
+def test_all_components_keep_all_distances_between_tokens(monkeypatch):
+    """Components are a rotation of the maps, which tiles with enough halo give as a whole."""
+    one, net = reflectance((72, 40)), encoder()
+    batch = batch_of(
+        {"s2": one[None]}, bands={"s2": ["B03", "B04", "B08"]}, gsd_m={"s2": 10}, day={"s2": 153}
+    )
+    with torch.no_grad():
+        wanted = net(batch).maps[0][0].reshape(-1, 8).numpy()
+    monkeypatch.setattr(msgfm, "SIDE", 32)
+    layers = msgfm.scene_components(
+        [image(one)], np.ones((72, 40), bool), encoder=net, components=8
+    )
+    fine = np.stack([layer for name, layer in layers if name.startswith("0:map 4 ")], axis=-1)
+    # where four cells of four tokens meet, bilinear enlargement gives the mean of the tokens
+    tokens = wanted.reshape(18, 10, 8)
+    corner = (tokens[:-1, :-1] + tokens[1:, :-1] + tokens[:-1, 1:] + tokens[1:, 1:]) / 4
+    cells = [fine[3 + a : 71 : 4, 3 + b : 39 : 4] for a in (0, 1) for b in (0, 1)]
+    found = sum(cells) / 4
+    for which in (0, 5):
+        np.testing.assert_allclose(
+            np.linalg.norm(found - found[which, which], axis=-1),
+            np.linalg.norm(corner - corner[which, which], axis=-1),
+            atol=1e-3,
+        )
+
+
+def test_an_image_that_the_model_does_not_know_is_refused():
+    odd = tuple(replace(band, name=f"X{i}") for i, band in enumerate(SENTINEL2))
+    with pytest.raises(UnknownSensorError, match="Write features: bands"):
+        msgfm.scene_components([image(reflectance((H, W)), odd)], np.ones((H, W), bool))
+
+
+def test_without_pytorch_the_error_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "glocal.sources.predicted_msgfm")
+    with pytest.raises(MissingExtraError, match=r"pip install 'glocal\[model\]'"):
+        features([image(reflectance((H, W)))], np.ones((H, W), bool), "msgfm")

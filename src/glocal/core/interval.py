@@ -7,6 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 
 __all__ = ["Interval"]
 
+SEASON_DAYS = 62
+"""Longest interval, in days, that still lies at one time of the year."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Interval:
@@ -80,6 +83,17 @@ class Interval:
     def isoformat(self) -> str:
         """Return ``start/stop`` as ISO 8601 with ``Z``."""
         return f"{_z(self.start)}/{_z(self.stop)}"
+
+    @property
+    def day_of_year(self) -> float:
+        """Day of the year of the middle, 1 to 366; NaN where the interval spreads over months.
+
+        >>> Interval.parse("2017-02-16").day_of_year
+        47.0
+        """
+        length = self.stop - self.start
+        middle = self.start + length / 2
+        return float(middle.timetuple().tm_yday) if length.days <= SEASON_DAYS else float("nan")
 
     def overlaps(self, other: Interval) -> bool:
         """Return True where the two share at least one instant."""

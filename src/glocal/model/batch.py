@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ class Batch:
                 f"all sensors of a batch need the same B, H, W; got {sorted(shapes)}. "
                 "Resample them to one grid first"
             )
+        _refuse_misfits(self)
 
     def __len__(self) -> int:
         return int(next(iter(self.values.values())).shape[0])
@@ -75,6 +77,10 @@ class Batch:
         """Return some of the places."""
         return self._apply(lambda t: t[index], self.sensors)
 
+    def window(self, rows: slice, columns: slice) -> Batch:
+        """Return some of the pixels."""
+        return self._apply(lambda t: t[..., rows, columns] if t.ndim > 2 else t, self.sensors)
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on another device."""
         return self._apply(lambda t: t.to(device, non_blocking=True), self.sensors)
@@ -96,6 +102,27 @@ class Batch:
             day=each(self.day),
             maps={name: change(value) for name, value in self.maps.items()},
         )
+
+
+def _refuse_misfits(batch: Batch) -> None:
+    """Refuse parts that do not belong to the values; broadcasting would hide it."""
+    for short, values in batch.values.items():
+        valid = batch.valid.get(short)
+        if valid is None or valid.shape != values.shape or valid.dtype != torch.bool:
+            raise BadSourceError(
+                f"sensor {short}: valid must be bool of the shape of the values, "
+                f"{tuple(values.shape)}, got {_told(valid)}"
+            )
+        for name, column in (("gsd_m", batch.gsd_m.get(short)), ("day", batch.day.get(short))):
+            if column is None or column.shape[:1] != values.shape[:1]:
+                raise BadSourceError(
+                    f"sensor {short}: {name} must hold one number per place, {len(values)}, "
+                    f"got {_told(column)}"
+                )
+
+
+def _told(given: Tensor | None) -> str:
+    return "nothing" if given is None else f"{given.dtype} of shape {tuple(given.shape)}"
 
 
 def bands_of(short: str) -> tuple[Band, ...]:
@@ -271,17 +298,28 @@ def _warn_if_odd(
     ]
     if any(far):
         odd = ", ".join(f"{b.name} {m:.3g}" for b, m, f in zip(table, means, far, strict=True) if f)
-        warnings.warn(
+        _warn(
             f"sensor {short}: mean of {odd} is far from what is usual; suspect swapped bands, "
-            "a missing offset, or snow and cloud",
-            stacklevel=4,
+            "a missing offset, or snow and cloud"
         )
     if short == "sar" and min(counts[:2]) > 0 and means[0] < means[1]:
-        warnings.warn(
+        _warn(
             f"sensor sar: VV ({means[0]:.1f} dB) is below VH ({means[1]:.1f} dB); "
-            "suspect that the two bands are swapped",
-            stacklevel=4,
+            "suspect that the two bands are swapped"
         )
+
+
+def _warn(text: str) -> None:
+    """Warn at the line that called into this package, whichever of its doors it took."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and _is_ours(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level + 1)
+
+
+def _is_ours(module: str) -> bool:
+    # torch wraps `Encoder.embed` to switch gradients off
+    return module.startswith(("glocal.model.", "torch."))
 
 
 def _finest(short: str) -> float:

@@ -90,12 +90,21 @@ class MixtureOfExperts(nn.Module):
             gate = gate / gate.sum(-1, keepdim=True)
         flat = expert.flatten()
         count = F.one_hot(flat, self.experts).sum(0)
-        order = flat.argsort(stable=True)
+        order = self._order(flat, gate.detach().flatten())
         kept = self._within_capacity(flat[order], count)
         out = self._experts(tokens, order, flat[order], count.cumsum(0))
         out = out * (gate.flatten()[order] * kept).to(out.dtype)[:, None]
         mixed = rearrange(out[order.argsort()], "(n k) d -> n k d", k=self.top_k).sum(1)
         return mixed.view_as(x), _routing(logits, count, kept)
+
+    def _order(self, expert: Tensor, gate: Tensor) -> Tensor:
+        """Sort assignments by expert; where some may be dropped, the surest come first.
+
+        As in V-MoE (Riquelme et al., NeurIPS 2021): by place, always the last images would lose.
+        """
+        if self._limited:
+            return (expert - gate.float() / 2).argsort(stable=True)
+        return expert.argsort(stable=True)
 
     def _experts(self, tokens: Tensor, order: Tensor, expert: Tensor, stops: Tensor) -> Tensor:
         rows, ends = _for_products(tokens)[order // self.top_k], stops.to(torch.int32)
@@ -107,8 +116,12 @@ class MixtureOfExperts(nn.Module):
         out = _grouped(hidden, self.down.to(dtype), ends, chosen)
         return out.addmm_(chosen, self.down_bias.to(dtype))
 
+    @property
+    def _limited(self) -> bool:
+        return self.training and self.capacity is not None
+
     def _within_capacity(self, expert: Tensor, count: Tensor) -> Tensor:
-        if not self.training or self.capacity is None:
+        if not self._limited or self.capacity is None:
             return torch.ones_like(expert, dtype=torch.bool)
         limit = math.ceil(self.capacity * expert.numel() / self.experts)
         first = count.cumsum(0) - count
@@ -165,7 +178,8 @@ class WindowAttention(nn.Module):
         """Map windows (G, M, D); ``barred`` is that of `Windows`."""
         q, k, v = rearrange(self.qkv(x), "g m (t a d) -> t g a m d", t=3, a=self.heads)
         bias = self.position_bias(math.isqrt(x.shape[1])).to(q.dtype)
-        attend = _attend_in_training if bias.requires_grad else _attend
+        by_hand = bias.requires_grad and bias.device.type == "cpu"
+        attend = _attend_in_training if by_hand else _attend
         out = attend(q, k, v, bias, None if barred is None else barred.to(q.dtype))
         mixed: Tensor = self.out(rearrange(out, "g a m d -> g m (a d)"))
         return mixed

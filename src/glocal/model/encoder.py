@@ -200,13 +200,14 @@ class Encoder(nn.Module):
     def _infer(self, images: Mapping[str, Any] | Batch, about: dict[str, Any]) -> Features:
         batch = images if isinstance(images, Batch) else batch_of(images, **about)
         device = self.embed_tokens.unknown.device
-        training = self.training
+        states = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
                 features: Features = self(batch.to(device))
         finally:
-            self.train(training)
+            for module, training in states:  # parts of it may be frozen
+                module.training = training
         return features._replace(maps=tuple(m.float() for m in features.maps))
 
     @classmethod

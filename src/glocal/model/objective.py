@@ -86,7 +86,7 @@ class Plan(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Parts of the loss of one batch; scalars."""
+    """Parts of the loss of one batch; scalars but for ``load``."""
 
     total: Tensor
     """Of this process: with several, weigh by ``values`` before averaging, as the learner does."""
@@ -102,6 +102,8 @@ class Losses(NamedTuple):
     dropped: Tensor
     distil: Tensor
     agree: Tensor
+    load: Tensor
+    """(E,) share of assignments of each expert; 0 in a dense encoder."""
 
 
 def draw_plan(
@@ -177,14 +179,14 @@ class Pretraining(nn.Module):
         loss, count = self._painting(painted, batch, plan.target, hidden)
         zero = loss.new_zeros(())
         routing = features.routing
-        balance, z, dropped = routing[:3] if routing is not None else (zero, zero, zero)
+        balance, z, dropped, load = routing if routing is not None else (zero,) * 4
         distil = self._distil(batch, features) if self.project is not None else zero
         agree = zero
         if self.agreement is not None:
             agree = self.agreement(self.model.encoder, batch, plan.looks or (source, source))
         c = self.config
         total = loss + c.balance * balance + c.z * z + c.distil * distil + c.agree * agree
-        return Losses(total, loss, count, balance, z, dropped, distil, agree)
+        return Losses(total, loss, count, balance, z, dropped, distil, agree, load)
 
     def _painting(
         self, painted: Tensor, batch: Batch, target: str, hidden: Tensor

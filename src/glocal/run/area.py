@@ -29,7 +29,7 @@ from glocal.sources.imagery import read_image, read_scl
 from glocal.sources.insitu import observe_insitu, read_anchors
 from glocal.sources.landcover import observe_landcover
 from glocal.sources.osm import observe_osm
-from glocal.sources.predicted import Features, features
+from glocal.sources.predicted import FeatureKind, Features, features
 from glocal.sources.rules import observe_rules
 
 __all__ = ["Area", "Image", "Progress", "read_area"]
@@ -201,7 +201,7 @@ def read_area(config: AreaConfig, progress: Progress) -> Area:
         reference=with_visits(_reference(config, anchors), reviews, legend),
         reviews=reviews,
         seen={
-            one.name: _features([images[name] for name in one.of])
+            one.name: _features([images[name] for name in one.of], one.features)
             for one in config.sources
             if isinstance(one, schema.PredictedSource)
         },
@@ -339,9 +339,9 @@ def _reference(config: AreaConfig, anchors: Anchors | None) -> Anchors | None:
     return anchors if shared else _half_of(anchors, config)
 
 
-def _features(images: list[Image]) -> Features:
+def _features(images: list[Image], kind: FeatureKind) -> Features:
     clear = np.logical_and.reduce([image.clear for image in images])
-    return features([image.chip for image in images], clear)
+    return features([image.chip for image in images], clear, kind)
 
 
 def _similarity(images: dict[str, Image]) -> Similarity | None:

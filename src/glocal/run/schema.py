@@ -26,6 +26,7 @@ from pydantic import (
 from glocal.core import legends
 from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
+from glocal.sources.predicted import FeatureKind
 
 __all__ = [
     "KINDS",
@@ -284,6 +285,9 @@ class PredictedSource(_Model):
     kind: Literal["predicted"]
     of: Names
     """Names of the image sources that it reads."""
+
+    features: FeatureKind = "bands"
+    """``bands``: values, ratios and local statistics; ``msgfm``: the image model's beside them."""
 
 
 class ReviewSource(_Model):

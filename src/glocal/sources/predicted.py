@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,9 @@ from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.errors import BadSourceError
 
-__all__ = ["Features", "Labels", "features", "observe_predicted", "predict"]
+__all__ = ["FeatureKind", "Features", "Labels", "features", "observe_predicted", "predict"]
+
+FeatureKind = Literal["bands", "msgfm"]
 
 WINDOW = 5
 """Side in cells of the neighbourhood of local statistics."""
@@ -86,10 +89,20 @@ class Labels:
     """Shape (cells,), the number of the statement that holds each cell, 0 for none."""
 
 
-def features(chips: Sequence[Chip], clear: NDArray[np.bool_]) -> Features:
+def features(
+    chips: Sequence[Chip], clear: NDArray[np.bool_], kind: FeatureKind = "bands"
+) -> Features:
     """Return band values, normalised differences and local statistics of ``chips``.
 
-    All chips share one grid (H, W). Cells outside ``clear`` (H, W) are invalid.
+    All chips share one grid (H, W). Cells outside ``clear`` (H, W) are invalid. With the kind
+    ``msgfm`` the leading components of the image model's maps stand beside them.
+
+    Raises
+    ------
+    BadSourceError
+        No cell is valid in all images.
+    MissingExtraError
+        ``msgfm`` without PyTorch.
     """
     layers: list[Array] = []
     names: list[str] = []
@@ -97,6 +110,10 @@ def features(chips: Sequence[Chip], clear: NDArray[np.bool_]) -> Features:
         for name, layer in _of_chip(chip):
             layers.append(layer)
             names.append(f"{number}:{name}")
+    if kind == "msgfm":
+        for name, layer in _msgfm().scene_components(chips, clear):
+            layers.append(layer)
+            names.append(name)
     stack = np.stack([layer.ravel() for layer in layers], axis=1)
     valid = np.isfinite(stack).all(axis=1) & clear.ravel()
     if not valid.any():
@@ -108,6 +125,11 @@ def features(chips: Sequence[Chip], clear: NDArray[np.bool_]) -> Features:
     np.clip(stack, -6, 6, out=stack)
     stack[~valid] = 0
     return Features(values=stack.astype(np.float32), valid=valid, names=tuple(names))
+
+
+def _msgfm() -> Any:
+    # PyTorch takes seconds to import, and is an extra
+    return import_module("glocal.sources.predicted_msgfm")
 
 
 def _of_chip(chip: Chip) -> list[tuple[str, Array]]:

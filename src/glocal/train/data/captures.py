@@ -32,7 +32,6 @@ __all__ = [
     "Settings",
     "chip_on",
     "date_in",
-    "day_of",
     "gsd_m",
     "names_of",
     "scaling",
@@ -40,9 +39,6 @@ __all__ = [
 ]
 
 DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])[-_]?(0[1-9]|[12]\d|3[01])(?!\d)")
-LONGEST = 62
-"""An interval of more days has no day of the year."""
-
 AT_SOME_TIME = Interval.parse("1900/2100")
 """When captures without a date were taken."""
 
@@ -114,14 +110,7 @@ class Capture:
     @property
     def day(self) -> float:
         """Day of the year of its middle, NaN where unknown or spread over months."""
-        return day_of(self.interval or AT_SOME_TIME)
-
-
-def day_of(interval: Interval) -> float:
-    """Return the day of the year of the middle, NaN where the interval spreads over months."""
-    length = interval.stop - interval.start
-    middle = interval.start + length / 2
-    return float(middle.timetuple().tm_yday) if length.days <= LONGEST else float("nan")
+        return (self.interval or AT_SOME_TIME).day_of_year
 
 
 def gsd_m(grid: GeoBox) -> float:

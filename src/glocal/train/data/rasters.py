@@ -17,7 +17,7 @@ from glocal.io.raster import native_grid
 from glocal.model.batch import Batch, batch_of
 from glocal.sources.imagery import Kind, read_image
 from glocal.sources.sentinel2 import open_product
-from glocal.train.data.captures import AT_SOME_TIME, day_of, gsd_m
+from glocal.train.data.captures import AT_SOME_TIME, gsd_m
 
 __all__ = ["Images", "holes"]
 
@@ -107,7 +107,7 @@ class Images:
             {name: holes(chip)[None] for name, chip in chips.items()},
             bands={name: chip.band_names for name, chip in chips.items()},
             gsd_m=dict.fromkeys(chips, gsd_m(grid)),
-            day={name: day_of(chip.interval) for name, chip in chips.items()},
+            day={name: chip.interval.day_of_year for name, chip in chips.items()},
         )
 
 

@@ -1,0 +1,143 @@
+"""What the image model sees of a scene, as features of its cells; needs the extra ``model``.
+
+Import this file only after asking for it: ``pip install 'glocal[model]'``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from glocal.core.chip import Chip
+from glocal.core.grid import tiles
+from glocal.errors import MissingExtraError, UnknownSensorError
+
+try:
+    import torch
+    from torch.nn import functional
+
+    from glocal.model.batch import Batch, bands_of, batch_of
+    from glocal.model.encoder import Encoder
+except ImportError as error:
+    raise MissingExtraError(
+        "features: msgfm needs PyTorch; run: pip install 'glocal[model]', or write features: bands"
+    ) from error
+
+__all__ = ["scene_components"]
+
+SIDE, HALO = 256, 64
+"""Cells of a tile that goes through the encoder, and of its surroundings; multiples of 32."""
+
+STRIDES = (4, 8, 16, 32)
+
+COMPONENTS = 8
+"""Principal components that are kept of each map."""
+
+Array = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+Window = tuple[slice, slice]
+
+
+def scene_components(
+    chips: Sequence[Chip],
+    clear: Bools,
+    *,
+    encoder: Encoder | None = None,
+    components: int = COMPONENTS,
+) -> list[tuple[str, Array]]:
+    """Return names and layers (H, W): the leading components of each image's feature maps.
+
+    Each image goes through the encoder alone, tile by tile, with its pixel size and date; cells
+    that are not ``clear`` (H, W) are unknown to it. Each map, at strides of 4 to 32 cells, is
+    reduced to its principal components over the scene, then enlarged bilinearly. Images of
+    sensors that the encoder was not made for are left out.
+
+    Raises
+    ------
+    UnknownSensorError
+        The encoder knows the sensor of none of the images.
+    """
+    encoder = encoder or Encoder.from_pretrained("nano")
+    out: list[tuple[str, Array]] = []
+    for number, chip in enumerate(chips):
+        short = _short(chip, encoder)
+        if short is None:
+            continue
+        maps = _maps(_batch(chip, short, clear), chip.geobox, encoder)
+        for stride, (values, known) in zip(STRIDES, maps, strict=True):
+            layers = _enlarged(_components(values, known, components), stride, clear.shape)
+            out += [(f"{number}:map {stride} {i}", layer) for i, layer in enumerate(layers)]
+    if not out:
+        raise UnknownSensorError(
+            "features: msgfm knows none of the images' sensors; it has "
+            f"{', '.join(encoder.config.sensors)}. Write features: bands"
+        )
+    return out
+
+
+def _short(chip: Chip, encoder: Encoder) -> str | None:
+    """Return the encoder's name of the sensor that has all bands of ``chip``."""
+    names = set(chip.band_names)
+    for short in encoder.config.sensors:
+        if names <= {band.name for band in bands_of(short)}:
+            return short
+    return None
+
+
+def _batch(chip: Chip, short: str, clear: Bools) -> Batch:
+    return batch_of(
+        {short: np.where(chip.valid & clear, chip.values, np.float32(np.nan))[None]},
+        bands={short: chip.band_names},
+        gsd_m={short: abs(float(chip.geobox.resolution.x))},
+        day={short: chip.interval.day_of_year},
+    )
+
+
+def _maps(batch: Batch, geobox: GeoBox, encoder: Encoder) -> list[tuple[Array, Bools]]:
+    """Return each level's map (h, w, D) of a batch of one, and where it is known (h, w)."""
+    shapes = [tuple(-(-n // stride) for n in batch.shape_yx) for stride in STRIDES]
+    values = [
+        np.zeros((*s, d), np.float32) for s, d in zip(shapes, encoder.config.widths, strict=True)
+    ]
+    known = [np.zeros(shape, bool) for shape in shapes]
+    for inner, outer in tiles(geobox, SIDE, HALO):
+        # in 32 bits everywhere, so that results do not depend on the processor
+        with torch.no_grad():
+            seen = encoder(batch.window(*outer))
+        for level, stride in enumerate(STRIDES):
+            whole, part = _tokens(inner, outer, stride)
+            values[level][whole] = seen.maps[level][0].numpy()[part]
+            known[level][whole] = seen.known[level][0].numpy()[part]
+    return list(zip(values, known, strict=True))
+
+
+def _tokens(inner: Window, outer: Window, stride: int) -> tuple[Window, Window]:
+    """Return the tokens that a tile decides, counted in the scene and in the tile."""
+    whole = [slice(one.start // stride, -(-one.stop // stride)) for one in inner]
+    first = [one.start // stride for one in outer]
+    part = [slice(w.start - f, w.stop - f) for w, f in zip(whole, first, strict=True)]
+    return (whole[0], whole[1]), (part[0], part[1])
+
+
+def _components(values: Array, known: Bools, count: int) -> Array:
+    """Return the leading principal components (count, h, w) of a map (h, w, D); 0 is the mean."""
+    rows = values[known].astype(np.float64)
+    mean = rows.mean(axis=0)
+    _, axes = np.linalg.eigh((rows - mean).T @ (rows - mean))
+    leading = axes[:, ::-1][:, :count]
+    # an eigenvector has no sign of its own: its largest entry is made positive
+    leading *= np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
+    scores = np.where(known[..., None], (values - mean) @ leading, 0)
+    return np.asarray(scores.transpose(2, 0, 1), np.float32)
+
+
+def _enlarged(layers: Array, stride: int, shape: tuple[int, ...]) -> Array:
+    """Enlarge (n, h, w) to cells (n, H, W), bilinearly between the centres of tokens."""
+    size = [n * stride for n in layers.shape[1:]]
+    large = functional.interpolate(
+        torch.from_numpy(layers)[None], size=size, mode="bilinear", align_corners=False
+    )
+    return np.asarray(large[0, :, : shape[0], : shape[1]].numpy())
