@@ -22,7 +22,7 @@ from glocal.fusion.dependence import (
     merge_copies,
 )
 from glocal.fusion.posterior import Fit, class_prior, estimate
-from glocal.fusion.problem import Located, Problem, locate, prepare
+from glocal.fusion.problem import Located, Problem, Sampled, locate, prepare
 from glocal.fusion.setting import ENGINE, Setting
 from glocal.fusion.spatial import SMOOTHING_SWEEPS, Similarity, smooth
 from glocal.fusion.ties import Tie, hidden_ties, joined
@@ -168,6 +168,7 @@ def fuse(
     similarity: Similarity | None = None,
     seed: int = 0,
     setting: Setting = ENGINE,
+    sampled: Sampled | None = None,
 ) -> Fused:
     """Fuse all sources; none is master.
 
@@ -185,6 +186,8 @@ def fuse(
         Deals the anchors into folds, and shuffles them in the test of dependence.
     setting
         What to assume; by default the whole engine.
+    sampled
+        What the grid stands for, if it is a sample of a larger one (``stream.fuse_stream``).
 
     Raises
     ------
@@ -195,12 +198,14 @@ def fuse(
     """
     _check(observations, anchors, similarity)
     kept, twins = merge_copies(sorted(observations, key=lambda one: one.source))
-    problem = prepare(kept, families_of(kept), setting)
-    flat = (
-        cells_of_points(problem.geobox, anchors.x, anchors.y)
-        if anchors is not None
-        else np.empty(0, np.int64)
-    )
+    problem = prepare(kept, families_of(kept), setting, sampled)
+    if sampled is not None:
+        flat = sampled.anchor
+    elif anchors is not None:
+        flat = cells_of_points(problem.geobox, anchors.x, anchors.y)
+    else:
+        flat = np.empty(0, np.int64)
+    problem = dated(problem, kept, interval)
     located = locate(anchors, flat, problem)
     ties = hidden_ties(problem, located, seed=seed)
     if setting.exponents == "learned":

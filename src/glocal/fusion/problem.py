@@ -18,7 +18,7 @@ from glocal.fusion.patterns import Units, compress
 from glocal.fusion.setting import ENGINE, Setting
 from glocal.fusion.support import PointCells, paint, point_cells
 
-__all__ = ["Located", "Problem", "Term", "locate", "prepare", "regions"]
+__all__ = ["Located", "Problem", "Sampled", "Term", "locate", "prepare", "regions"]
 
 REGION = 2048
 """Side in cells of the regions in which reliabilities may differ."""
@@ -110,10 +110,25 @@ class Located:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sampled:
+    """A small grid that stands for a large one (see :mod:`glocal.fusion.stream`)."""
+
+    weight: NDArray[np.float64]
+    """Shape (H * W,), how many cells of the large grid each cell stands for."""
+
+    region: NDArray[np.int64]
+    """Shape (H * W,), as `regions` would number the large grid."""
+
+    anchor: NDArray[np.int64]
+    """Shape (A,), the cell of each anchor, -1 where it lies outside."""
+
+
 def prepare(
     observations: Sequence[Observations],
     families: dict[str, tuple[str, ...]],
     setting: Setting = ENGINE,
+    sampled: Sampled | None = None,
 ) -> Problem:
     """Return the problem that ``observations`` (all on one grid and legend) pose."""
     geobox, legend = observations[0].geobox, observations[0].legend
@@ -124,8 +139,11 @@ def prepare(
         if one.support == "points"
     }
     layers = [_layer(one, geobox) for one in observations if one.support != "points"]
-    region = regions(geobox)
+    region = regions(geobox) if sampled is None else sampled.region
     units = compress([*layers, region, _touched(spread, cells)], cells)
+    if sampled is not None:
+        count = np.bincount(units.of_cell, sampled.weight, minlength=len(units))
+        units = replace(units, count=count.astype(np.float64))
     column = iter(range(len(layers)))
     region_of_unit = units.columns[:, len(layers)]
     terms = []

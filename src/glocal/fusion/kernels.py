@@ -1,0 +1,241 @@
+"""The loops over cells that count and look up codes (see :mod:`glocal.fusion.counting`).
+
+They run without the interpreter's lock and touch each plane once. Inner loops are simple
+enough to be done in vector registers: one plane of one row at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "EMPTY",
+    "MIX",
+    "Codes",
+    "Stack",
+    "count_direct",
+    "count_hashed",
+    "decode_direct",
+    "encode",
+    "insert",
+    "look_up",
+    "look_up_direct",
+]
+
+EMPTY = np.uint64(2**64 - 1)
+"""No code: marks a free place in a hash table."""
+
+MIX = np.uint64(0x9E3779B97F4A7C15)
+"""2**64 over the golden ratio: multiplicative hashing (Knuth, volume 3, 6.4)."""
+
+ONE = np.uint64(1)
+
+Codes = NDArray[np.uint64]
+Stack = NDArray[np.unsignedinteger[Any]]
+
+
+@numba.njit(cache=True, nogil=True)
+def code_row(  # pragma: no cover
+    stack: Stack, row: int, left: int, start: Any, right: Any, radix: Any, code: Any
+) -> int:
+    """Write the codes of one row; return a plane with a symbol beyond its alphabet, or -1."""
+    wrong = -1
+    width = len(code)
+    for i in range(width):
+        code[i] = start + right[left + i]
+    for k in range(stack.shape[0]):
+        plane = stack[k, row, left : left + width]
+        base = radix[k]
+        for i in range(width):
+            code[i] = code[i] * base + plane[i]
+        top = plane[0]
+        for i in range(width):
+            top = max(top, plane[i])
+        if top >= base:
+            wrong = k
+    return wrong
+
+
+@numba.njit(cache=True, nogil=True)
+def encode(stack: Stack, down: Any, right: Any, radix: Any, code: Any) -> int:  # pragma: no cover
+    """Write the code of every cell, shape (H, W); return as :func:`code_row` does."""
+    wrong = -1
+    for row in range(stack.shape[1]):
+        wrong = max(wrong, code_row(stack, row, 0, down[row], right, radix, code[row]))
+    return wrong
+
+
+@numba.njit(cache=True, nogil=True)
+def count_direct(  # pragma: no cover
+    stack: Stack,
+    down: Any,
+    right: Any,
+    radix: Any,
+    box: tuple[int, int, int, int],
+    table: NDArray[np.uint32],
+) -> int:
+    """Add the cells of a box (top, bottom, left, right) to a table with one entry per code."""
+    top, bottom, left, stop = box
+    code = np.empty(stop - left, np.uint32)
+    for row in range(top, bottom):
+        wrong = code_row(stack, row, left, down[row], right, radix, code)
+        if wrong >= 0:
+            return wrong
+        for i in range(len(code)):
+            table[code[i]] += np.uint32(1)
+    return -1
+
+
+@numba.njit(cache=True, nogil=True)
+def shift_of(table: Codes) -> np.uint64:  # pragma: no cover
+    """Return how far a mixed code is shifted down to a place in a table of 2**n places."""
+    shift, size = np.uint64(64), len(table)
+    while size > 1:
+        size >>= 1
+        shift -= ONE
+    return shift
+
+
+@numba.njit(cache=True, nogil=True)
+def find(table: Codes, code: np.uint64, shift: np.uint64) -> np.uint64:  # pragma: no cover
+    """Return where a code is in a hash table, or the free place where it belongs."""
+    mask = np.uint64(len(table)) - ONE
+    at = (code * MIX) >> shift
+    while table[at, 0] != code and table[at, 0] != EMPTY:
+        at = (at + ONE) & mask
+    return at
+
+
+@numba.njit(cache=True, nogil=True)
+def add(table: Codes, code: np.uint64, n: np.uint64, shift: np.uint64) -> int:  # pragma: no cover
+    """Add to the count of one code; return 1 if it is new."""
+    at = find(table, code, shift)
+    new = table[at, 0] == EMPTY
+    table[at, 0] = code
+    table[at, 1] += n
+    return 1 if new else 0
+
+
+@numba.njit(cache=True, nogil=True)
+def insert(  # pragma: no cover
+    code: Codes, count: Codes, start: int, table: Codes, used: int
+) -> tuple[int, int]:
+    """Add counts until the table is half full; return the next one and the places used."""
+    shift = shift_of(table)
+    for i in range(start, len(code)):
+        if 2 * used >= len(table):
+            return i, used
+        used += add(table, code[i], count[i], shift)
+    return len(code), used
+
+
+@numba.njit(cache=True, nogil=True)
+def count_hashed(  # pragma: no cover
+    stack: Stack,
+    down: Codes,
+    right: Codes,
+    radix: Codes,
+    box: tuple[int, int, int, int],
+    table: Codes,
+    used: int,
+) -> tuple[int, int, int]:
+    """Add the cells of a box to a hash table, row by row, until the next might not fit.
+
+    Returns the next row, the places used, and what :func:`code_row` returns.
+    """
+    top, bottom, left, stop = box
+    code, seen = np.empty(stop - left, np.uint64), np.empty(stop - left, np.uint64)
+    end = np.empty(stop - left, np.int64)
+    shift = shift_of(table)
+    for row in range(top, bottom):
+        if 2 * (used + len(code)) > len(table):
+            return row, used, -1
+        wrong = code_row(stack, row, left, down[row], right, radix, code)
+        if wrong >= 0:
+            return row, used, wrong
+        runs = runs_of(code, end)
+        touch(table, code, end[:runs], shift, seen)
+        start = 0
+        for j in range(runs):
+            used += add(table, code[end[j]], np.uint64(end[j] + 1 - start), shift)
+            start = end[j] + 1
+    return bottom, used, -1
+
+
+@numba.njit(cache=True, nogil=True)
+def runs_of(code: Codes, end: NDArray[np.int64]) -> int:  # pragma: no cover
+    """Write the last position of each run of equal codes; return how many there are."""
+    n = 0
+    for i in range(len(code) - 1):  # no branch to predict
+        end[n] = i
+        n += code[i] != code[i + 1]
+    end[n] = len(code) - 1
+    return n + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def touch(  # pragma: no cover
+    table: Codes, code: Codes, end: NDArray[np.int64], shift: np.uint64, seen: Codes
+) -> None:
+    """Read where the codes belong, all at once: memory answers many requests as fast as one."""
+    for j in range(len(end)):
+        seen[j] = table[(code[end[j]] * MIX) >> shift, 0]
+
+
+@numba.njit(cache=True, nogil=True)
+def look_up(  # pragma: no cover
+    code: NDArray[np.uint64], table: Codes, unit: NDArray[np.int32]
+) -> int:
+    """Write the number that a hash table holds for each code, -1 where none; count those."""
+    shift = shift_of(table)
+    missing = 0
+    for row in range(code.shape[0]):
+        last, found = EMPTY, np.int32(-1)
+        for i in range(code.shape[1]):
+            if code[row, i] != last:
+                last = code[row, i]
+                at = find(table, last, shift)
+                found = np.int32(-1) if table[at, 0] == EMPTY else np.int32(table[at, 1])
+            unit[row, i] = found
+            missing += found < 0
+    return missing
+
+
+@numba.njit(cache=True, nogil=True)
+def decode_direct(  # pragma: no cover
+    stack: Stack,
+    down: Any,
+    right: Any,
+    radix: Any,
+    spoken: NDArray[np.uint16],
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
+) -> int:
+    """Write the low and the high byte of each cell's entry of a table with one per code."""
+    code = np.empty(stack.shape[2], np.uint32)
+    for row in range(stack.shape[1]):
+        wrong = code_row(stack, row, 0, down[row], right, radix, code)
+        if wrong >= 0:
+            return wrong
+        for i in range(len(code)):
+            both = spoken[code[i]]
+            first[row, i] = both & 255
+            second[row, i] = both >> 8
+    return -1
+
+
+@numba.njit(cache=True, nogil=True)
+def look_up_direct(  # pragma: no cover
+    code: Codes, number: NDArray[np.int32], unit: NDArray[np.int32]
+) -> int:
+    """As :func:`look_up`, in a table with one entry per code."""
+    missing = 0
+    for row in range(code.shape[0]):
+        for i in range(code.shape[1]):
+            unit[row, i] = number[code[row, i]]
+            missing += unit[row, i] < 0
+    return missing

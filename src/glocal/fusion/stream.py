@@ -1,0 +1,411 @@
+"""Fusion of areas that do not fit into memory: two passes over tiles.
+
+The engine knows a cell only through what the sources say there, so an area is, to it,
+a table of patterns with their number of cells, and the surroundings of the anchors. The
+first pass over the tiles counts patterns and keeps those surroundings; both are laid out
+as a small grid that :func:`glocal.fusion.fuse.fuse` takes for the area. The second pass
+reads the same tiles again and looks each pattern's answer up. Nothing of the size of the
+area is ever held.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from glocal.core.grid import cells_of_points, tiles
+from glocal.core.interval import Interval
+from glocal.core.legend import Crosswalk
+from glocal.core.observation import Anchors, Observations
+from glocal.core.provenance import Provenance
+from glocal.fusion.counting import LIMIT, Coding, Counter, Lookup, Patterns
+from glocal.fusion.fuse import Fused, fuse
+from glocal.fusion.kernels import Codes, Stack, decode_direct
+from glocal.fusion.posterior import Fit, hear
+from glocal.fusion.problem import REGION, Problem, Sampled, prepare
+from glocal.fusion.setting import ENGINE, Setting
+from glocal.fusion.spatial import SMOOTHING_SWEEPS, Similarity, decide
+
+__all__ = ["Read", "Streamed", "TiledSource", "Window", "count_tiles", "fuse_stream"]
+
+TILE = 1024
+"""Side of a tile in cells, unless told otherwise."""
+
+BAND = 16
+"""Tiles that are counted together, one after the other: what one thread does at a time.
+Fixed, so that the result does not depend on the number of threads."""
+
+SIDE = 2 * SMOOTHING_SWEEPS + 1
+"""Side of the surroundings of an anchor: all cells that its posterior depends on."""
+
+Window = tuple[slice, slice]
+"""Rows and columns of the grid."""
+
+Read = Callable[[Window], Stack]
+"""Returns the planes there, shape (S, H, W), all uint8 or all uint16; 0 is silence. Called
+twice for each tile, possibly from several threads at once."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TiledSource:
+    """A ``cells`` source without its cells; they come tile by tile.
+
+    It has one plane of symbols, numbered as in :class:`~glocal.core.observation.Observations`,
+    and, if it has more than one stratum, a plane of strata right after that.
+    """
+
+    source: str
+    crosswalk: Crosswalk
+    phenomenon_time: Interval
+    provenance: Provenance
+    strata: int = 1
+    """Number of groups with reliabilities of their own."""
+
+    @property
+    def radix(self) -> tuple[int, ...]:
+        """Size of the alphabet of each of its planes."""
+        symbols = len(self.crosswalk.symbols) + 1
+        return (symbols,) if self.strata == 1 else (symbols, self.strata)
+
+    def observe(self, geobox: GeoBox, planes: NDArray[np.int64]) -> Observations:
+        """Return the source on a grid that is small enough; planes are (1 or 2, H, W)."""
+        return Observations(
+            source=self.source,
+            support="cells",
+            geobox=geobox,
+            symbols=planes[0].astype(np.uint16),
+            stratum=planes[1].astype(np.uint16) if len(planes) > 1 else None,
+            crosswalk=self.crosswalk,
+            phenomenon_time=self.phenomenon_time,
+            provenance=self.provenance,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Around:
+    """The surroundings of some anchors, cut off at the edge of the area."""
+
+    anchor: NDArray[np.int64]
+    """Shape (n,), number of the anchor."""
+
+    code: Codes
+    """Shape (n, SIDE, SIDE)."""
+
+    inside: NDArray[np.bool_]
+    """Shape (n, SIDE, SIDE), False beyond the edge, where ``code`` means nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Streamed:
+    """The result of a fusion in tiles."""
+
+    fused: Fused
+    """Reliabilities, exponents and spatial weight. Its cells are patterns, not places."""
+
+    patterns: Patterns
+    coding: Coding
+    sources: tuple[TiledSource, ...]
+    geobox: GeoBox
+    tile: int
+
+    def log_posterior(self, code: Codes) -> NDArray[np.float64]:
+        """Return the log-posterior of patterns, shape (n, K), before the spatial term.
+
+        Also of patterns that no cell had when the engine learned, or that were merged.
+        """
+        thinned = self.patterns.thinned > 0
+        mosaic = _mosaic(self.coding, self.sources, self.geobox, code, _nothing(), thinned)
+        fitted = self.fused.fit
+        terms = {term.name: term for term in fitted.problem.terms}
+        kept = sorted((one for one in mosaic[0] if one.source in terms), key=lambda o: o.source)
+        family = {name: term.family for name, term in terms.items()}
+        posed = prepare(kept, family, fitted.problem.setting, mosaic[1])
+        kin = tuple(replace(term, kin=terms[term.name].kin) for term in posed.terms)
+        problem = replace(posed, terms=kin)
+        fit = _fit_on(problem, fitted)
+        return np.asarray(fit.log_q()[problem.units.of_cell[: len(code)]])
+
+    def tiles(
+        self, read: Read, *, workers: int = 1
+    ) -> Iterator[tuple[Window, NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Yield window, class value and confidence of every tile, both uint8 of shape (H, W).
+
+        Confidence is the probability of that class in 255ths, rounded. ``read`` must give
+        the symbols that were counted; ``workers`` threads read and decode ahead, in order.
+        """
+        decode = _Decoder(self, read)
+        halo = SMOOTHING_SWEEPS if self.fused.beta > 0 else 0
+        yield from _in_order(decode, tiles(self.geobox, self.tile, halo), workers)
+
+
+class _Decoder:
+    """The tables of the second pass."""
+
+    def __init__(self, result: Streamed, read: Read) -> None:
+        self.result, self.read = result, read
+        coding, patterns = result.coding, result.patterns
+        self.lookup = Lookup(coding, patterns)
+        self.log_q = result.log_posterior(patterns.code).astype(np.float32)
+        self.values = np.array(result.fused.fit.problem.legend.values, np.uint8)
+        # with every pattern known, one entry says it all
+        self.spoken = None
+        if coding.direct and not patterns.thinned and result.fused.beta == 0:
+            self.spoken = np.zeros(coding.size, np.uint16)
+            first, second = self._said(self.log_q)
+            self.spoken[patterns.code] = first + 256 * second.astype(np.uint16)
+
+    def __call__(
+        self, part: tuple[Window, Window]
+    ) -> tuple[Window, NDArray[np.uint8], NDArray[np.uint8]]:
+        inner, outer = part
+        rows, columns = (
+            slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True)
+        )
+        stack = self.read(outer)
+        first, second = (
+            self._direct(stack, outer) if self.spoken is not None else self._units(stack, outer)
+        )
+        return inner, first[rows, columns], second[rows, columns]
+
+    def _direct(self, stack: Stack, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        coding = self.result.coding
+        stack = coding.check(stack, window)
+        first, second = (np.empty(stack.shape[1:], np.uint8) for _ in range(2))
+        down, right = (one.astype(np.uint32) for one in coding.place(window))
+        radix = coding.radices.astype(np.uint32)
+        coding.refuse(decode_direct(stack, down, right, radix, self.spoken, first, second))
+        return first, second
+
+    def _units(self, stack: Stack, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        code = self.result.coding.encode(stack, window)
+        unit, missing = self.lookup.units(code)
+        log_q = self.log_q
+        if missing:
+            new, number = np.unique(code[unit < 0], return_inverse=True)
+            unit[unit < 0] = len(log_q) + number.ravel()
+            log_q = np.concatenate([log_q, self.result.log_posterior(new).astype(np.float32)])
+        if self.result.fused.beta > 0:
+            first, second = decide(log_q, unit, self.result.fused.beta)
+            return self.values[first], second
+        first, second = self._said(log_q)
+        return first[unit], second[unit]
+
+    def _said(self, log_q: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        confidence = np.rint(255 * np.exp(log_q.max(axis=1))).astype(np.uint8)
+        return self.values[log_q.argmax(axis=1)], confidence
+
+
+def fuse_stream(
+    read: Read,
+    sources: Sequence[TiledSource],
+    geobox: GeoBox,
+    anchors: Anchors | None = None,
+    *,
+    tile: int = TILE,
+    workers: int = 1,
+    limit: int = LIMIT,
+    seed: int = 0,
+    setting: Setting = ENGINE,
+) -> Streamed:
+    """Fuse ``cells`` sources of any area in memory that depends on their patterns only.
+
+    The same estimate as :func:`~glocal.fusion.fuse.fuse` of the whole area, up to rounding;
+    ask the result for its tiles. It does not depend on ``workers``; on ``tile`` only if
+    patterns had to be merged. Objects, points and coarse cells need the whole-array door.
+
+    Parameters
+    ----------
+    read
+        Reads a window of all planes, in the order of ``sources`` (see :data:`Read`).
+    sources
+        Names, meanings and roots.
+    geobox
+        Grid of the whole area.
+    anchors
+        As in ``fuse``.
+    tile
+        Side of a tile in cells.
+    workers
+        Threads; each holds a few tiles and a table of patterns.
+    limit
+        Patterns to learn from. Rarer ones are merged without bias (``counting.thin``); in
+        the second pass they still get an answer of their own.
+
+    Raises
+    ------
+    ValueError
+        Symbols beyond the alphabets, or alphabets whose patterns 63 bits cannot number.
+    GridMismatchError, LegendMismatchError
+        Tiles of another shape, or sources with different legends.
+    """
+    radix = tuple(size for one in sources for size in one.radix)
+    height, width = geobox.shape
+    coding = Coding(radix=radix, region=REGION, shape=(height, width))
+    cell = (
+        cells_of_points(geobox, anchors.x, anchors.y)
+        if anchors is not None
+        else np.empty(0, np.int64)
+    )
+    patterns, around = count_tiles(read, coding, geobox, cell, tile, workers, limit)
+    thinned = patterns.thinned > 0
+    observed, sampled, ties = _mosaic(
+        coding, sources, geobox, patterns.code, around, thinned, patterns.count, len(cell)
+    )
+    fused = fuse(observed, anchors, similarity=ties, seed=seed, setting=setting, sampled=sampled)
+    return Streamed(
+        fused=fused,
+        patterns=patterns,
+        coding=coding,
+        sources=tuple(sources),
+        geobox=geobox,
+        tile=tile,
+    )
+
+
+def count_tiles(
+    read: Read,
+    coding: Coding,
+    geobox: GeoBox,
+    anchor: NDArray[np.int64],
+    tile: int = TILE,
+    workers: int = 1,
+    limit: int = LIMIT,
+) -> tuple[Patterns, Around]:
+    """Return the patterns of the area and the surroundings of anchors, flat cells (A,).
+
+    The first pass of :func:`fuse_stream`; with a scheduler of your own, count the tiles
+    with :class:`~glocal.fusion.counting.Counter` and ``merge`` what they give.
+    """
+    row, column = np.divmod(anchor, geobox.shape[1])
+    row = np.where(anchor < 0, -1, row)
+    halo = SMOOTHING_SWEEPS if len(anchor) else 0
+    parts = list(tiles(geobox, tile, halo))
+    bands = [parts[i : i + BAND] for i in range(0, len(parts), BAND)]
+
+    def count(band: list[tuple[Window, Window]]) -> tuple[Patterns, list[Around]]:
+        counter, around = Counter(coding, limit), []
+        for inner, outer in band:
+            stack = read(outer)
+            counter.add(stack, outer, inner)
+            here = np.flatnonzero(
+                (row >= inner[0].start)
+                & (row < inner[0].stop)
+                & (column >= inner[1].start)
+                & (column < inner[1].stop)
+            )
+            if len(here):
+                around.append(_look_around(coding.encode(stack, outer), outer, here, row, column))
+        return counter.patterns(), around
+
+    total, seen = Counter(coding, limit), [_nothing()]
+    for patterns, around in _in_order(count, bands, workers):
+        total.merge(patterns)
+        seen += around
+    return total.patterns(), Around(
+        anchor=np.concatenate([one.anchor for one in seen]),
+        code=np.concatenate([one.code for one in seen]),
+        inside=np.concatenate([one.inside for one in seen]),
+    )
+
+
+def _look_around(
+    code: Codes, window: Window, which: NDArray[np.int64], row: Any, column: Any
+) -> Around:
+    step = np.arange(-SMOOTHING_SWEEPS, SMOOTHING_SWEEPS + 1)
+    i = (row[which, None] + step - window[0].start)[:, :, None]
+    j = (column[which, None] + step - window[1].start)[:, None, :]
+    inside = (i >= 0) & (i < code.shape[0]) & (j >= 0) & (j < code.shape[1])
+    return Around(
+        anchor=which,
+        code=code[i.clip(0, code.shape[0] - 1), j.clip(0, code.shape[1] - 1)],
+        inside=inside,
+    )
+
+
+def _nothing() -> Around:
+    shape = (0, SIDE, SIDE)
+    return Around(
+        anchor=np.empty(0, np.int64), code=np.empty(shape, np.uint64), inside=np.empty(shape, bool)
+    )
+
+
+def _mosaic(
+    coding: Coding,
+    sources: Sequence[TiledSource],
+    geobox: GeoBox,
+    code: Codes,
+    around: Around,
+    thinned: bool,
+    count: NDArray[np.int64] | None = None,
+    anchors: int = 0,
+) -> tuple[list[Observations], Sampled, Similarity | None]:
+    """Lay patterns and surroundings out as one grid, ``SIDE`` cells wide.
+
+    Patterns come first, then a few cells that weigh nothing, then one square per anchor.
+    One cell after the patterns names the last region, so that regions are numbered alike
+    whatever the patterns are.
+    """
+    head = -(-(len(code) + 1) // SIDE) * SIDE
+    height = max(head // SIDE + SIDE * len(around.anchor), 2)
+    digits = np.zeros((height * SIDE, 1 + len(coding.radix)), np.int64)
+    digits[: len(code)] = coding.columns(code)
+    squares = coding.columns(around.code.ravel())
+    squares[~around.inside.ravel()] = 0
+    digits[head : head + len(squares)] = squares
+    digits[len(code), 0] = coding.regions - 1
+    weight = np.zeros(len(digits))
+    weight[: len(code)] = 0 if count is None else count
+    cell = np.full(anchors, -1, np.int64)
+    middle = head + SIDE * SIDE * np.arange(len(around.anchor)) + SIDE * SIDE // 2
+    cell[around.anchor] = middle
+    grid = GeoBox((height, SIDE), geobox.affine, geobox.crs)
+    observed, plane = [], 1
+    for one in sources:
+        mine = digits[:, plane : plane + len(one.radix)]
+        plane += len(one.radix)
+        if thinned and len(one.radix) > 1 and mine[: len(code), 0].any():
+            mine[len(code)] = 1, one.strata - 1
+        observed.append(one.observe(grid, mine.T.reshape(-1, height, SIDE)))
+    sampled = Sampled(weight=weight, region=digits[:, 0], anchor=cell)
+    return observed, sampled, _edges(around.inside, head // SIDE, height)
+
+
+def _edges(inside: NDArray[np.bool_], head: int, height: int) -> Similarity | None:
+    """Return ties that cut off what lies beyond the edge of the area; None if nothing does."""
+    if inside.all():
+        return None
+    there = np.ones((height, SIDE), bool)
+    there[head : head + inside.shape[0] * SIDE] = inside.reshape(-1, SIDE)
+    across, down = there[:, 1:] & there[:, :-1], there[1:] & there[:-1]
+    return across.astype(np.float32), down.astype(np.float32)
+
+
+def _fit_on(problem: Problem, fitted: Fit) -> Fit:
+    """Return what the same reliabilities say of other units."""
+    told = hear(problem, fitted.log_prior, fitted.exponents, fitted.confusion)
+    return replace(fitted, problem=problem, told=told)
+
+
+def _in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """Yield the results in order; at most twice as many as there are threads wait."""
+    if workers <= 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[R]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
