@@ -7,7 +7,7 @@ cross-validation on the anchors, by log-loss.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,13 @@ from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from glocal.fusion.spatial import smooth
+from glocal.fusion.spatial import SMOOTHING_SWEEPS, smooth
 from glocal.run.baselines.ballots import Ballots
 
 __all__ = ["boosted", "fold_of", "smoothed", "stacked"]
 
 FOLDS = 5
-PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Inverse strengths of the L2 penalty that are tried."""
 
 FIELD_WEIGHTS = (0.0, 0.3, 1.0)
@@ -31,7 +31,7 @@ FIELD_WEIGHTS = (0.0, 0.3, 1.0)
 BETAS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.5)
 NEIGHBOURHOOD = 5
 TREES = 40
-LEAVES = (4, 8)
+LEAVES = 6
 FLOOR = 1e-6
 
 Table = NDArray[np.float64]
@@ -44,8 +44,6 @@ class _Choice:
 
     features: str = "all"
     penalty: float = 1.0
-    leaves: int = 8
-    trees: int = TREES
     field: float = 0.0
 
 
@@ -54,7 +52,9 @@ class Learned:
     """Probabilities of all cells (N, K), and the same from each fold's model."""
 
     probability: Table
-    held_out: tuple[Callable[[], Table], ...]
+    held_out: tuple[Callable[[NDArray[np.int64]], Table], ...]
+    """For cells (n,), P(class) (n, K) by the model that did not see a fold's anchors."""
+
     fold: NDArray[np.int64]
 
 
@@ -72,7 +72,7 @@ def stacked(ballots: Ballots) -> Learned:
     sets = _feature_sets(ballots)
     grid = [_Choice(features=name, penalty=c) for name in sets for c in PENALTIES]
     best = _best(ballots, sets, grid, _logistic)
-    grid = [_with_field(best, weight) for weight in FIELD_WEIGHTS]
+    grid = [replace(best, field=weight) for weight in FIELD_WEIGHTS]
     return _learned(ballots, sets, _best(ballots, sets, grid, _logistic), _logistic)
 
 
@@ -82,7 +82,7 @@ def boosted(ballots: Ballots) -> Learned:
     # a tree splits codes by itself: one column per source
     parts["words"] = ballots.symbols[: -len(ballots.models) or None].T.astype(np.float32)
     sets = {"all": np.concatenate(list(parts.values()), axis=1)}
-    grid = [_Choice(leaves=leaves, field=w) for leaves in LEAVES for w in FIELD_WEIGHTS[::2]]
+    grid = [_Choice(field=weight) for weight in FIELD_WEIGHTS[::2]]
     return _learned(ballots, sets, _best(ballots, sets, grid, _trees), _trees)
 
 
@@ -91,7 +91,10 @@ def smoothed(ballots: Ballots, learned: Learned) -> Table:
     loss = np.zeros(len(BETAS))
     for f, held_out in enumerate(learned.held_out):
         test = np.flatnonzero(learned.fold == f)
-        field = _field(ballots, held_out())
+        heard = _heard_from(ballots, ballots.cell[test])
+        p = np.full(learned.probability.shape, 1 / ballots.classes)
+        p[heard] = held_out(heard)
+        field = _field(ballots, p)
         for i, beta in enumerate(BETAS):
             log_p = smooth(field, beta, ballots.similarity).reshape(-1, ballots.classes)
             loss[i] += _loss(ballots, test, np.exp(log_p[ballots.cell[test]].astype(float)))
@@ -100,10 +103,11 @@ def smoothed(ballots: Ballots, learned: Learned) -> Table:
     return np.exp(log_q.reshape(-1, ballots.classes).astype(np.float64))
 
 
-def _with_field(choice: _Choice, weight: float) -> _Choice:
-    return _Choice(
-        features=choice.features, penalty=choice.penalty, leaves=choice.leaves, field=weight
-    )
+def _heard_from(ballots: Ballots, cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the cells that smoothing lets some cells hear."""
+    mask = np.zeros(ballots.shape, bool)
+    mask.ravel()[cells] = True
+    return np.flatnonzero(ndimage.binary_dilation(mask, iterations=SMOOTHING_SWEEPS))
 
 
 def _field(ballots: Ballots, probability: Table) -> Layers:
@@ -157,9 +161,9 @@ def _trees(
     x: Layers, y: NDArray[np.int64], weight: Table, choice: _Choice, classes: int
 ) -> Callable[[Layers], Table]:
     model = HistGradientBoostingClassifier(
-        max_iter=choice.trees,
+        max_iter=TREES,
         learning_rate=0.12,
-        max_leaf_nodes=choice.leaves,
+        max_leaf_nodes=LEAVES,
         min_samples_leaf=5,
         l2_regularization=5.0,
         max_features=0.3,
@@ -234,8 +238,8 @@ def _best(ballots: Ballots, sets: dict[str, Layers], grid: list[_Choice], fit: F
 def _learned(ballots: Ballots, sets: dict[str, Layers], choice: _Choice, fit: Fit) -> Learned:
     fold, x = fold_of(ballots), sets[choice.features]
 
-    def held_out(rows: NDArray[np.int64]) -> Callable[[], Table]:
-        return lambda: _fit(ballots, x, rows, fit, choice)(x)
+    def held_out(rows: NDArray[np.int64]) -> Callable[[NDArray[np.int64]], Table]:
+        return lambda cells: _fit(ballots, x, rows, fit, choice)(x[cells])
 
     every = np.arange(len(fold))
     return Learned(
