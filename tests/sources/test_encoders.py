@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from odc.geo.geobox import GeoBox
+from rasterio.transform import Affine
 from rio_cogeo.cogeo import cog_validate
 from scipy import ndimage
 from sklearn.metrics import cohen_kappa_score
@@ -25,7 +26,13 @@ from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
 from glocal.core.legend import ClassDef, Legend
 from glocal.core.result import Displacement
+from glocal.fusion.scene_shift import ControlPoint, Registration
 from glocal.sources.image_out import encode_image
+from glocal.sources.image_registration import (
+    SceneFile,
+    corrected_transform,
+    write_registration,
+)
 from glocal.sources.map_out import encode_map, encode_shares
 from glocal.sources.map_patches import Base, MapChange, patch_labels
 from glocal.sources.map_quality import quality_xml
@@ -72,12 +79,12 @@ def _map(folder: Path, grid: GeoBox, **more: object) -> list[Path]:
     return encode_map(folder, change, **{**given, **more})
 
 
-def _image(folder: Path, grid: GeoBox, shift: Displacement | None = None) -> list[Path]:
+def _image(folder: Path, grid: GeoBox, found: Registration | None = None) -> list[Path]:
     kind = np.zeros(grid.shape, np.uint8)
     kind[0] = 3
     return encode_image(
         folder,
-        displacement=shift,
+        registration=found,
         cloud_kind=kind,
         geobox=grid,
         interval=Interval.parse("2017-02-16"),
@@ -204,7 +211,7 @@ def test_patches_agree_with_scipy(code: np.ndarray, smallest: int) -> None:
 
 def test_registration_is_honest(tmp_path: Path, grid: GeoBox) -> None:
     shift = Displacement(dy=10.0, dx=0.0, covariance=((1.0, 0.0), (0.0, 4.0)))
-    _image(tmp_path, grid, shift)
+    _image(tmp_path, grid, Registration(shift=shift, points=(), affine=None))
     report = json.loads((tmp_path / "registration.json").read_text())
     assert report["standard_uncertainty_m"] == {"north": 1.0, "east": 2.0}
     assert report["significant"]
@@ -215,12 +222,44 @@ def test_registration_is_honest(tmp_path: Path, grid: GeoBox) -> None:
     with pytest.raises(ValueError, match="cloud_kind"):
         encode_image(
             tmp_path,
-            displacement=None,
+            registration=None,
             cloud_kind=np.full(grid.shape, 9, np.uint8),
             geobox=grid,
             interval=Interval.of_year(2017),
             **NOTES,
         )
+
+
+def test_a_patch_moves_the_scene_and_nothing_else(tmp_path: Path, grid: GeoBox) -> None:
+    shift = Displacement(dy=-20.0, dx=10.0, covariance=((1.0, 0.0), (0.0, 1.0)))
+    found = Registration(
+        shift=shift, points=(ControlPoint(row=3, column=4, shift=shift),), affine=None
+    )
+    scene = SceneFile(name="scene.tif", grid=grid, size=12, checksum="1220ab")
+    files = write_registration(tmp_path, found, grid, scene)
+    assert [one.name for one in files] == ["gcps.points", "stac_patch.json"]
+    asset = json.loads(files[1].read_text())["assets"]["scene"]
+    expected = Affine.translation(10, -20) * grid.transform
+    assert asset["proj:transform"] == list(expected)[:6]
+    assert asset["file:checksum"] == "1220ab"
+    crs, header, row = files[0].read_text().splitlines()
+    assert crs.startswith("#CRS: PROJCRS")
+    numbers = [float(one) for one in row.split(",")[:4]]
+    assert (numbers[0] - numbers[2], numbers[1] - numbers[3]) == (10, -20)
+    assert header.startswith("mapX,mapY,sourceX,sourceY,enable")
+    still = Displacement(dy=0.1, dx=0.1, covariance=((1.0, 0.0), (0.0, 1.0)))
+    unmoved = Registration(shift=still, points=(), affine=None)
+    assert write_registration(tmp_path, unmoved, grid, scene) == []
+
+
+@given(st.floats(-30, 30), st.floats(-30, 30))
+def test_a_constant_affine_field_is_a_shift(dx: float, dy: float) -> None:
+    grid = area_geobox((330_000, 5_814_360, 330_080, 5_814_420), "EPSG:32633", 10)
+    shift = Displacement(dy=dy, dx=dx, covariance=((1.0, 0.0), (0.0, 1.0)))
+    plain = Registration(shift=shift, points=(), affine=None)
+    field = Registration(shift=shift, points=(), affine=((dx, 0.0, 0.0), (dy, 0.0, 0.0)))
+    one, two = (corrected_transform(r, grid, grid.transform) for r in (plain, field))
+    np.testing.assert_allclose(tuple(one), tuple(two), atol=1e-6)
 
 
 def test_soft_labels_come_back(tmp_path: Path, grid: GeoBox) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +10,17 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.interval import Interval
 from glocal.core.legend import ClassDef, Legend
-from glocal.core.result import Displacement
+from glocal.core.sensor import Band
+from glocal.fusion.scene_shift import Registration
 from glocal.io.atomic import write_json
 from glocal.io.raster import write_cog, write_qml
+from glocal.sources.fill import Filling
+from glocal.sources.image_filled import filling_report, write_filling
+from glocal.sources.image_registration import (
+    SceneFile,
+    registration_report,
+    write_registration,
+)
 
 __all__ = ["QUALITY", "encode_image"]
 
@@ -31,25 +38,38 @@ QUALITY = Legend(
 def encode_image(
     folder: Path,
     *,
-    displacement: Displacement | None,
+    registration: Registration | None,
     cloud_kind: NDArray[np.uint8],
     geobox: GeoBox,
     interval: Interval,
     scene: str = "",
+    file: SceneFile | None = None,
+    filling: Filling | str = "not asked for",
+    bands: tuple[Band, ...] = (),
     absolute_control: bool = False,
-    why_no_displacement: str = "",
+    why_no_registration: str = "",
     licence: str,
     attribution: str,
 ) -> list[Path]:
-    """Write ``registration.json`` and ``quality_mask.tif`` (+ QGIS style).
+    """Write how far a scene is off, which of its cells to trust, and a copy without gaps.
+
+    ``registration.json``, ``gcps.points``, ``stac_patch.json`` (see
+    :func:`glocal.sources.image_registration.write_registration`), ``quality_mask.tif``;
+    ``filled_image.tif``, ``filled_half_width.tif`` and ``filled_basis.tif`` where something
+    was hidden, and ``filled.json`` always.
 
     Parameters
     ----------
-    displacement
-        Shift in metres that brings the scene onto the other sources; ``None`` where none
-        could be measured, then ``why_no_displacement`` says why.
+    registration
+        What brings the scene onto the other sources; ``None`` where nothing could be
+        measured, then ``why_no_registration`` says why.
     cloud_kind
         Shape (H, W): 0 clear, 1 cloud, 2 shadow, 3 no data.
+    file
+        The scene's raster, if it is a single one.
+    filling
+        The image without gaps, of ``bands``; or why there is none. Its licence is that of
+        all evidence: a file of its own.
     absolute_control
         True when surveyed points pin the shift down; otherwise only the shift relative to
         the other sources is known, and any split between them rests on stated accuracies.
@@ -57,21 +77,19 @@ def encode_image(
     unknown = sorted(set(np.unique(cloud_kind).tolist()) - set(QUALITY.values))
     if unknown:
         raise ValueError(f"cloud_kind must be 0 clear, 1 cloud, 2 shadow, 3 no data; got {unknown}")
-    folder = Path(folder)
-    notes = {"licence": licence, "attribution": attribution}
+    folder, notes = Path(folder), {"licence": licence, "attribution": attribution}
+    head = {
+        "version": "1.0",
+        "status": "proposed, not reviewed",
+        "scene": scene,
+        "phenomenon_time": interval.isoformat(),
+        "crs": str(geobox.crs),
+        **notes,
+    }
+    report = registration_report(registration, geobox, absolute_control, why_no_registration)
+    quality = {"quality": _quality(cloud_kind)}
     write_json(
-        folder / "registration.json",
-        {
-            "type": "glocal-registration",
-            "version": "1.0",
-            "status": "proposed, not reviewed",
-            "scene": scene,
-            "phenomenon_time": interval.isoformat(),
-            "crs": str(geobox.crs),
-            **_registration(displacement, absolute_control, why_no_displacement),
-            "quality": _quality(cloud_kind),
-            **notes,
-        },
+        folder / "registration.json", {"type": "glocal-registration", **head, **report, **quality}
     )
     write_cog(
         folder / "quality_mask.tif",
@@ -84,30 +102,14 @@ def encode_image(
         description="0 clear, 1 cloud, 2 cloud shadow, 3 no data",
     )
     write_qml(folder / "quality_mask.qml", QUALITY)
-    names = ("registration.json", "quality_mask.tif", "quality_mask.qml")
-    return [folder / name for name in names]
-
-
-def _registration(shift: Displacement | None, absolute: bool, why: str) -> dict[str, Any]:
-    if shift is None:
-        return {"available": False, "reason": why or "no displacement was estimated"}
-    variance = np.asarray(shift.covariance, float)
-    return {
-        "available": True,
-        "shift_m": {"north": shift.dy, "east": shift.dx},
-        "meaning": "add to the scene's coordinates to bring it onto the other sources",
-        "covariance_m2": {"order": ["north", "east"], "values": variance.tolist()},
-        "standard_uncertainty_m": {
-            "north": float(variance[0, 0] ** 0.5),
-            "east": float(variance[1, 1] ** 0.5),
-        },
-        "significant": shift.significant,
-        "gauge": shift.gauge,
-        "note": "measured against surveyed control"
-        if absolute
-        else "prior-driven: only the shift relative to the other sources is observable; "
-        "whether the scene or they are off can't be told without control points",
-    }
+    files = [folder / one for one in ("registration.json", "quality_mask.tif", "quality_mask.qml")]
+    files += write_registration(folder, registration, geobox, file)
+    told = {"type": "glocal-filled-image", **head, **filling_report(filling, bands)}
+    write_json(folder / "filled.json", told)
+    files.append(folder / "filled.json")
+    if isinstance(filling, Filling):
+        files += write_filling(folder, filling, bands, geobox, f"{attribution}; licence {licence}")
+    return files
 
 
 def _quality(kind: NDArray[np.uint8]) -> dict[str, float]:

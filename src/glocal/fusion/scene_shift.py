@@ -1,0 +1,146 @@
+"""Where a scene lies relative to what everybody else says: a shift, and how it varies.
+
+The scene's bands say a class by a linear discriminant that learns from the others' classes
+in place; the scores are then moved against the others' probabilities. A discriminant that
+learned from slightly displaced labels is blunter, but its best shift is not biased.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.core.result import Displacement, log_normalise
+from glocal.fusion.alignment import MAX_SHIFT, relative_shift
+
+__all__ = ["ControlPoint", "Registration", "register"]
+
+TILE = 48
+"""Smallest side of a part of the scene that gets a shift of its own, in cells."""
+
+SIDE = 4
+"""Parts along each side, at most."""
+
+FLOOR = -4.0
+"""Least log-score, so that single odd cells do not decide."""
+
+SAMPLES = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPoint:
+    """The middle of a part of the scene, and its shift."""
+
+    row: float
+    column: float
+    shift: Displacement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """How a scene is displaced."""
+
+    shift: Displacement
+    points: tuple[ControlPoint, ...]
+    """Parts of the scene that could be measured by themselves."""
+
+    affine: tuple[tuple[float, float, float], tuple[float, float, float]] | None
+    """Rows (east, north): metres at the middle, per cell to the right, per cell down; None
+    where one shift explains all parts."""
+
+
+def register(
+    bands: NDArray[np.float32],
+    clear: NDArray[np.bool_],
+    others: NDArray[np.floating],
+    resolution: float,
+    *,
+    seed: int,
+) -> Registration | None:
+    """Return how far the scene is from the other sources; None where that can't be seen.
+
+    Parameters
+    ----------
+    bands, clear
+        Shape (B, H, W) and (H, W); cells that are not clear say nothing.
+    others
+        Shape (H, W, K), probabilities of the classes from sources without a root in
+        common with the scene.
+    resolution
+        Side of a cell in metres.
+    """
+    said = _scores(bands, clear, others, seed)
+    others = others.astype(np.float32)
+    if said is None:
+        return None
+    shift = relative_shift(said, others, resolution)
+    if shift is None:
+        return None
+    points = tuple(_parts(said, others, clear, resolution))
+    return Registration(shift=shift, points=points, affine=_affine(points, shift, clear.shape))
+
+
+def _scores(
+    bands: NDArray[np.float32], clear: NDArray[np.bool_], others: NDArray[np.floating], seed: int
+) -> NDArray[np.float32] | None:
+    """Return log-scores of the classes, shape (H, W, K); 0 where the scene says nothing."""
+    at = np.flatnonzero(clear)
+    classes = others.shape[-1]
+    if len(at) < 100 * classes:
+        return None
+    x = bands.reshape(len(bands), -1).T.astype(np.float64)
+    some = np.random.default_rng(seed).choice(at, min(len(at), SAMPLES), replace=False)
+    q = others.reshape(-1, classes)[some]
+    mass = np.maximum(q.sum(axis=0), 1e-9)
+    mean = (q.T @ x[some]) / mass[:, None]
+    spread = np.cov(x[some].T - mean[q.argmax(axis=1)].T) + 1e-6 * np.diag(x[some].var(axis=0))
+    pull = np.linalg.solve(np.atleast_2d(spread), mean.T)
+    score = log_normalise(x[at] @ pull - 0.5 * np.einsum("kb,bk->k", mean, pull))
+    score = np.maximum(score, FLOOR)
+    out = np.zeros((clear.size, classes), np.float32)
+    out[at] = score - score.mean(axis=1, keepdims=True)
+    return out.reshape(others.shape)
+
+
+def _parts(
+    said: NDArray[np.float32],
+    others: NDArray[np.float32],
+    clear: NDArray[np.bool_],
+    resolution: float,
+) -> list[ControlPoint]:
+    edges = [np.linspace(0, n, min(max(n // TILE, 1), SIDE) + 1).astype(int) for n in clear.shape]
+    found = []
+    for top, bottom in pairwise(edges[0].tolist()):
+        for left, right in pairwise(edges[1].tolist()):
+            part = np.s_[top:bottom, left:right]
+            if clear[part].mean() < 0.5 or min(clear[part].shape) <= 2 * MAX_SHIFT:
+                continue
+            shift = relative_shift(said[part], others[part], resolution)
+            if shift is not None and np.trace(shift.covariance) < (MAX_SHIFT * resolution) ** 2:
+                row, column = (top + bottom) / 2, (left + right) / 2
+                found.append(ControlPoint(row=row, column=column, shift=shift))
+    return found
+
+
+def _affine(
+    points: tuple[ControlPoint, ...], shift: Displacement, shape: tuple[int, ...]
+) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
+    """Return the affine field of the parts, if it beats one shift by Akaike's criterion."""
+    if len(points) < 5:
+        return None
+    design = np.array([[1, p.column - shape[1] / 2, p.row - shape[0] / 2] for p in points])
+    rows, gain = [], 0.0
+    for axis in ("dx", "dy"):
+        value = np.array([getattr(p.shift, axis) for p in points])
+        i = 0 if axis == "dy" else 1
+        weight = 1 / np.sqrt([p.shift.covariance[i][i] for p in points])
+        beta = np.linalg.lstsq(design * weight[:, None], value * weight, rcond=None)[0]
+        mean = np.average(value, weights=weight**2)
+        one = float((((value - mean) * weight) ** 2).sum())
+        gain += one - float((((value - design @ beta) * weight) ** 2).sum())
+        rows.append((float(beta[0]), float(beta[1]), float(beta[2])))
+    # four more parameters than two shifts; a part's own uncertainty may be too small by half
+    return (rows[0], rows[1]) if gain > 4 * 2 * 4 else None

@@ -1,0 +1,271 @@
+"""Fill what clouds hid in an image, with how far off that may be.
+
+A regression tells every band of a hidden cell from what is known there: the same place in
+other images (another date of the same sensor, radar, heights), the class by everybody but
+the image, the nearest clear cell, the nearest one of the same class, and the local mean. It
+learns on cells that are hidden on purpose: the scene's own clouds, moved onto clear ground,
+so that distances to clear ground are those of real gaps. Blocks are kept apart: some teach,
+some set the width of the intervals (split conformal, Lei et al. 2018,
+doi:10.1080/01621459.2017.1307116), some are only measured. Where the calibration blocks show
+no gain over the spread of the scene, the cell stays empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+__all__ = ["BASES", "BandScore", "Filling", "fill_gaps"]
+
+BASES = ("seen", "another date", "other sensors", "neighbours and class", "not filled")
+"""What a cell's value rests on: codes 0 to 4."""
+
+COVERAGE = 0.9
+TRIES = 4
+"""Times that the clouds are moved."""
+
+SAMPLES = 6000
+"""Cells that teach, at most."""
+
+LEAST = 200
+"""Cells that each of the three parts needs."""
+
+NEAR = 6.0
+"""Width in cells of the local mean."""
+
+BINS = 4
+"""Groups of equal size by distance to clear ground; each has intervals of its own."""
+
+Layers = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandScore:
+    """How well a band is filled, at cells hidden on purpose that nothing was fitted to."""
+
+    n: int
+    mae: float
+    bias: float
+    skill: float
+    """1 - mean square error / variance: 1 is perfect, 0 no better than the mean."""
+
+    coverage: float
+    """Share of these cells inside their 90 % interval."""
+
+    mae_of_nearest: float
+    """Of the nearest clear cell's value, to compare with."""
+
+    mae_of_mean: float
+    """Of the scene's mean."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Filling:
+    """An image without gaps where that was possible."""
+
+    values: Layers
+    """Shape (B, H, W); NaN where nothing is known."""
+
+    half_width: Layers
+    """Shape (B, H, W): half of the 90 % interval; NaN where the ground was seen."""
+
+    basis: NDArray[np.uint8]
+    """Shape (H, W), see `BASES`."""
+
+    scores: tuple[BandScore, ...]
+    """One per band."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Known:
+    """What is known of every cell without looking at it."""
+
+    values: Layers
+    stack: Layers
+    """Shape (P, H, W): other images and classes; NaN where unknown."""
+
+    label: NDArray[np.int64]
+    """Shape (H, W), most probable class."""
+
+    def describe(self, clear: Mask, at: NDArray[np.int64]) -> tuple[Layers, Layers, Layers]:
+        """Return features (n, P + 1), neighbours (B, 3, n) and distances (n,) of flat cells."""
+        far, there = _nearest(clear, at)
+        alike = np.full(len(at), -1)
+        for k in np.unique(self.label.ravel()[at]):
+            same = clear & (self.label == k)
+            if same.any():
+                mine = self.label.ravel()[at] == k
+                alike[mine] = _nearest(same, at[mine])[1]
+        weight = np.maximum(ndimage.gaussian_filter(clear.astype(np.float32), NEAR), 1e-6)
+        around = np.empty((len(self.values), 3, len(at)), np.float32)
+        for b, band in enumerate(self.values):
+            smooth = ndimage.gaussian_filter(np.where(clear, band, np.float32(0)), NEAR) / weight
+            around[b] = band.ravel()[there], smooth.ravel()[at], band.ravel()[alike]
+        around[:, 2, alike < 0] = np.nan
+        stack = self.stack.reshape(len(self.stack), -1)[:, at]
+        return np.concatenate([stack, far[None]]).T, around, far
+
+
+def _nearest(clear: Mask, at: NDArray[np.int64]) -> tuple[Layers, NDArray[np.int64]]:
+    """Return distance and flat index of the clear cell nearest to each of ``at``."""
+    distance, index = ndimage.distance_transform_edt(~clear, return_indices=True)
+    there = np.ravel_multi_index(tuple(one.ravel()[at] for one in index), clear.shape)
+    return distance.ravel()[at].astype(np.float32), np.asarray(there, np.int64)
+
+
+def fill_gaps(
+    values: Layers,
+    clear: Mask,
+    hidden: Mask,
+    others: Sequence[tuple[Layers, bool]],
+    classes: Layers,
+    fold: NDArray[np.uint8],
+    *,
+    seed: int,
+) -> Filling | str:
+    """Return the filled image, or why there is none.
+
+    Parameters
+    ----------
+    values
+        Shape (B, H, W), any unit; what stands in cells that are not ``clear`` is not read.
+    clear, hidden
+        Shape (H, W): cells that show the ground, and those to fill. Others stay empty.
+    others
+        Other images on the grid: bands (P, H, W), NaN where they show nothing, and whether
+        they are of the same sensor on another date.
+    classes
+        Shape (H, W, K), probabilities of the classes without this image.
+    fold
+        Shape (H, W), blocks: the first teaches nothing and is measured, the second
+        calibrates, the rest teaches.
+    """
+    if not hidden.any():
+        return "nothing is hidden"
+    stack = np.concatenate([*(one for one, _ in others), np.moveaxis(classes, -1, 0)])
+    known = _Known(values=values, stack=stack.astype(np.float32), label=classes.argmax(axis=-1))
+    taught = _hidden_on_purpose(known, clear, hidden, np.random.default_rng(seed))
+    part = np.minimum(fold.ravel()[taught[0]], 2) if taught else np.empty(0, np.uint8)
+    if taught is None or np.bincount(part, minlength=3).min() < LEAST:
+        return f"fewer than {LEAST} clear cells under the moved clouds in a part of the scene"
+    at, x, around, far = taught
+    goal = np.flatnonzero(hidden)
+    goal_x, goal_around, goal_far = known.describe(clear, goal)
+    edges = np.quantile(far[part == 1], np.arange(1, BINS) / BINS)
+    basis = np.where(hidden, _basis(others, clear.shape), np.where(clear, 0, 4)).astype(np.uint8)
+    filled = np.where(clear, values, np.float32(np.nan))
+    width = np.full_like(filled, np.nan)
+    scores = []
+    for b in range(len(values)):
+        truth = values[b].ravel()[at]
+        features = np.column_stack([x, around[b].T])
+        model = _fitted(features[part == 2], truth[part == 2], seed)
+        said = model.predict(features)
+        half = _half_widths(said, truth, far, part, edges)
+        scores.append(_score(said, truth, half[np.digitize(far, edges)], around[b][0], part))
+        there = half[np.digitize(goal_far, edges)]
+        new = model.predict(np.column_stack([goal_x, goal_around[b].T]))
+        filled[b].ravel()[goal] = np.where(np.isfinite(there), new, np.nan)
+        width[b].ravel()[goal] = there
+    basis[hidden & np.isnan(filled).all(axis=0)] = 4
+    return Filling(values=filled, half_width=width, basis=basis, scores=tuple(scores))
+
+
+def _hidden_on_purpose(
+    known: _Known, clear: Mask, hidden: Mask, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], Layers, Layers, Layers] | None:
+    """Return clear cells under moved clouds: flat index, features, neighbours, distance."""
+    parts = []
+    free = clear.copy()
+    for _ in range(TRIES):
+        moved = np.roll(hidden, rng.integers(0, clear.shape), axis=(0, 1))
+        moved = moved[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))] & free
+        free &= ~moved
+        at = np.flatnonzero(moved)
+        if not len(at) or not (clear & ~moved).any():
+            continue
+        at = np.sort(rng.choice(at, min(len(at), SAMPLES // 2), replace=False))
+        parts.append((at, *known.describe(clear & ~moved, at)))
+    if not parts:
+        return None
+    at, x, around, far = zip(*parts, strict=True)
+    return np.concatenate(at), np.concatenate(x), np.concatenate(around, -1), np.concatenate(far)
+
+
+def _basis(others: Sequence[tuple[Layers, bool]], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    basis = np.full(shape, 3, np.uint8)
+    for layers, same in sorted(others, key=lambda one: one[1]):
+        basis[np.isfinite(layers).all(axis=0)] = 1 if same else 2
+    return basis
+
+
+def _fitted(
+    features: Layers, truth: NDArray[np.float32], seed: int
+) -> HistGradientBoostingRegressor:
+    use = np.random.default_rng(seed).permutation(len(truth))[:SAMPLES]
+    model = HistGradientBoostingRegressor(
+        max_iter=80,
+        max_leaf_nodes=15,
+        min_samples_leaf=40,
+        early_stopping=False,
+        random_state=seed,
+    )
+    return model.fit(features[use], truth[use])
+
+
+def _half_widths(
+    said: NDArray[np.float64],
+    truth: NDArray[np.float32],
+    far: Layers,
+    part: NDArray[np.uint8],
+    edges: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the half-width of each group of distances; NaN where filling gains nothing."""
+    out = np.full(BINS, np.nan)
+    group, spread = np.digitize(far, edges), float(truth[part > 0].var())
+    for i in range(BINS):
+        use = (part == 1) & (group == i)
+        n = int(use.sum())
+        if not n or ((said - truth)[use] ** 2).mean() >= spread:
+            continue
+        level = min(1.0, np.ceil((n + 1) * COVERAGE) / n)
+        out[i] = np.quantile(np.abs(said - truth)[use], level)
+    return out
+
+
+def _score(
+    said: NDArray[np.float64],
+    truth: NDArray[np.float32],
+    half: NDArray[np.float64],
+    nearest: Layers,
+    part: NDArray[np.uint8],
+) -> BandScore:
+    use = (part == 0) & np.isfinite(half)
+    mean = float(truth[part == 2].mean())
+    if not use.any():
+        nothing = float("nan")
+        return BandScore(
+            n=0,
+            mae=nothing,
+            bias=nothing,
+            skill=nothing,
+            coverage=nothing,
+            mae_of_nearest=nothing,
+            mae_of_mean=nothing,
+        )
+    error, true = (said - truth)[use], truth[use].astype(np.float64)
+    return BandScore(
+        n=int(use.sum()),
+        mae=float(np.abs(error).mean()),
+        bias=float(error.mean()),
+        skill=float(1 - (error**2).mean() / max(((true - true.mean()) ** 2).mean(), 1e-30)),
+        coverage=float((np.abs(error) <= half[use]).mean()),
+        mae_of_nearest=float(np.abs(nearest[use] - true).mean()),
+        mae_of_mean=float(np.abs(mean - true).mean()),
+    )

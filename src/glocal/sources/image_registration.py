@@ -1,0 +1,145 @@
+"""How far a scene is off, in files: a report, control points, a patch of its STAC item."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+from pyproj import CRS
+from rasterio.transform import Affine
+
+from glocal.core.result import Displacement
+from glocal.fusion.scene_shift import Registration
+from glocal.io.atomic import write_json, write_text
+
+__all__ = ["SceneFile", "registration_report", "write_registration"]
+
+CONTROL = "measured against surveyed control"
+RELATIVE = (
+    "prior-driven: only the shift relative to the other sources is observable; whether the scene "
+    "or they are off can't be told without control points"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneFile:
+    """The one raster of a scene, as it stands."""
+
+    name: str
+    grid: GeoBox
+    size: int
+    checksum: str
+    """Multihash of the SHA-256, hexadecimal."""
+
+
+def write_registration(
+    folder: Path, registration: Registration | None, geobox: GeoBox, scene: SceneFile | None
+) -> list[Path]:
+    """Write control points for QGIS and, for a significant shift, a patch of the STAC item.
+
+    ``gcps.points`` is read by QGIS's georeferencer: where each part of the scene lies and
+    where it should. ``stac_patch.json`` is a JSON merge patch (RFC 7396) with the corrected
+    ``proj:transform`` of the one file named by its checksum.
+    """
+    if registration is None:
+        return []
+    files = []
+    if registration.points:
+        files.append(folder / "gcps.points")
+        write_text(files[-1], _points(registration, geobox))
+    if scene is not None and registration.shift.significant and scene.grid.crs == geobox.crs:
+        files.append(folder / "stac_patch.json")
+        write_json(files[-1], _patch(registration, geobox, scene))
+    return files
+
+
+def _points(registration: Registration, geobox: GeoBox) -> str:
+    lines = [f"#CRS: {CRS.from_user_input(str(geobox.crs)).to_wkt()}"]
+    lines.append("mapX,mapY,sourceX,sourceY,enable,dX,dY,residual")
+    for one in registration.points:
+        x, y = geobox.transform * (one.column, one.row)
+        to_x, to_y = x + one.shift.dx, y + one.shift.dy
+        lines.append(f"{to_x:.3f},{to_y:.3f},{x:.3f},{y:.3f},1,0,0,0")
+    return "\n".join(lines) + "\n"
+
+
+def _patch(registration: Registration, geobox: GeoBox, scene: SceneFile) -> dict[str, Any]:
+    corrected = corrected_transform(registration, geobox, scene.grid.transform)
+    return {
+        "assets": {
+            Path(scene.name).stem: {
+                "proj:code": str(geobox.crs),
+                "proj:shape": [int(n) for n in scene.grid.shape],
+                "proj:transform": [round(float(v), 9) for v in tuple(corrected)[:6]],
+                "file:checksum": scene.checksum,
+                "file:size": scene.size,
+            }
+        },
+        "properties": {
+            "processing:lineage": "proj:transform corrected to fit the other sources; "
+            "proposed, not reviewed; the pixels are unchanged",
+        },
+    }
+
+
+def corrected_transform(registration: Registration, geobox: GeoBox, transform: Affine) -> Affine:
+    """Return ``transform`` (pixel → map) such that the scene lies where the others are."""
+    if registration.affine is None:
+        shift = registration.shift
+        return Affine.translation(shift.dx, shift.dy) * transform
+    height, width = geobox.shape
+    east, north = registration.affine
+    move = Affine(
+        east[1],
+        east[2],
+        east[0] - east[1] * width / 2 - east[2] * height / 2,
+        north[1],
+        north[2],
+        north[0] - north[1] * width / 2 - north[2] * height / 2,
+    )
+    by = move * ~geobox.transform * transform
+    return Affine(*(a + b for a, b in zip(tuple(transform)[:6], tuple(by)[:6], strict=True)))
+
+
+def registration_report(
+    registration: Registration | None, geobox: GeoBox, absolute: bool, why: str
+) -> dict[str, Any]:
+    """Return what ``registration.json`` says of the position."""
+    if registration is None:
+        return {"available": False, "reason": why or "no displacement was estimated"}
+    shift = registration.shift
+    variance = np.asarray(shift.covariance, float)
+    affine = registration.affine
+    return {
+        "available": True,
+        "shift_m": {"north": shift.dy, "east": shift.dx},
+        "meaning": "add to the scene's coordinates to bring it onto the other sources",
+        "covariance_m2": {"order": ["north", "east"], "values": variance.tolist()},
+        "standard_uncertainty_m": {
+            "north": float(variance[0, 0] ** 0.5),
+            "east": float(variance[1, 1] ** 0.5),
+        },
+        "significant": shift.significant,
+        "gauge": shift.gauge,
+        "note": CONTROL if absolute else RELATIVE,
+        "parts": [_part(one.row, one.column, one.shift, geobox) for one in registration.points],
+        "affine": None
+        if affine is None
+        else {"east": affine[0], "north": affine[1], "unit": "m at the middle, m per cell"},
+    }
+
+
+def _part(row: float, column: float, shift: Displacement, geobox: GeoBox) -> dict[str, Any]:
+    x, y = geobox.transform * (column, row)
+    return {
+        "x": round(float(x), 3),
+        "y": round(float(y), 3),
+        "shift_m": {"north": round(shift.dy, 3), "east": round(shift.dx, 3)},
+        "standard_uncertainty_m": {
+            "north": round(float(shift.covariance[0][0] ** 0.5), 3),
+            "east": round(float(shift.covariance[1][1] ** 0.5), 3),
+        },
+    }
