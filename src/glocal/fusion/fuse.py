@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.grid import cells_of_points, tiles
+from glocal.core.interval import Interval
 from glocal.core.observation import Anchors, Observations, Reliability
 from glocal.core.result import log_normalise
 from glocal.errors import GridMismatchError, LegendMismatchError
@@ -21,6 +22,7 @@ from glocal.fusion.dependence import (
     learn,
     merge_copies,
 )
+from glocal.fusion.hazard import dated
 from glocal.fusion.posterior import Fit, class_prior, estimate
 from glocal.fusion.problem import Located, Problem, Sampled, locate, prepare
 from glocal.fusion.setting import ENGINE, Setting
@@ -166,6 +168,7 @@ def fuse(
     anchors: Anchors | None = None,
     *,
     similarity: Similarity | None = None,
+    interval: Interval | None = None,
     seed: int = 0,
     setting: Setting = ENGINE,
     sampled: Sampled | None = None,
@@ -182,6 +185,9 @@ def fuse(
         anchors exponents stay conservative and there is no spatial term.
     similarity
         How alike neighbouring cells look, from an image (see ``spatial.smooth``).
+    interval
+        The reference time. Statements of other times then speak of it only as far as the
+        ground has not changed since (see ``hazard``); None: all are taken as of today.
     seed
         Deals the anchors into folds, and shuffles them in the test of dependence.
     setting
@@ -205,6 +211,7 @@ def fuse(
         flat = cells_of_points(problem.geobox, anchors.x, anchors.y)
     else:
         flat = np.empty(0, np.int64)
+    problem = dated(problem, kept, interval)
     problem = dated(problem, kept, interval)
     located = locate(anchors, flat, problem)
     ties = hidden_ties(problem, located, seed=seed)

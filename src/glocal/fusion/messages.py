@@ -66,7 +66,7 @@ def listen(
 def counts(
     problem: Problem, term: Term, confusion: Confusion, told: Told, q: Table
 ) -> NDArray[np.float64]:
-    """Return the expected counts (context, K, M) of a source's statements."""
+    """Return the expected counts (A * context, K, M) of a source's statements."""
     if term.support == "cells":
         return cell_counts(problem, term, q)
     if told.statements is None:
@@ -76,9 +76,10 @@ def counts(
 
 
 def _of_statement(term: Term, confusion: Confusion) -> Table:
-    """Return log P(what was said | class) per statement, shape (n + 1, K); row 0 is zero."""
+    """Return log P(what was said | class now) per statement, shape (n + 1, K); row 0 is zero."""
     table = np.zeros((len(term.symbol), confusion.log_p.shape[1]))
-    table[1:] = confusion.log_p[term.context[1:], :, term.symbol[1:]]
+    age = 0 if term.age is None else term.age[1:]
+    table[1:] = confusion.now[age, term.context[1:], :, term.symbol[1:]]
     return table
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from glocal.core.result import log_normalise
 from glocal.fusion.dependence import Exponents, gammas
+from glocal.fusion.hazard import learned_rate, prior_rate, with_rate
 from glocal.fusion.messages import Told, counts, listen
 from glocal.fusion.problem import Located, Problem
 from glocal.fusion.reliability import Confusion, anchor_counts, initial, update
@@ -126,18 +127,22 @@ def estimate(
         term.name: initial(term, _frequency(problem, i), prior)
         for i, term in enumerate(problem.terms)
     }
+    if start is None:
+        confusion = with_rate(confusion, problem, prior_rate(len(prior)), prior)
     fixed = {term.name: anchor_counts(term, anchors) for term in problem.terms}
     told = hear(problem, log_prior, exponents, confusion)
     for _ in range(sweeps or setting.sweeps):
         q = np.exp(log_normalise(log_prior + pool(problem, exponents, told)))
-        confusion = {
-            term.name: update(
-                confusion[term.name],
-                counts(problem, term, confusion[term.name], told[term.name], q) + fixed[term.name],
-                setting.back_off,
-            )
+        seen = {
+            term.name: counts(problem, term, confusion[term.name], told[term.name], q)
+            + fixed[term.name]
             for term in problem.terms
         }
+        rate = learned_rate(problem, confusion, seen)
+        confusion = {
+            name: update(confusion[name], one, setting.back_off) for name, one in seen.items()
+        }
+        confusion = with_rate(confusion, problem, rate, prior)
         if setting.prior == "posterior":
             share = problem.units.count @ q / problem.units.count.sum()
             log_prior = np.log(np.maximum(share, 1e-12))

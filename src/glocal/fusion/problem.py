@@ -56,6 +56,12 @@ class Term:
     family: tuple[str, ...] = ()
     """Names of the sources that share a root with it, itself included."""
 
+    age: NDArray[np.int64] | None = None
+    """Shape (n + 1,), position in ``ages`` of each statement's age; None: all are of today."""
+
+    ages: NDArray[np.float64] | None = None
+    """Shape (A,), ages in years, ascending from 0."""
+
     kin: tuple[str, ...] = ()
     """Names of the sources that share its budget: its family, and whose errors are like its."""
 

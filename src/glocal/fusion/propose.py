@@ -168,12 +168,14 @@ def object_doubts(
 def _said(fused: Fused, source: Observations) -> NDArray[np.float64]:
     """Return the source's own, tempered log-likelihood per statement, shape (n, K)."""
     name = fused.twins.get(source.source, source.source)
-    table = fused.fit.confusion[name].log_p
+    table = fused.fit.confusion[name].now
+    term = next(one for one in fused.fit.problem.terms if one.name == name)
+    age = 0 if term.age is None else term.age[1:]
     stratum = 0 if source.stratum is None else source.stratum.astype(np.int64)
     if source.support == "cells":
         region = regions(source.geobox)
         stratum = stratum * (int(region.max()) + 1) + region.reshape(source.geobox.shape)
-    own = table[stratum, :, np.maximum(source.symbols.astype(np.int64) - 1, 0)]
+    own = table[age, stratum, :, np.maximum(source.symbols.astype(np.int64) - 1, 0)]
     own = own * fused.fit.exponents.g[name]
     return np.where((source.symbols > 0)[..., None], own, 0.0)
 

@@ -50,6 +50,19 @@ class Confusion:
     strength: float
     """Statements per class that ``prior`` is worth."""
 
+    then: NDArray[np.float64] | None = None
+    """Shape (A, K, K), P(class when it was said | class now) per age; None: all is of today."""
+
+    @property
+    def now(self) -> NDArray[np.float64]:
+        """Log P(symbol | class now), shape (A, context, K, M)."""
+        if self.then is None:
+            return self.log_p[None]
+        p = np.einsum("akj,cjm->ackm", self.then, np.exp(self.log_p))
+        # what is said today stays as it is, to the last bit
+        today = (self.then == np.eye(self.then.shape[1])).all(axis=(1, 2))
+        return np.where(today[:, None, None, None], self.log_p, np.log(np.maximum(p, 1e-300)))
+
 
 def initial(
     term: Term, frequency: NDArray[np.float64], class_prior: NDArray[np.float64]
@@ -82,12 +95,14 @@ def initial(
 
 
 def update(old: Confusion, counts: NDArray[np.float64], back_off: float = 1.0) -> Confusion:
-    """Return the confusion after ``counts`` (context, K, M), with both back-offs.
+    """Return the confusion after ``counts`` (A * context, K, M), with both back-offs.
 
+    ``counts`` are by age and by the class of now; the confusion is by the class of then.
     ``back_off`` multiplies what both are worth; at least a trace of them is left, so that
     a class without counts keeps a row.
     """
     back_off = max(back_off, TRACE)
+    counts = _by_class_then(old, counts)
     total = counts.sum(axis=0)
     table = total + back_off * old.strength * old.prior
     table = table / table.sum(axis=1, keepdims=True)
@@ -104,16 +119,33 @@ def update(old: Confusion, counts: NDArray[np.float64], back_off: float = 1.0) -
         counts=counts,
         prior=old.prior,
         strength=old.strength,
+        then=old.then,
     )
 
 
+def _by_class_then(old: Confusion, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return counts (context, K, M) by the class when it was said, of all ages together."""
+    if old.then is None:
+        return counts
+    by_age = counts.reshape(len(old.then), *old.log_p.shape)
+    share = by_age * np.exp(-old.now)
+    return np.asarray(np.einsum("ackm,akj->cjm", share, old.then) * np.exp(old.log_p))
+
+
 def tally(term: Term, statement: NDArray[np.int64], p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum class weights ``p`` (n, K) into (context, K, M) by the statements' symbols."""
+    """Sum class weights ``p`` (n, K) into (A * context, K, M) by the statements' symbols."""
     classes, symbols = p.shape[1], term.prior.shape[0]
-    key = term.context[statement] * symbols + term.symbol[statement]
-    flat = [np.bincount(key, p[:, k], minlength=term.contexts * symbols) for k in range(classes)]
-    table = np.stack(flat).reshape(classes, term.contexts, symbols)
+    row, rows = term.context[statement], _rows(term)
+    if term.age is not None:
+        row = row + term.age[statement] * term.contexts
+    key = row * symbols + term.symbol[statement]
+    flat = [np.bincount(key, p[:, k], minlength=rows * symbols) for k in range(classes)]
+    table = np.stack(flat).reshape(classes, rows, symbols)
     return np.asarray(table.transpose(1, 0, 2), np.float64)
+
+
+def _rows(term: Term) -> int:
+    return term.contexts * (1 if term.ages is None else len(term.ages))
 
 
 def cell_counts(problem: Problem, term: Term, q: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -124,10 +156,10 @@ def cell_counts(problem: Problem, term: Term, q: NDArray[np.float64]) -> NDArray
 
 
 def anchor_counts(term: Term, anchors: Located) -> NDArray[np.float64]:
-    """Return what the anchors say of a source, as counts (context, K, M)."""
+    """Return what the anchors say of a source, as counts (A * context, K, M)."""
     classes, symbols = anchors.shares.shape[1], term.prior.shape[0]
     if term.support in ("mixtures", "points") or not len(anchors):
-        return np.zeros((term.contexts, classes, symbols))
+        return np.zeros((_rows(term), classes, symbols))
     statement = term.of_unit[anchors.unit]
     heard = statement > 0
     p = anchors.shares[heard] * anchors.weight[heard, None] * ANCHOR_STRENGTH

@@ -108,7 +108,13 @@ def better(turn: Turn, best: Turn) -> bool:
 
 def _turn(area: Area, models: tuple[Observations, ...], round: int, before: Turn | None) -> Turn:
     observations = [*area.observations, *models]
-    fused = fuse(observations, area.anchors, similarity=area.similarity, seed=area.config.seed)
+    fused = fuse(
+        observations,
+        area.anchors,
+        similarity=area.similarity,
+        interval=area.config.interval,
+        seed=area.config.seed,
+    )
     log_q = fused.cells()
     change = 1.0
     if before is not None:

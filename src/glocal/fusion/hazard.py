@@ -1,0 +1,158 @@
+"""How far an old statement speaks of today: the ground may have changed since.
+
+A statement of some years ago is about the class of then. With a yearly hazard
+``rate[k]`` what is now of class k was something else ``age`` years before with chance
+1 - exp(-rate[k] * age); the class prior tells what. So one confusion serves statements of
+every age, and "outdated" is told from "wrong" by how errors grow with age. A statement of
+today is left as it is, to the last bit.
+
+Only sources whose statements differ in age are dated: where all are equally old, change
+can't be told from error, and both are part of the confusion that is learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.core.interval import Interval
+from glocal.core.observation import Observations
+from glocal.fusion.problem import Problem, Term
+from glocal.fusion.reliability import Confusion
+
+__all__ = ["dated", "learned_rate", "outdated", "prior_rate", "with_rate", "years_apart"]
+
+RATE = 0.01
+"""Prior mean of the yearly chance of change, every class. Land cover changes by some tenths of
+a per cent to some per cent a year, by class and place."""
+
+WORTH = 50.0
+"""Statement-years per class that the prior rate is worth: half a change, so it is weak."""
+
+SECONDS = 365.25 * 86400
+
+Table = NDArray[np.float64]
+
+
+def years_apart(source: Observations, interval: Interval) -> Table:
+    """Return how many years each statement lies before or after ``interval``, shape (n,).
+
+    Records with a ``timestamp`` (UTC) have their own time, 0 where it is unknown; others
+    that of the source; 0 inside the interval.
+    """
+    stamps = source.columns.get("timestamp")
+    start, stop = interval.start.timestamp(), interval.stop.timestamp()
+    if stamps is None or np.isnat(stamps).all():
+        own = source.phenomenon_time
+        first, last = own.start.timestamp(), own.stop.timestamp()
+        return np.full(len(source), max(start - last, first - stop, 0.0) / SECONDS)
+    at = stamps.astype("datetime64[s]").astype(np.int64).astype(np.float64)
+    apart = np.maximum(np.maximum(start - at, at - stop), 0.0) / SECONDS
+    return np.where(np.isnat(stamps), 0.0, apart)
+
+
+def dated(
+    problem: Problem, observations: Sequence[Observations], interval: Interval | None
+) -> Problem:
+    """Return the problem with the age of every statement, in whole years.
+
+    Without ``interval`` (the reference time) nothing has an age. Sources of cells keep none,
+    nor do sources whose statements are all of one age.
+    """
+    if interval is None:
+        return problem
+    by_name = {one.source: one for one in observations}
+    terms = [_dated(term, by_name[term.name], interval) for term in problem.terms]
+    return replace(problem, terms=tuple(terms))
+
+
+def _dated(term: Term, source: Observations, interval: Interval) -> Term:
+    if source.support == "cells":
+        return term
+    years = np.rint(years_apart(source, interval))
+    if len(np.unique(years)) < 2:
+        return term
+    ages, age = np.unique(np.append(0.0, years), return_inverse=True)
+    return replace(term, ages=ages, age=age.ravel().astype(np.int64))
+
+
+def prior_rate(classes: int) -> Table:
+    """Return the yearly rates (K,) before any data."""
+    return np.full(classes, RATE)
+
+
+def then_given_now(rate: Table, ages: Table, prior: Table) -> Table:
+    """Return P(class then | class now), shape (A, K, K); rows sum to 1.
+
+    ``rate`` (K,) is per year, ``ages`` (A,) in years, ``prior`` (K,) the class shares.
+    """
+    eye = np.eye(len(rate))
+    stays = np.exp(-ages[:, None] * rate)[..., None]
+    other = prior * (1 - eye)
+    other = other / np.maximum(other.sum(axis=1, keepdims=True), 1e-12)
+    return np.asarray(stays * eye + (1 - stays) * other)
+
+
+def with_rate(
+    confusion: Mapping[str, Confusion], problem: Problem, rate: Table, prior: Table
+) -> dict[str, Confusion]:
+    """Return the confusions with the chances of change that ``rate`` (K,) implies."""
+    return {
+        term.name: confusion[term.name]
+        if term.ages is None
+        else replace(confusion[term.name], then=then_given_now(rate, term.ages, prior))
+        for term in problem.terms
+    }
+
+
+def learned_rate(
+    problem: Problem, confusion: Mapping[str, Confusion], seen: Mapping[str, Table]
+) -> Table:
+    """Return the yearly rates (K,) after one step of EM over all dated sources.
+
+    ``seen`` holds expected counts (A * context, K, M) by the class of now. The rate is the
+    expected number of changes over the years until they happened or the statement's age
+    (a change is known to lie between, no closer), with a gamma prior.
+    """
+    classes = len(problem.legend)
+    happened, years = np.full(classes, RATE * WORTH), np.full(classes, WORTH)
+    for term in problem.terms:
+        then = confusion[term.name].then
+        if term.ages is None or then is None:
+            continue
+        one = confusion[term.name]
+        split = seen[term.name].reshape(len(then), *one.log_p.shape)
+        kept = np.einsum("akk->ak", then)[:, None, :, None] * np.exp(one.log_p - one.now)
+        moved = (split * (1 - kept)).sum(axis=(1, 3))
+        stayed = split.sum(axis=(1, 3)) - moved
+        happened = happened + moved.sum(axis=0)
+        years = years + (stayed * term.ages[:, None] + moved * _wait(then, term.ages)).sum(axis=0)
+    return happened / years
+
+
+def _wait(then: Table, ages: Table) -> Table:
+    """Return the mean years until a change that happened within each age, (A, K)."""
+    stays = np.maximum(np.einsum("akk->ak", then), 1e-12)
+    expected = -np.log(stays)
+    early = expected < 1e-6
+    safe = np.where(early, 1.0, expected)
+    return ages[:, None] * np.where(early, 0.5, 1 / safe - stays / -np.expm1(-safe))
+
+
+def outdated(term: Term, confusion: Confusion, cavity: Table) -> Table:
+    """Return P(the class changed since it was stated) per statement, shape (n,).
+
+    ``cavity`` (n, K) is the log-posterior of each statement's class without what it says;
+    0 for sources without ages.
+    """
+    if term.age is None or confusion.then is None:
+        return np.zeros(len(cavity))
+    age, context, symbol = term.age[1:], term.context[1:], term.symbol[1:]
+    now = confusion.now[age, context, :, symbol]
+    stays = np.einsum("akk->ak", confusion.then)[age] * np.exp(confusion.log_p[context, :, symbol])
+    p = np.exp(cavity + now)
+    changed = p * (1 - stays / np.exp(now))
+    return np.asarray(changed.sum(axis=1) / np.maximum(p.sum(axis=1), 1e-300))
