@@ -43,6 +43,10 @@ add_group(
 )
 
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of every random draw.")]
+Precision = Annotated[
+    float | None,
+    typer.Option(min=0.5, max=0.999, help="Share of exported corrections that should be right."),
+]
 Rounds = Annotated[int | None, typer.Option(min=1, max=10, help="Turns of the loop, at most.")]
 
 
@@ -84,11 +88,12 @@ def run(
     ] = None,
     rounds: Rounds = None,
     seed: Seed = None,
+    precision: Precision = None,
     as_json: Json = False,
 ) -> None:
     """Run the loop on your own area. Nothing is uploaded, no source file is changed."""
     with readable_errors():
-        config = with_options(load(area), rounds=rounds, seed=seed)
+        config = with_options(load(area), rounds=rounds, seed=seed, precision=precision)
         _run(with_answers(config, answers or ()), out, as_json)
 
 

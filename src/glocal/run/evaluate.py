@@ -19,6 +19,7 @@ from sklearn.ensemble import RandomForestClassifier
 from threadpoolctl import threadpool_limits
 
 from glocal.core.observation import Anchors, Observations
+from glocal.fusion.propose import object_doubts
 from glocal.fusion.support import paint
 from glocal.run.area import Area, cells_of
 from glocal.run.proposals import corrected_classes, propose, recalibrated, said_class
@@ -149,7 +150,14 @@ def _objects(area: Area, turn: Turn, name: str, at: Codes) -> dict[str, list[Any
     if gift.corrections is not None:
         edits = gift.corrections.take(gift.corrections.action == "modify")
         after = apply_corrections(source, edits)
-    return _pair(_object_class(source, area, at), _object_class(after, area, at))
+    pair = _pair(_object_class(source, area, at), _object_class(after, area, at))
+    doubts = object_doubts(turn.fused, source)
+    owner = paint(source.geometry, area.geobox).ravel()[at]
+    return {
+        **pair,
+        "stated": np.round(np.append(0, doubts.probability)[owner], 6).tolist(),
+        "proposed": np.append(-1, doubts.proposed)[owner].tolist(),
+    }
 
 
 def _object_class(source: Observations, area: Area, at: Codes) -> Codes:
@@ -240,21 +248,39 @@ def _forest(seen: Any, cell: Codes, label: Codes, at: Codes, seed: int) -> Codes
     return np.where(seen.valid[at], forest.predict(seen.values[at]), fallback).astype(np.int64)
 
 
-def held_out(area: Area, folds: list[dict[str, Any]]) -> dict[str, Codes]:
-    """Return each corrected map's class at every reference point, -1 where it says nothing.
+def held_out(area: Area, folds: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
+    """Return what was said of each source at every reference point, made without the point.
 
-    Shape (n,) in the order of ``area.reference``; each was corrected without that point.
+    Of a map: the corrected class, shape (n,) in the order of ``area.reference``, -1 where
+    it says nothing. Of objects: shape (n, 2), the probability of the class proposed for
+    the object there, and whether that is the point's class; NaN where none was judged.
     """
     if area.reference is None or not folds:
         return {}
     order = {name: i for i, name in enumerate(area.reference.record.tolist())}
     index = np.array([order[name] for fold in folds for name in fold["record"]], np.int64)
-    out = {}
-    for source in folds[0]["sources"]:
+    out: dict[str, NDArray[Any]] = {}
+    for source, columns in folds[0]["sources"].items():
+        if "stated" in columns:
+            out[source] = _stated(area.reference, index, [one["sources"][source] for one in folds])
+            continue
         after = np.array([one for fold in folds for one in fold["sources"][source]["after"]])
         if after.ndim == 1:
             out[source] = np.full(len(order), -1)
             out[source][index] = after
+    return out
+
+
+def _stated(
+    reference: Anchors, index: Codes, parts: list[dict[str, list[Any]]]
+) -> NDArray[np.float64]:
+    stated = np.array([one for part in parts for one in part["stated"]], float)
+    proposed = np.array([one for part in parts for one in part["proposed"]], np.int64)
+    shares = reference.shares[index]
+    judged = (stated > 0) & (shares.sum(axis=1) > 0)
+    out = np.full((len(reference), 2), np.nan)
+    right = shares.argmax(axis=1) == proposed
+    out[index[judged]] = np.column_stack((stated, right))[judged]
     return out
 
 

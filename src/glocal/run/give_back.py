@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.result import Displacement
@@ -28,20 +28,21 @@ def give_back(
     for_osm: tuple[Area, Turn],
     shifts: Mapping[str, Displacement],
     folder: Path,
-    held_out: Mapping[str, NDArray[np.int64]],
+    held_out: Mapping[str, NDArray[Any]],
 ) -> dict[str, Gift]:
     """Write corrections for every source into ``folder/<source>/``; uploads nothing.
 
     ``for_osm`` is the loop run on sources that OSM can accept: its evidence alone
-    enters what goes to OpenStreetMap. ``held_out`` is the class of each corrected map at
-    the reference points, which were not used for it: for honest accuracies.
+    enters what goes to OpenStreetMap. ``held_out`` is what was said of each source at the
+    reference points without using them (`evaluate.held_out`): for honest figures.
     """
     gifts: dict[str, Gift] = {}
     for one in area.observations:
         room = folder / one.source
         kind = area.config.source(one.source).kind
         if kind == "osm":
-            gifts[one.source] = to_osm(for_osm, one.source, shifts.get(one.source), room)
+            honest = held_out.get(one.source)
+            gifts[one.source] = to_osm(for_osm, one.source, shifts.get(one.source), room, honest)
         elif kind == "rules":
             gifts[one.source] = to_rules(area, turn, one, room)
         elif one.support == "answers":
@@ -53,7 +54,7 @@ def give_back(
         else:
             gifts[one.source] = to_map(area, turn, one, room, held_out.get(one.source))
     for name in area.images:
-        gifts[name] = to_image(area, name, shifts, folder / name)
+        gifts[name] = to_image(area, turn, name, folder / name)
     for name in area.seen:
         gifts[name] = to_model(area, turn, name, folder / name)
     return gifts

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from glocal.core.correction import Corrections
 from glocal.core.result import Displacement
 from glocal.run import schema
 from glocal.run.area import Area
+from glocal.run.promise import sharpness_of
 from glocal.run.proposals import MISSING_HA, Gift, propose
 from glocal.run.rounds import Turn
 from glocal.sources.osm_edits import SHIFT
@@ -21,18 +23,27 @@ from glocal.sources.osm_tasks import encode_osm
 __all__ = ["to_osm"]
 
 
-def to_osm(for_osm: tuple[Area, Turn], name: str, shift: Displacement | None, room: Path) -> Gift:
+def to_osm(
+    for_osm: tuple[Area, Turn],
+    name: str,
+    shift: Displacement | None,
+    room: Path,
+    held_out: NDArray[np.float64] | None = None,
+) -> Gift:
     """Write the corrections of one OpenStreetMap source into ``room``; uploads nothing.
 
     ``for_osm`` is the loop run on sources that OSM can accept. ``shift`` is how far the
-    layer lies off as a whole, if that was measured.
+    layer lies off as a whole, if that was measured. ``held_out`` (n, 2) holds what was
+    stated of objects at reference points, made without them, and whether it was right.
     """
     area, turn = for_osm
     source = next(one for one in area.observations if one.source == name)
     config = area.config.source(name)
     if not isinstance(config, schema.OsmSource):
         raise TypeError(f"{name} must be an osm source, is {config.kind}")
-    gift = propose(area, turn, source)
+    checked = np.empty((0, 2)) if held_out is None else held_out
+    sharpness = sharpness_of(*checked.T)
+    gift = propose(area, turn, source, sharpness=sharpness)
     if gift.corrections is None:
         return gift
     elements = bool(source.columns["has_metadata"].any())
@@ -49,7 +60,7 @@ def to_osm(for_osm: tuple[Area, Turn], name: str, shift: Displacement | None, ro
         max_tasks=config.batch,
         min_area_ha=MISSING_HA,
         dates={name: image.chip.interval for name, image in area.images.items()},
-        promise=_promise(gift, int((told.action == "modify").sum())),
+        promise=_promise(gift, area.config.precision, checked, sharpness),
     )
     note = gift.note
     if not elements:
@@ -60,13 +71,17 @@ def to_osm(for_osm: tuple[Area, Turn], name: str, shift: Displacement | None, ro
     return replace(gift, files=made.files, note=note, count=made.count)
 
 
-def _promise(gift: Gift, number: int) -> str:
-    """Return the sentence that says how many of the edits should be right."""
-    if gift.expected_precision is None or not number:
-        return ""
+def _promise(gift: Gift, wanted: float, checked: NDArray[np.float64], sharpness: float) -> str:
+    """Return the sentence that says how many of the edits should be right, and who says so."""
+    points = int(np.isfinite(checked).all(axis=1).sum())
+    number = int((gift.corrections.action == "modify").sum()) if gift.corrections else 0
+    if gift.expected_precision is None:
+        return f"No edit is sure enough for the wanted precision of {wanted:.2f}."
     return (
-        f"Expected precision of the {number} edits: {gift.expected_precision:.2f} "
-        f"(only those of probability {gift.threshold:.2f} and more go out)."
+        f"Expected precision of the {number} edits: {gift.expected_precision:.2f}, wanted "
+        f"{wanted:.2f}; only those of probability {gift.threshold:.2f} and more go out. Log-odds "
+        f"are multiplied by {sharpness:.2f}, the cautious end of what {points} reference points "
+        "in objects allow that the run did not see."
     )
 
 

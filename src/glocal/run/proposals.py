@@ -23,6 +23,7 @@ from glocal.fusion.propose import (
 )
 from glocal.fusion.support import paint
 from glocal.run.area import Area
+from glocal.run.promise import shrunk
 from glocal.run.reviews import settled_at, settled_of
 from glocal.run.rounds import Turn
 from glocal.sources.osm_tags import retaggable
@@ -100,18 +101,22 @@ def symbol_names(source: Observations) -> NDArray[np.str_]:
     return np.array(["", *source.crosswalk.symbols])
 
 
-def propose(area: Area, turn: Turn, source: Observations) -> Gift:
-    """Return the corrections of one source that are confident enough to be exported."""
-    gift = _propose(area, turn, source)
+def propose(area: Area, turn: Turn, source: Observations, *, sharpness: float = 1.0) -> Gift:
+    """Return the corrections of one source that are confident enough to be exported.
+
+    Probabilities of edits of objects are believed as far as ``sharpness`` says
+    (`promise.shrunk`).
+    """
+    gift = _propose(area, turn, source, sharpness)
     nothing = gift.corrections is not None and not len(gift.corrections)
     if nothing and len({one.family for one in turn.fused.reliabilities()}) < 2:
         return replace(gift, note="all who speak here share its roots: nobody can check it")
     return gift
 
 
-def _propose(area: Area, turn: Turn, source: Observations) -> Gift:
+def _propose(area: Area, turn: Turn, source: Observations, sharpness: float) -> Gift:
     if source.support == "objects":
-        return _propose_objects(area, turn, source)
+        return _propose_objects(area, turn, source, sharpness)
     if source.support == "points":
         return _propose_points(area, turn, source)
     if source.support == "cells":
@@ -176,8 +181,9 @@ def _records(
     )
 
 
-def _propose_objects(area: Area, turn: Turn, source: Observations) -> Gift:
+def _propose_objects(area: Area, turn: Turn, source: Observations, sharpness: float) -> Gift:
     doubts = _open(area, source, object_doubts(turn.fused, source))
+    doubts = replace(doubts, probability=shrunk(doubts.probability, sharpness))
     value = np.array(area.legend.values)[doubts.proposed]
     tags = [json.loads(text) for text in source.columns["tags"]]
     can = np.array([retaggable(tag, int(v)) for tag, v in zip(tags, value, strict=True)], bool)
