@@ -136,9 +136,10 @@ def verdict_of(text: Any) -> Verdict | Literal[""] | None:
 
 def _code(value: Any, names: tuple[str, ...]) -> int | None:
     """Return a code given as number, numeric text or name; None for none of these."""
-    plain = _plain(value).removesuffix(".0")
-    if plain.isdigit():
-        return int(plain)
+    number = str(value).strip().removesuffix(".0")
+    if number.isdigit():
+        return int(number)
+    plain = _plain(value)
     return names.index(plain) if plain in names else None
 
 

@@ -1,0 +1,237 @@
+"""Answers as evidence: declared tables, echoes, settled questions, samples joined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+
+from glocal.answers.review import (
+    Bias,
+    joined,
+    muted,
+    observe_review,
+    reference_visits,
+    settled,
+    settled_cells,
+    table_of,
+)
+from glocal.answers.store import Stored
+from glocal.core.interval import Interval
+from glocal.core.legends import legend
+from glocal.core.observation import Anchors
+from glocal.core.provenance import Provenance
+from glocal.errors import LegendMismatchError
+from glocal.sources.osm import observe_osm
+from tests.sources.osm_world import Way, written
+
+LEGEND = legend("worldcover").subset((10, 30, 40, 80))
+CRS = "EPSG:32632"
+WHEN = Interval.parse("2023")
+CENTRE = gpd.GeoSeries([shapely.box(9, 47, 9.006, 47.002)], crs="EPSG:4326").to_crs(CRS)
+GRID = GeoBox.from_bbox(tuple(CENTRE.total_bounds), crs=CRS, resolution=10)
+
+
+def place(number: int) -> shapely.Geometry:
+    """Return where way ``number`` lies."""
+    x, y = 9 + 0.004 * (number % 5), 47 + 0.004 * (number // 5)
+    square = shapely.box(x, y, x + 0.002, y + 0.002)
+    return gpd.GeoSeries([square], crs="EPSG:4326").to_crs(CRS).iloc[0]
+
+
+def stored(*rows: tuple[str, str, str, str, str], kind: str = "retag", at: int = 0) -> Stored:
+    """Rows are (record, current, proposed, verdict, stated)."""
+    table = pd.DataFrame(rows, columns=["record", "current", "proposed", "verdict", "stated"])
+    table = table.assign(
+        proposal=[f"g-{i}" for i in range(len(table))], source="osm", kind=kind, probability=0.9
+    )
+    shape = [place(at)] * len(table)
+    return Stored(
+        run="r",
+        proposals=gpd.GeoDataFrame(table, geometry=shape, crs=CRS),
+        visits=pd.DataFrame(columns=["sample_id", "x", "y", "class", "inclusion_probability"]),
+        licence="CC0-1.0",
+    )
+
+
+def review(answers: Stored, known: tuple[str, ...] = ()):
+    return observe_review(
+        answers, GRID, LEGEND, source="review", bias=Bias(), interval=WHEN,
+        licences=frozenset({"ODbL-1.0"}), known=known,
+    )  # fmt: skip
+
+
+RATES = st.floats(0.05, 0.95)
+
+
+@given(RATES, RATES, RATES, st.integers(2, 11))
+def test_declared_tables_are_probabilities_given_the_question(
+    right: float, wrong: float, blind: float, classes: int
+) -> None:
+    if wrong >= right:
+        with pytest.raises(ValueError, match="accept_if_wrong"):
+            Bias(accept_if_right=right, accept_if_wrong=wrong, right_if_blind=blind)
+        return
+    bias = Bias(accept_if_right=right, accept_if_wrong=wrong, right_if_blind=blind)
+    table = table_of(classes, bias)
+    np.testing.assert_allclose(table.sum(axis=2), 1)
+    for c in range(classes):
+        odds = table[1 + c, :, c] / table[1 + c, c, c]
+        np.testing.assert_allclose(np.delete(odds, c), wrong / right, rtol=1e-3)
+        refusals = table[1 + c, :, classes:].sum(axis=1)
+        assert refusals[c] <= np.delete(refusals, c).min()
+
+
+def test_symbols_and_questions() -> None:
+    seen = review(
+        stored(
+            ("way/0@3", "natural=wood", "water", "accepted", ""),
+            ("way/0@3", "natural=wood", "crop", "rejected", ""),
+            ("way/0@3", "natural=wood", "grass", "changed", "crop"),
+            ("way/0@3", "natural=wood", "grass", "told", "tree"),
+            ("way/0@3", "natural=wood", "grass", "already_fixed", ""),
+            ("way/0@3", "natural=wood", "grass", "skipped", ""),
+            ("way/0@3", "natural=wood", "grass", "", ""),
+        )
+    )
+    said = {
+        r: (seen.crosswalk.symbols[s - 1], int(q))
+        for r, s, q in zip(seen.record.tolist(), seen.symbols, seen.stratum, strict=True)
+    }
+    names = LEGEND.names
+    assert said == {
+        "g-0": ("accepted:water", 1 + names.index("water")),
+        "g-1": ("rejected:crop", 1 + names.index("crop")),
+        "g-2": ("stated:crop", 1 + names.index("grass")),
+        "g-3": ("stated:tree", 0),
+        "g-4": ("accepted:grass", 1 + names.index("grass")),
+    }
+
+
+def test_an_answer_that_was_heard_already_is_left_out() -> None:
+    answers = stored(("way/0@3", "natural=wood", "water", "accepted", ""))
+    assert len(review(answers)) == 1
+    assert len(review(answers, known=("g-0",))) == 0
+
+
+def test_classes_of_another_legend_are_refused() -> None:
+    with pytest.raises(LegendMismatchError, match="built"):
+        review(stored(("way/0@3", "natural=wood", "built", "accepted", "")))
+
+
+@pytest.mark.parametrize(
+    ("tags", "version", "verdict", "silent"),
+    [
+        ({"natural": "water"}, 4, "accepted", True),
+        ({"natural": "water"}, 4, "", True),
+        ({"natural": "water"}, 6, "skipped", True),
+        ({"natural": "water"}, 4, "already_fixed", False),
+        ({"natural": "water"}, 3, "accepted", False),
+        ({"natural": "wood"}, 4, "accepted", False),
+        ({"landuse": "meadow"}, 4, "changed", False),
+    ],
+)
+def test_only_the_echo_of_a_proposal_is_muted(
+    tags: dict[str, str], version: int, verdict: str, silent: bool, tmp_path: Path
+) -> None:
+    path = written(
+        tmp_path / "new.osm", [Way(0, tags, version=version), Way(1, {"natural": "wood"})]
+    )
+    osm = observe_osm(path, GRID, LEGEND, interval=WHEN)
+    heard = muted(osm, stored(("way/0@3", "natural=wood", "water", verdict, "")))
+    quiet = dict(zip(heard.record.tolist(), (heard.symbols == 0).tolist(), strict=True))
+    assert quiet == {f"way/0@{version}": silent, "way/1@3": False}
+
+
+def test_what_was_drawn_where_we_missed_something_is_our_echo(tmp_path: Path) -> None:
+    path = written(tmp_path / "new.osm", [Way(0, {"natural": "wood"}, version=1)])
+    osm = observe_osm(path, GRID, LEGEND, interval=WHEN)
+    asked = stored(("new/tree/1_1", "", "tree", "", ""), kind="missing")
+    assert (muted(osm, asked).symbols == 0).all()
+    elsewhere = stored(("new/tree/1_1", "", "tree", "", ""), kind="missing", at=1)
+    assert (muted(osm, elsewhere).symbols > 0).all()
+
+
+def done(answers: Stored, record: str, current: str, proposed: str) -> bool:
+    found = settled(
+        answers, "osm", np.array([record]), np.array([current]), np.array([proposed]),
+        np.array([place(0)], object),
+    )  # fmt: skip
+    return bool(found[0])
+
+
+@pytest.mark.parametrize(
+    "verdict", ["accepted", "rejected", "changed", "already_fixed", "disputed"]
+)
+def test_answered_questions_are_settled_while_the_element_says_the_same(verdict: str) -> None:
+    answers = stored(("way/0@3", "natural=wood", "water", verdict, ""))
+    assert done(answers, "way/0@3", "natural=wood", "water")
+    assert done(answers, "way/0@5", "natural=wood", "water")
+    assert not done(answers, "way/0@5", "natural=scrub", "water")
+    assert not done(answers, "way/0@3", "natural=wood", "crop")
+    assert not done(answers, "way/1@3", "natural=wood", "water")
+
+
+@pytest.mark.parametrize("verdict", ["skipped", "too_hard", "void", "moved_on", ""])
+def test_open_questions_may_be_asked_again(verdict: str) -> None:
+    answers = stored(("way/0@3", "natural=wood", "water", verdict, ""))
+    assert not done(answers, "way/0@3", "natural=wood", "water")
+
+
+def test_missing_areas_are_settled_by_place() -> None:
+    answers = stored(("new/tree/1_1", "", "tree", "rejected", ""), kind="missing")
+    assert done(answers, "new/tree/2_2", "", "tree")
+    assert not done(answers, "new/water/2_2", "", "water")
+    elsewhere = stored(("new/tree/1_1", "", "tree", "rejected", ""), kind="missing", at=1)
+    assert not done(elsewhere, "new/tree/2_2", "", "tree")
+
+
+def test_cells_of_answered_patches_are_settled() -> None:
+    answers = stored(("crop-tree-1", "crop", "tree", "rejected", ""), kind="patch")
+    found = settled_cells(answers, "osm", GRID, LEGEND)
+    assert set(np.unique(found)) == {-1, LEGEND.index("tree")}
+    share = (found >= 0).mean()
+    assert 0.2 < share < 0.6
+    assert (settled_cells(answers, "other", GRID, LEGEND) == -1).all()
+
+
+def sample(name: str, weight: list[float], classes: list[int]) -> Anchors:
+    n = len(weight)
+    return Anchors(
+        x=np.arange(n, dtype=float), y=np.zeros(n), shares=np.eye(2)[classes],
+        weight=np.array(weight), record=np.array([f"{name}{i}" for i in range(n)]),
+        provenance=Provenance(activity="a", agent="b", licences=frozenset({name})),
+    )  # fmt: skip
+
+
+def test_joined_samples_weigh_as_much_as_they_know() -> None:
+    """The scale of a sample's weights is arbitrary, so it must not matter."""
+    a, b = sample("a", [1, 1, 1, 1], [0, 0, 0, 1]), sample("b", [500, 500], [1, 1])
+    both = joined([a, b])
+    share = (both.weight[:, None] * both.shares).sum(axis=0) / both.weight.sum()
+    np.testing.assert_allclose(share, [3 / 6, 3 / 6])
+    uneven = joined([a, sample("b", [1, 1e9], [1, 1])])
+    assert uneven.weight[4:].sum() == pytest.approx(1.0)
+    assert both.provenance.licences == {"a", "b"}
+
+
+def test_visits_become_anchors_with_inverse_inclusion_probability() -> None:
+    visits = pd.DataFrame(
+        {"sample_id": ["v1", "v2"], "x": [1.0, 2.0], "y": [3.0, 4.0], "class": ["tree", ""],
+         "inclusion_probability": [0.5, 0.01]}
+    )  # fmt: skip
+    answers = stored()
+    none = reference_visits(answers, LEGEND)
+    assert none is None
+    found = reference_visits(
+        Stored(run="r", proposals=answers.proposals, visits=visits, licence="CC0-1.0"), LEGEND
+    )
+    assert found.weight.tolist() == [2.0, 100.0]
+    assert found.answered.tolist() == [True, False]

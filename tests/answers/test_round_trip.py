@@ -1,0 +1,219 @@
+"""Proposals go out, mappers do some and refuse others, and the next run has heard them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from glocal.core.burn import burn
+from glocal.run.answers import take_answers, with_answers
+from glocal.run.area import Area, read_area
+from glocal.run.config import load, with_options
+from glocal.run.loop import run_area
+from glocal.run.proposals import propose
+from glocal.run.rounds import Turn, turns
+from tests.answers.places import challenge_view, newer_extract, proposals, quiet
+
+
+@dataclass(frozen=True)
+class Round:
+    """What happened between two runs."""
+
+    run: Path
+    asked: pd.DataFrame
+    accepted: list[str]
+    rejected: list[str]
+    summary: dict[str, Any]
+    area: Area
+    """Of the next run, with the newer extract and the answers."""
+
+    turn: Turn
+    deaf: tuple[Area, Turn]
+    """The same without the answers."""
+
+
+def _is(asked: pd.DataFrame, fate: str) -> list[str]:
+    return asked.loc[asked["fate"] == fate, "proposal"].tolist()
+
+
+@pytest.fixture(scope="module")
+def after(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Round:
+    room = tmp_path_factory.mktemp("round")
+    first = room / "run"
+    shutil.copytree(run, first)
+    world = run.parent / "world"
+    asked = proposals(first)
+    edits = _is(asked, "modify")
+    accepted, rejected = edits[:3] + _is(asked, "create"), edits[-3:]
+    elements = asked.set_index("proposal")["element"]
+    newer = newer_extract(
+        world / "extract.osm",
+        (first / "corrections" / "osm" / "proposal.osc").read_text("utf-8"),
+        {elements[one] or "new" for one in accepted},
+        room / "newer.osm",
+    )
+    done = dict.fromkeys(accepted, "Fixed") | dict.fromkeys(rejected, "Not_An_Issue")
+    view = challenge_view(first, done | {edits[3]: 6}, room / "view.geojson")
+    summary = take_answers(first, [view, newer])
+    config = load(world / "area.yaml")
+    sources = [one.model_dump() for one in config.sources]
+    for one in sources:
+        if one["kind"] == "osm":
+            one["path"] = newer
+    config = with_options(config, sources=sources)
+    deaf = turns(read_area(config, quiet), 1)
+    area, turn = turns(read_area(with_answers(config, [first / "answers"]), quiet), 1)
+    return Round(first, asked, accepted, rejected, summary, area, turn, deaf)
+
+
+def again(after: Round) -> pd.DataFrame:
+    """Return what the next run proposes to OSM."""
+    osm = next(one for one in after.area.observations if one.source == "osm")
+    found = propose(after.area, after.turn, osm).corrections
+    return pd.DataFrame({"record": found.record, "proposed": found.proposed})
+
+
+def rows(after: Round, ids: list[str]) -> pd.DataFrame:
+    return after.asked.set_index("proposal").loc[ids]
+
+
+def test_all_is_understood(after: Round) -> None:
+    answers = after.summary["answers"]
+    assert len(after.accepted) >= 3
+    assert len(after.rejected) == 3
+    assert answers == {"accepted": len(after.accepted), "rejected": 3, "too_hard": 1}
+
+
+def test_what_was_answered_is_not_asked_again(after: Round) -> None:
+    found = again(after)
+    pairs = set(zip(found["record"].str.partition("@")[0], found["proposed"], strict=True))
+    for one in rows(after, after.accepted + after.rejected).itertuples():
+        assert (one.element, one.proposed) not in pairs
+    mapped = burn(rows(after, after.accepted).geometry.to_numpy(), after.area.geobox) > 0
+    new = [text.split("/")[2].split("_") for text in found["record"] if text.startswith("new/")]
+    for x, y in new:
+        column, row = ~after.area.geobox.transform * (float(x), float(y))
+        assert not mapped[int(row), int(column)]
+
+
+def test_the_question_that_was_too_hard_may_be_asked_again(after: Round) -> None:
+    deaf_area, deaf_turn = after.deaf
+    osm = next(one for one in deaf_area.observations if one.source == "osm")
+    before = propose(deaf_area, deaf_turn, osm).corrections.record
+    hard = after.asked.loc[after.asked["fate"] == "modify", "record"].tolist()[3]
+    assert hard in before
+    assert hard in again(after)["record"].tolist()
+
+
+def test_our_own_edits_have_no_voice_of_their_own(after: Round) -> None:
+    osm = next(one for one in after.area.observations if one.source == "osm")
+    deaf = next(one for one in after.deaf[0].observations if one.source == "osm")
+    gone = set(deaf.record[deaf.symbols > 0]) - set(osm.record[osm.symbols > 0])
+    edited = rows(after, [one for one in after.accepted if rows(after, [one])["element"].iloc[0]])
+    ours = {f"{one.element}@{one.base_version + 1}" for one in edited.itertuples()}
+    drawn = len(after.accepted) - len(edited)
+    assert ours <= gone
+    assert len(gone) == len(ours) + drawn
+
+
+def probability(turn: Turn, area: Area, asked: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the mean probability of the proposed class in each place, shape (n,)."""
+    p = np.exp(turn.log_q)
+    out = []
+    for one in asked.itertuples():
+        inside = burn(np.array([one.geometry], object), area.geobox) > 0
+        out.append(p[inside][:, area.legend.index(one.proposed)].mean())
+    return np.array(out)
+
+
+def test_rejected_classes_become_less_likely_there(after: Round) -> None:
+    asked = rows(after, after.rejected)
+    heard = probability(after.turn, after.area, asked)
+    assert (heard < probability(after.deaf[1], after.deaf[0], asked) - 1e-4).all()
+
+
+def test_the_estimate_changes_where_somebody_answered(after: Round) -> None:
+    """Elsewhere only by what was learned of the sources, which is shared by all places."""
+    answered = rows(after, after.accepted + after.rejected)
+    inside = burn(answered.geometry.to_numpy(), after.area.geobox) > 0
+    heard, deaf = np.exp(after.turn.log_q), np.exp(after.deaf[1].log_q)
+    change = np.abs(heard - deaf).max(axis=-1)
+    assert change[inside].mean() > 3 * change[~inside].mean()
+    assert np.median(change[~inside]) < 0.01
+    assert (heard.argmax(-1) != deaf.argmax(-1))[~inside].mean() < 0.02
+    told = after.turn.fused.fit.told["review"].message
+    of_cell = after.turn.fused.fit.problem.units.of_cell.reshape(inside.shape)
+    assert not told[of_cell[~inside]].any()
+
+
+@pytest.fixture(scope="module")
+def plain(run: Path) -> tuple[Area, Turn]:
+    return turns(read_area(load(run.parent / "world" / "area.yaml"), quiet), 1)
+
+
+def with_status(run: Path, room: Path, status: str) -> tuple[Area, Turn]:
+    """Return the next run after all tasks of the first got one status."""
+    shutil.copytree(run, room / "run")
+    view = challenge_view(
+        room / "run", dict.fromkeys(proposals(run)["proposal"], status), room / "view.json"
+    )
+    take_answers(room / "run", [view])
+    config = load(run.parent / "world" / "area.yaml")
+    return turns(read_area(with_answers(config, [room / "run" / "answers"]), quiet), 1)
+
+
+def agreement(area: Area, turn: Turn, asked: pd.DataFrame) -> float:
+    """Return how often maps are held to be right with the words that spoke for proposals."""
+    found = []
+    for one in asked.itertuples():
+        inside = burn(np.array([one.geometry], object), area.geobox) > 0
+        k = area.legend.index(one.proposed)
+        for said in area.observations:
+            if said.support == "cells":
+                symbol = np.bincount(said.symbols[inside]).argmax()
+                counts = turn.fused.fit.confusion[said.source].counts.sum(axis=0)[:, symbol - 1]
+                if said.crosswalk.matrix[symbol - 1].argmax() == k:
+                    found.append(counts[k] / counts.sum())
+    return float(np.mean(found))
+
+
+def test_rejections_lower_the_trust_in_those_who_spoke_for_the_proposals(
+    run: Path, plain: tuple[Area, Turn], tmp_path: Path
+) -> None:
+    """Without reference points, which would outweigh eight answers."""
+    asked = proposals(run)
+    edits = asked[asked["fate"] == "modify"]
+    heard, _ = with_status(run, tmp_path, "Not_An_Issue")
+    before, now = (turns(replace(area, anchors=None), 1) for area in (plain[0], heard))
+    assert agreement(*now, edits) < agreement(*before, edits) - 1e-3
+    likely, unlikely = (probability(turn, area, edits) for area, turn in (before, now))
+    assert (unlikely < likely - 1e-3).all()
+
+
+def test_answers_that_say_nothing_change_nothing(
+    run: Path, plain: tuple[Area, Turn], tmp_path: Path
+) -> None:
+    _, heard = with_status(run, tmp_path, "Skipped")
+    np.testing.assert_array_equal(heard.log_q, plain[1].log_q)
+
+
+def test_a_whole_run_hears_answers_and_tells_those_who_gave_them(
+    after: Round, tmp_path: Path
+) -> None:
+    config = with_answers(after.area.config, [])
+    metrics = run_area(config, tmp_path / "next", progress=quiet)
+    assert metrics["corrections"]["review"]["count"]["answers"] == 6 + (len(after.accepted) - 3)
+    back = pd.read_csv(tmp_path / "next" / "corrections" / "review" / "answers_checked.csv")
+    assert set(back["proposal"]) == set(after.accepted + after.rejected)
+    assert back["p_right"].between(0, 1).all()
+    spoken = "".join(
+        path.read_text("utf-8", "ignore") for path in (after.run / "answers").iterdir()
+    )
+    assert "Some Body" not in spoken
