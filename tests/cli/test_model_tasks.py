@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from glocal.cli import main
 from glocal.io.raster import write_cog
 from glocal.model import Encoder
-from glocal.train.tasks.clouds import removal as cloud_removal
+from glocal.train.tasks.clouds import files as clouds
 from tests.train.pools import ENCODER
 from tests.train.tasks.test_sharpen import texture
 
@@ -106,7 +106,7 @@ def test_segment_maps_what_part_of_a_place_teaches(place, weights, tmp_path):
     assert set(np.unique(layers[0])) == {3, 4}
     # the lower half has no labels
     assert (layers[0, 64:] == place["squares"][64:] + 3).mean() > 0.8
-    assert found["note"].startswith("fewer than four tiles")
+    assert found["note"].startswith("all labels lie in one tile")
 
 
 def test_clouds_are_removed_and_clear_pixels_kept(place, weights, tmp_path):
@@ -124,8 +124,8 @@ def test_clouds_are_removed_and_clear_pixels_kept(place, weights, tmp_path):
 
 
 def test_tiles_do_not_show_under_a_cloud(place, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(cloud_removal, "SIDE", 32)
-    monkeypatch.setattr(cloud_removal, "MARGIN", 16)
+    monkeypatch.setattr(clouds, "SIDE", 32)
+    monkeypatch.setattr(clouds, "MARGIN", 16)
     cloud = np.zeros((128, 128), np.uint8)
     cloud[70:122, 10:60] = 1
     mask, out = write(tmp_path / "cloud.tif", cloud), tmp_path / "clear.tif"

@@ -205,6 +205,7 @@ def test_the_total_is_the_weighted_sum_of_its_parts(model):
     losses = Pretraining(model, config)(batch, TO_ITSELF, mask_of(batch))
     wanted = losses.reconstruction + 0.3 * losses.balance + 0.2 * losses.z
     assert losses.balance > 0
+    assert losses.load.sum().item() == pytest.approx(1)
     assert losses.z > 0
     assert losses.distil == 0
     torch.testing.assert_close(losses.total, wanted)
@@ -217,7 +218,7 @@ def test_a_dense_encoder_has_no_routing_to_pay_for():
     losses = Pretraining(MSGFM(EncoderConfig(**shape)), ObjectiveConfig())(
         batch, TO_ITSELF, mask_of(batch)
     )
-    assert losses.balance == losses.z == losses.dropped == 0
+    assert losses.balance == losses.z == losses.dropped == losses.load == 0
     assert losses.total == losses.reconstruction
 
 

@@ -16,7 +16,7 @@ from glocal.model import Encoder
 from glocal.train.data.rasters import Images
 from glocal.train.tasks import segment
 from glocal.train.tasks.classification import classify as scenes
-from glocal.train.tasks.clouds import removal as cloud_removal
+from glocal.train.tasks.clouds import files as clouds
 from glocal.train.tasks.dense import Settings
 from glocal.train.tasks.sharpening.image import sharpen_image
 from glocal.train.tasks.sharpening.network import FitConfig
@@ -123,24 +123,14 @@ def map_classes(
     The image given first of --s2, --rgb, --sar, --dsm sets the pixels of the map.
     """
     with readable_errors():
-        images = Images(
-            s2=s2,
-            sar=sar,
-            rgb=rgb,
-            dsm=dsm,
-            interval=_interval(interval),
-            bands=_names(bands),
-            sar_bands=_names(sar_bands),
-            unit=unit,
-            offset=offset,
-        )
+        images = _images(s2, sar, interval, bands, sar_bands, unit, offset, rgb=rgb, dsm=dsm)
         settings = Settings(steps=steps, seed=seed)
         found = segment.run(
             images, labels, out, weights=weights, frozen=not fine_tune, settings=settings
         )
         told: dict[str, Any] = {"out": str(out), "scores": str(out.with_suffix(".json"))}
         if found is None:
-            told["note"] = "fewer than four tiles of 128 px have labels: all learned, none scored"
+            told["note"] = "all labels lie in one tile of 128 px: none is left to score"
         else:
             told |= {"accuracy": found.accuracy, "mean_iou": found.miou}
         print_rows(told, as_json)
@@ -172,21 +162,13 @@ def remove_clouds(
     offset: Offset = None,
     as_json: Json = False,
 ) -> None:
-    """Estimate what a Sentinel-2 image would show without its clouds, with the uncertainty.
+    """Estimate what a Sentinel-2 image would show without its clouds, by what was best where known.
 
     Pixels that were seen stay as they are. Without --sar little is known under a cloud.
     """
     with readable_errors():
-        images = Images(
-            s2=s2,
-            sar=sar,
-            interval=_interval(interval),
-            bands=_names(bands),
-            sar_bands=_names(sar_bands),
-            unit=unit,
-            offset=offset,
-        )
-        share = cloud_removal.run(
+        images = _images(s2, sar, interval, bands, sar_bands, unit, offset)
+        found = clouds.run(
             images,
             out,
             cloud=cloud,
@@ -194,7 +176,7 @@ def remove_clouds(
             weights=weights,
             settings=Settings(steps=steps, seed=seed),
         )
-        print_rows({"out": str(out), "estimated": share}, as_json)
+        print_rows({"out": str(out), **found}, as_json)
 
 
 @app.command(epilog="Example: glocal model sharpen scene.SAFE --out sharp.tif")
@@ -237,6 +219,28 @@ def sharpen(
             config=FitConfig(steps=steps, seed=seed),
         )
         print_rows({"out": str(out), **found}, as_json)
+
+
+def _images(
+    s2: Path | None,
+    sar: Path | None,
+    interval: str | None,
+    bands: str | None,
+    sar_bands: str | None,
+    unit: str | None,
+    offset: float | None,
+    **others: Path | None,
+) -> Images:
+    return Images(
+        s2=s2,
+        sar=sar,
+        interval=_interval(interval),
+        bands=_names(bands),
+        sar_bands=_names(sar_bands),
+        unit=unit,
+        offset=offset,
+        **others,
+    )
 
 
 def _interval(text: str | None) -> Interval | None:

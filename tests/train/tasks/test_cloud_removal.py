@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import rasterio
 import torch
+from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from glocal.core.interval import Interval
@@ -13,8 +16,10 @@ from glocal.errors import BadSourceError, CheckpointError
 from glocal.io.raster import write_cog
 from glocal.model import Encoder, EncoderConfig
 from glocal.train.data.rasters import Images
+from glocal.train.tasks.clouds import files as clouds
 from glocal.train.tasks.clouds import pairs as cp
 from glocal.train.tasks.clouds import removal as cr
+from glocal.train.tasks.clouds.choice import choose, factor_of
 from glocal.train.tasks.dense import Settings
 from recipes import cloud_removal as recipe
 
@@ -181,8 +186,10 @@ def test_run_restores_a_raster_and_keeps_what_was_seen(tmp_path: Path, weights: 
     images, cloud, clear = files(tmp_path)
     settings = Settings(steps=4, width=8)
     for name in ("one.tif", "two.tif"):
-        share = cr.run(images, tmp_path / name, cloud=cloud, weights=weights, settings=settings)
-    assert share == pytest.approx(50 * 40 / (150 * 140))
+        told = clouds.run(images, tmp_path / name, cloud=cloud, weights=weights, settings=settings)
+    assert told["estimated"] == pytest.approx(50 * 40 / (150 * 140))
+    assert told["method"] == min(told["mae"], key=told["mae"].get)
+    assert json.loads((tmp_path / "one.json").read_text()) == told
     with rasterio.open(tmp_path / "one.tif") as file:
         found, names, crs = file.read(), file.descriptions, file.crs
     assert names == (*NAMES, "uncertainty")
@@ -198,13 +205,13 @@ def test_run_restores_a_raster_and_keeps_what_was_seen(tmp_path: Path, weights: 
 def test_run_says_what_is_missing(tmp_path: Path, weights: Path) -> None:
     images, _, _ = files(tmp_path)
     with pytest.raises(BadSourceError, match="give cloud="):
-        cr.run(images, tmp_path / "out.tif", weights=weights)
+        clouds.run(images, tmp_path / "out.tif", weights=weights)
     with pytest.raises(BadSourceError, match="needs a Sentinel-2 image"):
-        cr.run(Images(sar=images.sar, interval=DAY), tmp_path / "out.tif")
+        clouds.run(Images(sar=images.sar, interval=DAY), tmp_path / "out.tif")
     whole = np.ones((150, 140), np.uint8)
     write_cog(tmp_path / "all.tif", whole, images.grid())
     with pytest.raises(BadSourceError, match="nothing can be learned"):
-        cr.run(images, tmp_path / "out.tif", cloud=tmp_path / "all.tif", weights=weights)
+        clouds.run(images, tmp_path / "out.tif", cloud=tmp_path / "all.tif", weights=weights)
     assert not (tmp_path / "out.tif").exists()
 
 
@@ -217,6 +224,80 @@ def test_a_saved_network_gives_the_same_answer(tmp_path: Path, weights: Path) ->
         cr.load(weights)
     with pytest.raises(CheckpointError, match="not saved"):
         cr.save(cr.CloudRemover(None), tmp_path / "floor")
+
+
+# Choice ---------------------------------------------------------------------
+
+
+def test_a_network_that_is_no_better_than_a_rule_is_not_used() -> None:
+    train, held = pairs(0), pairs(1, cover=(0.3, 0.6))
+    line = cp.fit_sar_regression(train)
+    untrained = cr.fit(None, train, settings=Settings(steps=1, rate=1e-9, width=8))
+    found = choose(untrained, line, held)
+    assert found.method == "regression on radar"  # the pictures are a line of the radar
+    np.testing.assert_array_equal(found(held).image, line(held))
+    assert found.errors["regression on radar"] < 0.3 * found.errors["network"]
+    without = choose(untrained, line, held.without_sar())
+    assert without.method == "mean of clear pixels"  # an untrained network leaves that as it is
+    assert choose(untrained, line, None).method == "network"
+
+
+@hypothesis.settings(max_examples=15)
+@hypothesis.given(seed=st.integers(0, 999), share=st.sampled_from([0.5, 0.9]))
+def test_scaled_bands_hold_their_share_of_what_they_were_scaled_on(seed, share) -> None:
+    rng, held = np.random.default_rng(seed), pairs(2, cover=(0.3, 0.6))
+    own = rng.uniform(0.001, 10, held.clear.shape).astype("f4")
+    noisy = held.clear + rng.normal(0, 0.1, held.clear.shape).astype("f4")
+    guess = cr.Restored(image=noisy, uncertainty=own)
+    factor = factor_of(guess, held, share)
+    # the band of a Laplace distribution: its scale is its standard deviation / sqrt(2)
+    band = own * factor[:, None, None] * -np.log(1 - share) / np.sqrt(2)
+    hidden = np.broadcast_to(held.cloud[:, None], own.shape) & np.isfinite(held.clear)
+    for c in range(C):
+        use = hidden[:, c]
+        if use.any():
+            inside = (np.abs(noisy - held.clear) <= band * (1 + 1e-5))[:, c][use]
+            assert inside.mean() == pytest.approx(share, abs=0.002)
+
+
+def test_a_place_that_is_nearly_all_clouded_is_restored_unchecked(
+    tmp_path: Path, weights: Path
+) -> None:
+    images, _, _ = files(tmp_path)
+    mask = np.ones((150, 140), np.uint8)
+    mask[:64, :64] = 0
+    write_cog(tmp_path / "most.tif", mask, images.grid())
+    told = clouds.run(
+        images,
+        tmp_path / "out.tif",
+        cloud=tmp_path / "most.tif",
+        weights=weights,
+        settings=Settings(steps=1, width=8),
+    )
+    assert (told["method"], told["mae"]) == ("network", {})
+    assert "not checked" in told["note"]
+
+
+def test_windows_to_score_do_not_overlap_those_to_learn() -> None:
+    cloudy = np.zeros((1, C, 300, 260), "f4")
+    hidden = np.zeros((1, 300, 260), bool)
+    hidden[0, 100:120, :90] = True
+    scene = cp.Pairs(
+        cloudy=cloudy,
+        cloud=hidden,
+        clear=np.full_like(cloudy, np.nan),
+        sar=np.zeros((1, 2, 300, 260), "f4"),
+        day=np.ones(1, "f4"),
+    )
+    learned, held = clouds._windows(scene)
+    seen = np.zeros((2, 300, 260), int)
+    for which, parts in enumerate((learned, held)):
+        for part in parts:
+            seen[which][part] = 1
+            assert not hidden[0][part].any()
+    assert learned
+    assert held
+    assert (seen.sum(0) <= 1).all()
 
 
 def test_real_pairs_keep_the_truth_out_of_inputs_and_floors(shared: Path) -> None:

@@ -170,6 +170,32 @@ def test_run_maps_a_place_that_is_labelled_in_part(tmp_path: Path) -> None:
     assert scores.confusion.sum() < (truth > 0).sum() / 2
 
 
+@pytest.mark.parametrize(("tiles_labelled", "fits"), [(1, 1), (2, 3)])
+def test_of_few_tiles_each_is_scored_by_a_model_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiles_labelled: int, fits: int
+) -> None:
+    images, labels, truth = files(tmp_path)
+    part = np.zeros_like(truth)
+    part[:100, : 128 * tiles_labelled] = truth[:100, : 128 * tiles_labelled]
+    write_cog(labels, part, images.grid(), nodata=0)
+    fit, learned = segment.fit, []
+
+    def spy(
+        encoder: Encoder, batch: Batch, target: np.ndarray, **about: object
+    ) -> segment.Segmenter:
+        learned.append((target >= 0).sum() // 4)  # each tile is turned in four ways
+        return fit(encoder, batch, target, **about)
+
+    monkeypatch.setattr(segment, "fit", spy)
+    settings = Settings(steps=2, width=8, batch=4)
+    weights = tmp_path / "small"
+    scores = segment.run(images, labels, tmp_path / "map.tif", weights=weights, settings=settings)
+    assert learned == [12800 * tiles_labelled, 12800, 12800][:fits]
+    assert (scores is None) == (tiles_labelled == 1)
+    if scores is not None:
+        assert scores.confusion.sum() == (part > 0).sum()
+
+
 def test_run_refuses_labels_that_teach_nothing(tmp_path: Path) -> None:
     images, labels, truth = files(tmp_path)
     write_cog(labels, np.where(truth == 10, truth, 0).astype(np.uint8), images.grid(), nodata=0)

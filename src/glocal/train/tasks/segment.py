@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from glocal.model.batch import Batch
 from glocal.model.encoder import Encoder
 from glocal.model.heads import LinearHead, UPerHead
 from glocal.train.data.rasters import Images
-from glocal.train.tasks.dense import Settings, maps_of, minimise, pixels_of, seeded, tiles
+from glocal.train.tasks.dense import Settings, Tile, maps_of, minimise, pixels_of, seeded, tiles
 from glocal.train.tasks.unet import UNet
 
 __all__ = [
@@ -289,7 +289,8 @@ def run(
     Writes the class codes of ``labels`` with the probability of each pixel's class beside
     them (bands ``class`` and ``probability`` x 100) as a cloud-optimised GeoTIFF, and the
     scores as JSON. Scored are tiles of 128 px that were not learned, one in four of those
-    with labels; they touch learned tiles, so the scores are for this place alone.
+    with labels; they touch learned tiles, so the scores are for this place alone. Of two or
+    three tiles each is scored by a model of the others, and the map is learned from all.
 
     Parameters
     ----------
@@ -300,7 +301,7 @@ def run(
 
     Returns
     -------
-    None where fewer than four tiles have labels: then all of them are learned.
+    None where all labels lie in one tile: then nothing is left to score.
 
     Raises
     ------
@@ -311,18 +312,18 @@ def run(
     batch = images.batch(grid)
     codes, target = _labels(labels, grid)
     learned, scored = _parted(target)
-    pieces = _turned(*_pieces(batch, learned))
-    model = fit(
-        Encoder.from_pretrained(weights),
-        pieces[0],
-        pieces[1],
-        classes=len(codes),
-        frozen=frozen,
-        settings=settings,
-    )
-    shares = _mapped(model, batch, len(codes))
+    encoder = Encoder.from_pretrained(weights)
+
+    def learn(labels: NDArray[np.int64]) -> Segmenter:
+        part, wanted = _turned(*_pieces(batch, labels))
+        return fit(encoder, part, wanted, classes=len(codes), frozen=frozen, settings=settings)
+
+    shares = _mapped(learn(learned), batch, len(codes))
     found = shares.argmax(0)
-    result = score(found, scored, len(codes)) if (scored != UNKNOWN).any() else None
+    if (scored != UNKNOWN).any():
+        result: Scores | None = score(found, scored, len(codes))
+    else:
+        result = _by_turns(batch, target, len(codes), learn)
     layers = np.stack([codes[found], (shares.max(0) * 100).round()]).astype(np.uint8)
     write_cog(out, layers, grid, nodata=None, band_names=("class", "probability"))
     names = [str(code) for code in codes]
@@ -348,12 +349,35 @@ def _labels(path: Path, grid: GeoBox) -> tuple[NDArray[np.uint8], NDArray[np.int
 def _parted(target: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return labels to learn and labels to score, (H, W) each, parted by tiles."""
     learned, scored = target.copy(), np.full_like(target, UNKNOWN)
-    parts = [one.write for one in tiles(target.shape, SIDE, 0) if (target[one.write] >= 0).any()]
+    parts = _labelled(target)
     if len(parts) < HELD_OUT:
         return learned, scored
     for part in parts[HELD_OUT // 2 :: HELD_OUT]:
-        scored[part], learned[part] = target[part], UNKNOWN
+        scored[part.write], learned[part.write] = target[part.write], UNKNOWN
     return learned, scored
+
+
+def _labelled(target: NDArray[np.int64]) -> list[Tile]:
+    return [one for one in tiles(target.shape, SIDE, MARGIN) if (target[one.write] >= 0).any()]
+
+
+def _by_turns(
+    batch: Batch,
+    target: NDArray[np.int64],
+    classes: int,
+    learn: Callable[[NDArray[np.int64]], Segmenter],
+) -> Scores | None:
+    """Score each labelled tile by a model of the others; None where there is one tile only."""
+    parts = _labelled(target)
+    if len(parts) < 2:
+        return None
+    found = np.zeros_like(target)
+    for part in parts:
+        others = target.copy()
+        others[part.write] = UNKNOWN
+        shares = predict(learn(others), batch.window(*part.read))[0]
+        found[part.write] = shares[:, *part.keep].argmax(0)
+    return score(found, target, classes)
 
 
 def _pieces(batch: Batch, target: NDArray[np.int64]) -> tuple[Batch, NDArray[np.int64]]:
@@ -401,12 +425,7 @@ def _mapped(model: Segmenter, batch: Batch, classes: int) -> NDArray[np.float32]
     """Return probabilities (K, H, W) of a batch of one, tile by tile."""
     shares = np.zeros((classes, *batch.shape_yx), np.float32)
     for tile in tiles(batch.shape_yx, SIDE, MARGIN):
-        part = replace(
-            batch,
-            values={name: image[..., *tile.read] for name, image in batch.values.items()},
-            valid={name: image[..., *tile.read] for name, image in batch.valid.items()},
-        )
-        shares[:, *tile.write] = predict(model, part)[0][:, *tile.keep]
+        shares[:, *tile.write] = predict(model, batch.window(*tile.read))[0][:, *tile.keep]
     return shares
 
 

@@ -8,43 +8,32 @@ were seen stay as they are.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from torch import Tensor, nn
 
-from glocal.core.chip import Chip
 from glocal.errors import BadSourceError, CheckpointError
-from glocal.io.raster import read_on, write_cog
 from glocal.model.batch import Batch
 from glocal.model.checkpoint import fill as fill_module
 from glocal.model.checkpoint import read, write
 from glocal.model.encoder import Encoder, config_of
 from glocal.model.heads import ImageHead
-from glocal.sources.imagery import read_scl
-from glocal.train.data.captures import day_of
-from glocal.train.data.rasters import Images, holes
 from glocal.train.tasks.clouds.pairs import (
     BANDS,
-    CLOUDY_SCL,
     MEAN,
     SAR_MEAN,
     SAR_STD,
     STD,
-    Bools,
     Floats,
     Pairs,
     filled,
     observed,
-    simulate,
     spectrum,
 )
-from glocal.train.tasks.dense import Settings, maps_of, minimise, seeded, tiles
+from glocal.train.tasks.dense import Settings, maps_of, minimise, seeded
 from glocal.train.tasks.unet import UNet
 
 __all__ = [
@@ -53,7 +42,6 @@ __all__ = [
     "fit",
     "load",
     "restore",
-    "run",
     "save",
 ]
 
@@ -215,20 +203,6 @@ def restore(model: CloudRemover, pairs: Pairs) -> Restored:
     )
 
 
-# Files ----------------------------------------------------------------------
-
-RADAR = ("VV", "VH")
-
-SIDE, MARGIN = 128, 32
-"""Pixels of a tile that a raster is restored by, and of the surroundings it is read with."""
-
-WINDOW, STEP = 64, 32
-"""Pixels of the clear windows that a scene is learned from, and from one to the next."""
-
-EXAMPLES = 64
-"""Clouded windows that are learned from; the clear ones get several clouds to reach that."""
-
-
 def save(model: CloudRemover, folder: Path) -> None:
     """Write a fitted network with its encoder: safetensors and a manifest."""
     if model.encoder is None:
@@ -252,134 +226,3 @@ def load(folder: Path) -> CloudRemover:
     model = CloudRemover(Encoder(config_of(manifest)), width=int(manifest["width"]))
     fill_module(model, tensors, folder)
     return model.eval()
-
-
-def run(
-    images: Images,
-    out: Path,
-    *,
-    cloud: Path | None = None,
-    model: Path | None = None,
-    weights: str | Path = "nano",
-    settings: Settings | None = None,
-) -> float:
-    """Write a Sentinel-2 image without its clouds; return the share that was estimated.
-
-    The GeoTIFF holds the bands of the input as reflectance, and a last band
-    ``uncertainty``: the standard uncertainty, mean over bands, 0 where the pixel was seen.
-
-    Parameters
-    ----------
-    images
-        ``s2`` and, much better with it, ``sar``; they must fit into memory.
-    cloud
-        Raster that is not 0 under cloud and shadow. Without it the product's own scene
-        classification is used.
-    model
-        Folder of a network that was fitted before (:func:`save`). Without it one is fitted
-        to the clear parts of this very image, under simulated clouds.
-
-    Raises
-    ------
-    BadSourceError
-        No Sentinel-2 image, no cloud mask, or too little that is clear to learn from.
-    """
-    if images.s2 is None:
-        raise BadSourceError("cloud removal needs a Sentinel-2 image: Images(s2=...)")
-    grid = images.grid()
-    hidden = _cloud_mask(images.s2, cloud, grid)
-    chips = images.chips(grid)
-    scene = _scene(chips, hidden)
-    fitted = load(model) if model is not None else _fit_to(scene, weights, settings)
-    names = chips["s2"].band_names
-    order = [BANDS.index(name) for name in names]
-    image, error = _restored(fitted, scene)
-    layers = np.concatenate([image[order], error[order].mean(0, keepdims=True)])
-    write_cog(
-        Path(out),
-        layers.astype(np.float32),
-        grid,
-        nodata=float("nan"),
-        band_names=(*names, "uncertainty"),
-        categorical=False,
-    )
-    return float(hidden.mean())
-
-
-def _cloud_mask(s2: Path, cloud: Path | None, grid: GeoBox) -> Bools:
-    if cloud is not None:
-        values, valid = read_on(Path(cloud), grid)
-        return np.asarray(valid & (values != 0))
-    scl = read_scl(Path(s2), grid)
-    if scl is None:
-        raise BadSourceError(
-            f"{s2} has no scene classification (SCL), so its clouds are not known; "
-            "give cloud=, a raster that is not 0 under cloud and shadow"
-        )
-    return np.isin(scl, CLOUDY_SCL)
-
-
-def _scene(chips: Mapping[str, Chip], hidden: Bools) -> Pairs:
-    """Return the place as one pair without truth."""
-    cloudy = np.full((1, len(BANDS), *hidden.shape), np.nan, np.float32)
-    cloudy[:, [BANDS.index(name) for name in chips["s2"].band_names]] = holes(chips["s2"])
-    sar = np.full((1, 2, *hidden.shape), np.nan, np.float32)
-    if "sar" in chips:
-        sar[:, [RADAR.index(name) for name in chips["sar"].band_names]] = holes(chips["sar"])
-    return Pairs(
-        cloudy=cloudy,
-        cloud=hidden[None],
-        clear=np.full_like(cloudy, np.nan),
-        sar=sar,
-        day=np.array([day_of(chips["s2"].interval)], np.float32),
-    )
-
-
-def _fit_to(scene: Pairs, weights: str | Path, settings: Settings | None) -> CloudRemover:
-    """Fit to the clear windows of a place, under simulated clouds."""
-    given = settings or Settings()
-    height, width = scene.cloud.shape[1:]
-    lost = scene.cloud[0] | ~np.isfinite(scene.cloudy[0]).any(0)
-    corners = [
-        (slice(y, y + WINDOW), slice(x, x + WINDOW))
-        for y in range(0, height - WINDOW + 1, STEP)
-        for x in range(0, width - WINDOW + 1, STEP)
-    ]
-    clear = [part for part in corners if not lost[part].any()]
-    if not clear:
-        raise BadSourceError(
-            f"no window of {WINDOW} x {WINDOW} px is free of cloud, so nothing can be learned "
-            "here; give model=, a network that was fitted to other images"
-        )
-    images = np.stack([scene.cloudy[0][:, *part] for part in clear])
-    sar = np.stack([scene.sar[0][:, *part] for part in clear])
-    day = np.repeat(scene.day, len(clear))
-    draws = -(-EXAMPLES // len(clear))
-    parts = [simulate(images, sar, day, seed=given.seed + i) for i in range(draws)]
-    return fit(Encoder.from_pretrained(weights), Pairs.join(*parts), settings=given)
-
-
-def _restored(model: CloudRemover, scene: Pairs) -> tuple[Floats, Floats]:
-    """Return image and uncertainty (C, H, W), by tiles that overlap and fade into each other.
-
-    The fill under a cloud is the mean of its tile: without fading, borders of tiles would show.
-    Pixels that are neither clear nor under a cloud stay NaN.
-    """
-    cloud, cloudy = scene.cloud[0], scene.cloudy[0]
-    parts = {f.name: getattr(scene, f.name) for f in fields(scene) if f.name != "day"}
-    sums, total = np.zeros((2, *cloudy.shape)), np.full(cloud.shape, 1e-12)
-    for tile in tiles(cloud.shape, SIDE, MARGIN):
-        if cloud[tile.read].any():
-            cut = {name: values[..., *tile.read] for name, values in parts.items()}
-            found = restore(model, Pairs(**cut, day=scene.day))
-            weight = np.outer(*map(_ramp, tile.read))
-            sums[..., *tile.read] += weight * np.stack([found.image[0], found.uncertainty[0]])
-            total[tile.read] += weight
-    image, error = (sums / total).astype(np.float32)
-    return np.where(cloud, image, cloudy), np.where(cloud, error, np.float32(0))
-
-
-def _ramp(part: slice) -> NDArray[np.float64]:
-    """Return weights that rise from both ends of a tile over the width of its overlap."""
-    steps = np.arange(part.stop - part.start) + 1.0
-    return np.minimum(np.minimum(steps, steps[::-1]), 2 * MARGIN)
