@@ -29,7 +29,7 @@ from glocal.fusion.counting import LIMIT, Coding, Counter, Lookup, Patterns
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.kernels import Codes, Stack, decode_direct
 from glocal.fusion.posterior import Fit, hear
-from glocal.fusion.problem import REGION, Problem, Sampled, prepare
+from glocal.fusion.problem import Problem, Sampled, prepare, region_side
 from glocal.fusion.setting import ENGINE, Setting
 from glocal.fusion.spatial import SMOOTHING_SWEEPS, Similarity, decide
 
@@ -113,6 +113,9 @@ class Streamed:
     """Reliabilities, exponents and spatial weight. Its cells are patterns, not places."""
 
     patterns: Patterns
+    log_q: NDArray[np.float32]
+    """Log-posterior of every pattern, shape (U, K), before the spatial term."""
+
     coding: Coding
     sources: tuple[TiledSource, ...]
     geobox: GeoBox
@@ -155,7 +158,7 @@ class _Decoder:
         self.result, self.read = result, read
         coding, patterns = result.coding, result.patterns
         self.lookup = Lookup(coding, patterns)
-        self.log_q = result.log_posterior(patterns.code).astype(np.float32)
+        self.log_q = result.log_q
         self.values = np.array(result.fused.fit.problem.legend.values, np.uint8)
         # with every pattern known, one entry says it all
         self.spoken = None
@@ -250,7 +253,8 @@ def fuse_stream(
     """
     radix = tuple(size for one in sources for size in one.radix)
     height, width = geobox.shape
-    coding = Coding(radix=radix, region=REGION, shape=(height, width))
+    side = region_side((height, width))
+    coding = Coding(radix=radix, region=side, shape=(height, width))
     cell = (
         cells_of_points(geobox, anchors.x, anchors.y)
         if anchors is not None
@@ -262,9 +266,11 @@ def fuse_stream(
         coding, sources, geobox, patterns.code, around, thinned, patterns.count, len(cell)
     )
     fused = fuse(observed, anchors, similarity=ties, seed=seed, setting=setting, sampled=sampled)
+    unit = fused.fit.problem.units.of_cell[: len(patterns)]  # patterns come first
     return Streamed(
         fused=fused,
         patterns=patterns,
+        log_q=fused.units()[unit].astype(np.float32),
         coding=coding,
         sources=tuple(sources),
         geobox=geobox,
