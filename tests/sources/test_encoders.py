@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import rasterio
@@ -22,10 +23,13 @@ from scipy import ndimage
 from sklearn.metrics import cohen_kappa_score
 
 from glocal.core.accuracy import olofsson
+from glocal.core.chip import Chip
 from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
 from glocal.core.legend import ClassDef, Legend
+from glocal.core.provenance import Provenance
 from glocal.core.result import Displacement
+from glocal.core.sensor import sensor
 from glocal.fusion.scene_shift import ControlPoint, Registration
 from glocal.sources.image_out import encode_image
 from glocal.sources.image_registration import (
@@ -37,6 +41,7 @@ from glocal.sources.map_out import encode_map, encode_shares
 from glocal.sources.map_patches import Base, MapChange, patch_labels
 from glocal.sources.map_quality import quality_xml
 from glocal.sources.model_out import SCALE, UNKNOWN, encode_model
+from tests.catalogue import stac_errors
 
 NOTES = {"licence": "ODbL-1.0", "attribution": "© OpenStreetMap contributors"}
 LEGEND = Legend(
@@ -96,10 +101,24 @@ def _model(folder: Path, grid: GeoBox) -> list[Path]:
     tree = np.random.default_rng(1).random(grid.shape).astype(np.float32)
     probability = np.stack([tree, 1 - tree], axis=-1)
     probability[0, 0] = np.nan
+    chip = Chip(
+        values=np.ones((2, *grid.shape), np.float32),
+        valid=np.ones((2, *grid.shape), bool),
+        bands=sensor("sentinel2-l2a").bands[:2],
+        geobox=grid,
+        interval=Interval.parse("2017-02-16"),
+        provenance=Provenance(activity="read", agent="test"),
+    )
+    weight = np.ones(grid.shape, np.float32)
+    weight[4, 4] = 0
     return encode_model(
         folder,
         probability=probability,
-        weight=np.ones(grid.shape, np.float32),
+        weight=weight,
+        interval=Interval.parse("2017-02-16"),
+        images={"colour": chip},
+        block=3,
+        source="../item.json",
         geobox=grid,
         legend=LEGEND,
         **NOTES,
@@ -124,16 +143,16 @@ def _shares(folder: Path, grid: GeoBox) -> list[Path]:
 def test_files_are_repeatable_and_carry_their_licence(tmp_path: Path, grid: GeoBox, write) -> None:
     first = write(tmp_path / "a", grid)
     second = write(tmp_path / "b", grid)
-    assert sorted((tmp_path / "a").iterdir()) == sorted(first)
+    assert sorted(one for one in (tmp_path / "a").rglob("*") if one.is_file()) == sorted(first)
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
-        if one.suffix != ".qml":
+        if one.suffix != ".qml" and one.name != "index.csv":
             assert b"ODbL-1.0" in one.read_bytes(), one.name
 
 
 def test_rasters_are_cloud_optimised(tmp_path: Path, grid: GeoBox) -> None:
     for path in _map(tmp_path, grid) + _image(tmp_path, grid) + _model(tmp_path, grid):
-        if path.suffix == ".tif":
+        if path.suffix == ".tif" and path.parent == tmp_path:
             valid, errors, _ = cog_validate(path)
             assert valid, errors
 
@@ -269,6 +288,8 @@ def test_soft_labels_come_back(tmp_path: Path, grid: GeoBox) -> None:
         assert dataset.descriptions == ("tree", "crop")
     tree = np.random.default_rng(1).random(grid.shape).astype(np.float32)
     assert (stored[:, 0, 0] == UNKNOWN).all()
+    assert stored[0, 4, 4] == UNKNOWN  # a label without weight
+    tree[4, 4] = UNKNOWN / SCALE
     assert np.abs(stored[0] / SCALE - tree)[1:].max() <= 0.5 / SCALE + 1e-6
     with rasterio.open(tmp_path / "label_weight.tif") as dataset:
         assert dataset.read(1)[0, 0] == 0
@@ -279,8 +300,40 @@ def test_soft_labels_come_back(tmp_path: Path, grid: GeoBox) -> None:
             weight=np.ones(grid.shape, np.float32),
             geobox=grid,
             legend=LEGEND,
+            interval=Interval.parse("2017"),
             **NOTES,
         )
+
+
+def test_chips_are_crops_of_the_whole(tmp_path: Path, grid: GeoBox) -> None:
+    _model(tmp_path, grid)
+    with rasterio.open(tmp_path / "soft_labels.tif") as dataset:
+        whole = dataset.read()
+    index = pd.read_csv(tmp_path / "index.csv")
+    assert len(index) == 4
+    for row in index.itertuples():
+        cut = np.s_[row.row : row.row + 3, row.column : row.column + 3]
+        with rasterio.open(tmp_path / row.soft) as dataset:
+            assert (dataset.read() == whole[:, *cut]).all()
+            assert dataset.transform * (0, 0) == grid.transform * (row.column, row.row)
+            assert dataset.descriptions == ("tree", "crop")
+        with rasterio.open(tmp_path / row.mask) as dataset:
+            mask = dataset.read(1)
+        with rasterio.open(tmp_path / row.weight) as dataset:
+            assert ((dataset.read(1) > 0) == (mask != 255)).all()
+        with rasterio.open(tmp_path / row.image_colour) as dataset:
+            assert (dataset.count, dataset.crs.to_epsg()) == (2, 32633)
+        best = whole[:, *cut].argmax(axis=0)
+        assert (mask == best)[mask != 255].all()
+    assert (whole[:, 4, 4] == UNKNOWN).all()
+
+
+def test_labels_are_a_stac_item(tmp_path: Path, grid: GeoBox, shared: Path) -> None:
+    _model(tmp_path, grid)
+    item = json.loads((tmp_path / "labels.json").read_text())
+    assert stac_errors(item, shared / "schemas" / "stac") == []
+    for asset in item["assets"].values():
+        assert (tmp_path / asset["href"]).is_file()
 
 
 def test_shares_are_guarded(tmp_path: Path, grid: GeoBox) -> None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
-from glocal.run.area import Area
+from glocal.run.area import Area, cells_of
 from glocal.run.proposals import Gift, attribution_of, evidence_of, licence_of
 from glocal.run.rounds import Turn
+from glocal.run.schema import PredictedSource
 from glocal.sources.model_out import encode_model
 
 __all__ = ["to_model"]
+
+
+GUARD = 2
+"""Cells around a reference point that no label speaks of."""
 
 
 def to_model(area: Area, turn: Turn, name: str, room: Path) -> Gift:
@@ -19,18 +26,41 @@ def to_model(area: Area, turn: Turn, name: str, room: Path) -> Gift:
     log_q = turn.fused.cells(frozenset({name}))
     probability = np.exp(log_q)
     certain = 1 + (probability * log_q).sum(axis=-1) / np.log(len(area.legend))
+    seen = np.logical_and.reduce([image.clear for image in area.images_of(name)])
+    use = seen & ~_guarded(area)
+    source = area.config.source(name)
     _, provenance = evidence_of(area, turn, name)
     files = encode_model(
         room,
         probability=probability.astype(np.float32),
-        weight=np.clip(certain, 0, 1).astype(np.float32),
+        weight=np.where(use, np.clip(certain, 0, 1), 0).astype(np.float32),
         geobox=area.geobox,
         legend=area.legend,
+        interval=area.config.interval,
+        images={one: area.images[one].chip for one in source.of}
+        if isinstance(source, PredictedSource)
+        else {},
+        block=area.config.block,
+        fold=area.fold,
+        seed=area.config.seed,
+        source=f"../../rounds/{turn.round:03d}/item.json",
         licence=licence_of(provenance.licences),
         attribution=attribution_of(provenance),
     )
+    chips = len({one.name for one in files if one.name.startswith("chip_")})
     return Gift(
-        files=tuple(files),
-        count={"label_cells": int(probability.shape[0] * probability.shape[1])},
-        note="soft labels from everybody but the model itself",
+        files=tuple(one for one in files if not one.name.startswith("chip_")),
+        count={"label_cells": int(use.sum()), "chips": chips},
+        note="soft labels from everybody but the model itself, none within "
+        f"{GUARD} cells of a reference point",
     )
+
+
+def _guarded(area: Area) -> NDArray[np.bool_]:
+    """Return the cells at and around all reference points, shape (H, W)."""
+    near = np.zeros(area.geobox.shape, bool)
+    if area.reference is None:
+        return near
+    at = cells_of(area.reference, area.geobox)
+    near.ravel()[at[at >= 0]] = True
+    return np.asarray(ndimage.binary_dilation(near, np.ones((2 * GUARD + 1,) * 2, bool)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from glocal.core.chip import Chip
+from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.io.atomic import write_json
 from glocal.io.raster import write_cog
+from glocal.io.stac import LICENCE_PAGES, MEDIA_TYPES, geographic_outline
+from glocal.sources.model_chips import Labels, write_chips
 
 __all__ = ["SCALE", "UNKNOWN", "encode_model"]
 
@@ -29,10 +34,20 @@ def encode_model(
     weight: NDArray[np.float32],
     geobox: GeoBox,
     legend: Legend,
+    interval: Interval,
+    images: Mapping[str, Chip] | None = None,
+    block: int = 64,
+    fold: NDArray[np.uint8] | None = None,
+    seed: int = 0,
+    source: str = "",
     licence: str,
     attribution: str,
 ) -> list[Path]:
-    """Write ``soft_labels.tif`` (one band per class), ``label_weight.tif``, ``labels.json``.
+    """Write soft labels to learn from, for the whole area and as chips.
+
+    ``soft_labels.tif`` (one band per class), ``label_weight.tif``, ``labels.json`` (a STAC
+    item with the label extension), and chips with ``index.csv`` where ``images`` are given
+    (see :func:`glocal.sources.model_chips.write_chips`).
 
     Parameters
     ----------
@@ -40,33 +55,58 @@ def encode_model(
         Shape (H, W, K), sums to 1 over classes; NaN where nothing is known.
     weight
         Shape (H, W), >= 0; 0 keeps a cell out of training.
+    interval
+        When the ground was as the labels say.
+    images, block, fold, seed
+        What the model reads, side of a block in cells, fold of each cell; draws the chips.
+    source
+        Relative path of the item that the labels come from.
     """
     known = _check(probability, weight, geobox, legend)
-    stored = np.where(known[..., None], np.round(np.nan_to_num(probability) * SCALE), UNKNOWN)
-    used = np.where(known, weight, 0).astype(np.float32)
-    folder = Path(folder)
-    copyright = f"{attribution}; licence {licence}"
+    use = known & (weight > 0)
+    stored = np.where(use[..., None], np.round(np.nan_to_num(probability) * SCALE), UNKNOWN)
+    labels = Labels(
+        soft=np.moveaxis(stored, -1, 0).astype(np.uint8),
+        weight=np.where(use, weight, 0).astype(np.float32),
+        legend=legend,
+        geobox=geobox,
+        nodata=UNKNOWN,
+    )
+    folder, copyright = Path(folder), f"{attribution}; licence {licence}"
+    _write_whole(folder, labels, copyright)
+    chips: list[Path] = []
+    if images:
+        parts = fold if fold is not None else np.zeros(weight.shape, np.uint8)
+        chips = write_chips(
+            folder, labels, images, block=block, fold=parts, seed=seed, copyright=copyright
+        )
+    item = _item(labels, interval, bool(chips), source, licence, attribution)
+    write_json(folder / "labels.json", item)
+    names = ("soft_labels.tif", "label_weight.tif", "labels.json")
+    return [*(folder / name for name in names), *chips]
+
+
+def _write_whole(folder: Path, labels: Labels, copyright: str) -> None:
     write_cog(
         folder / "soft_labels.tif",
-        np.moveaxis(stored, -1, 0).astype(np.uint8),
-        geobox,
+        labels.soft,
+        labels.geobox,
         nodata=UNKNOWN,
-        band_names=legend.names,
+        band_names=labels.legend.names,
         copyright=copyright,
-        description=f"probability = value / {SCALE}; {UNKNOWN} not known; legend {legend.name}",
+        description=f"probability = value / {SCALE}; {UNKNOWN} not known; "
+        f"legend {labels.legend.name}",
         categorical=False,
     )
     write_cog(
         folder / "label_weight.tif",
-        used,
-        geobox,
+        labels.weight,
+        labels.geobox,
         band_names=("weight",),
         copyright=copyright,
         description="weight of a cell's label in training; 0 keeps it out",
         categorical=False,
     )
-    write_json(folder / "labels.json", _description(legend, geobox, licence, attribution))
-    return [folder / name for name in ("soft_labels.tif", "label_weight.tif", "labels.json")]
 
 
 def _check(
@@ -88,31 +128,74 @@ def _check(
     return known
 
 
-def _description(legend: Legend, geobox: GeoBox, licence: str, attribution: str) -> dict[str, Any]:
-    """Return the labels in the words of the STAC label extension 1.0.1."""
-    return {
-        "type": "glocal-soft-labels",
-        "version": "1.0",
-        "label:type": "raster",
-        "label:properties": None,
-        "label:tasks": ["segmentation"],
-        "label:methods": ["automated"],
-        "label:classes": [{"name": None, "classes": list(legend.names)}],
-        "label:description": "Probabilities of each class from all sources but the model itself; "
-        "weights say how much a cell counts in training.",
-        "legend": legend.name,
-        "classes": [
-            {"value": c.value, "name": c.name, "description": c.title, "band": i + 1}
-            for i, c in enumerate(legend.classes)
-        ],
-        "assets": {
-            "labels": {"href": "./soft_labels.tif", "scale": 1 / SCALE, "nodata": UNKNOWN},
-            "weight": {"href": "./label_weight.tif"},
+def _item(
+    labels: Labels,
+    interval: Interval,
+    chips: bool,
+    source: str,
+    licence: str,
+    attribution: str,
+) -> dict[str, Any]:
+    """Return the labels as a STAC 1.1 item with the label extension 1.0.1."""
+    geometry, box = geographic_outline(labels.geobox)
+    start, stop = interval.isoformat().split("/")
+    legend = labels.legend
+    tif = MEDIA_TYPES[".tif"]
+    assets: dict[str, Any] = {
+        "labels": {
+            "href": "./soft_labels.tif",
+            "type": tif,
+            "roles": ["labels", "data"],
+            "bands": [
+                {
+                    "name": name,
+                    "data_type": "uint8",
+                    "nodata": UNKNOWN,
+                    "raster:scale": 1 / SCALE,
+                }
+                for name in legend.names
+            ],
         },
-        "proj:code": str(geobox.crs),
-        "proj:shape": list(geobox.shape),
-        "proj:transform": [float(v) for v in tuple(geobox.transform)[:6]],
-        "license": licence,
-        "attribution": attribution,
-        "status": "proposed, not reviewed",
+        "weight": {"href": "./label_weight.tif", "type": tif, "roles": ["weights"]},
+    }
+    if chips:
+        assets["chips"] = {"href": "./index.csv", "type": "text/csv", "roles": ["index"]}
+    links = [{"rel": "source", "href": source, "type": "application/geo+json"}] if source else []
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": [
+            f"https://stac-extensions.github.io/{name}/schema.json"
+            for name in ("label/v1.0.1", "projection/v2.0.0")
+        ],
+        "id": "soft-labels",
+        "geometry": geometry,
+        "bbox": box,
+        "properties": {
+            "datetime": None,
+            "start_datetime": start,
+            "end_datetime": stop,
+            "license": licence if licence in LICENCE_PAGES else "other",
+            "attribution": attribution,
+            "label:type": "raster",
+            "label:properties": None,
+            "label:tasks": ["segmentation"],
+            "label:methods": ["automated"],
+            "label:classes": [{"name": None, "classes": list(legend.names)}],
+            "label:description": "Probabilities of each class from all sources but the model "
+            "itself. Weights say how much a cell counts: 1 where the class is certain, 0 where "
+            "nothing is known, where the images show no ground, and around reference points.",
+            "proj:code": str(labels.geobox.crs),
+            "proj:shape": [int(n) for n in labels.geobox.shape],
+            "proj:transform": [float(v) for v in tuple(labels.geobox.transform)[:6]],
+            "glocal:legend": legend.name,
+            "glocal:licence": licence,
+            "glocal:status": "proposed, not reviewed",
+            "glocal:classes": [
+                {"value": c.value, "name": c.name, "description": c.title, "band": i + 1, "mask": i}
+                for i, c in enumerate(legend.classes)
+            ],
+        },
+        "links": links,
+        "assets": assets,
     }

@@ -1,0 +1,132 @@
+"""Soft labels cut into chips that training tools read: image, mask, soft label and weight.
+
+Every chip is one block of the grid, so it lies in one fold: chips of different folds share
+no ground. Plain GeoTIFFs of one name in four folders, as torchgeo and terratorch pair them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.io import MemoryFile
+
+from glocal.core.chip import Chip
+from glocal.core.legend import Legend
+from glocal.io.atomic import write_bytes
+from glocal.io.vector import write_csv
+
+__all__ = ["MOST_CHIPS", "Labels", "write_chips"]
+
+MOST_CHIPS = 64
+"""Chips that are written at most, drawn at random; the whole-area rasters hold all labels."""
+
+NO_CLASS = 255
+"""Value of a mask where there is no label to learn from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Labels:
+    """Labels of an area as they are stored."""
+
+    soft: NDArray[np.uint8]
+    """Shape (K, H, W), scaled probabilities."""
+
+    weight: NDArray[np.float32]
+    """Shape (H, W); 0 keeps a cell out of training."""
+
+    legend: Legend
+    geobox: GeoBox
+    nodata: int
+    """Value of ``soft`` where nothing is known."""
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """Position of the likeliest class, shape (H, W), 255 where the weight is 0."""
+        best = self.soft.argmax(axis=0).astype(np.uint8)
+        return np.where(self.weight > 0, best, np.uint8(NO_CLASS))
+
+
+def write_chips(
+    folder: Path,
+    labels: Labels,
+    images: Mapping[str, Chip],
+    *,
+    block: int,
+    fold: NDArray[np.uint8],
+    seed: int,
+    copyright: str,
+) -> list[Path]:
+    """Write chips of ``block`` cells and their ``index.csv``; return the index and all chips.
+
+    ``images/<image>/``, ``masks/``, ``soft/`` and ``weights/`` hold files of one name per
+    chip. Blocks cut by the edge of the area, and those without any weight, are left out.
+    """
+    height, width = labels.weight.shape
+    corners = [
+        (top, left)
+        for top in range(0, height - block + 1, block)
+        for left in range(0, width - block + 1, block)
+        if (labels.weight[top : top + block, left : left + block] > 0).any()
+    ]
+    order = np.random.default_rng(seed).permutation(len(corners))[:MOST_CHIPS]
+    mask, rows, files = labels.mask, [], []
+    for top, left in sorted(corners[i] for i in order):
+        cut = (slice(top, top + block), slice(left, left + block))
+        name = f"chip_{top:05d}_{left:05d}.tif"
+        layers = _layers(labels, mask, images, cut)
+        for where, (values, names, nodata) in layers.items():
+            files.append(folder / where / name)
+            box = labels.geobox[cut]
+            write_bytes(files[-1], _geotiff(values, names, nodata, box, copyright))
+        weight = labels.weight[cut]
+        told = [float(weight.mean()), float((weight > 0).mean())]
+        row = [name, top, left, block, int(fold[top, left]), *np.round(told, 4).tolist()]
+        rows.append([*row, *(f"{where}/{name}" for where in layers)])
+    header = ["chip", "row", "column", "size", "fold", "mean_weight", "labelled_share"]
+    header += [*(f"image_{name}" for name in sorted(images)), "mask", "soft", "weight"]
+    return [write_csv(folder / "index.csv", header, rows), *files]
+
+
+def _layers(
+    labels: Labels, mask: NDArray[np.uint8], images: Mapping[str, Chip], cut: tuple[slice, slice]
+) -> dict[str, tuple[NDArray[Any], tuple[str, ...], float]]:
+    """Return folder → (layers, band names, nodata) of one chip."""
+    out: dict[str, tuple[NDArray[Any], tuple[str, ...], float]] = {}
+    for name in sorted(images):
+        chip = images[name]
+        values = np.where(chip.valid[:, *cut], chip.values[:, *cut], np.float32(np.nan))
+        out[f"images/{name}"] = (values, chip.band_names, float("nan"))
+    out["masks"] = (mask[cut][None], ("class",), NO_CLASS)
+    out["soft"] = (labels.soft[:, *cut], labels.legend.names, labels.nodata)
+    out["weights"] = (labels.weight[cut][None], ("weight",), float("nan"))
+    return out
+
+
+def _geotiff(
+    values: NDArray[Any], names: tuple[str, ...], nodata: float, geobox: GeoBox, copyright: str
+) -> bytes:
+    profile = {
+        "driver": "GTiff",
+        "count": len(values),
+        "height": values.shape[1],
+        "width": values.shape[2],
+        "dtype": values.dtype.name,
+        "crs": str(geobox.crs),
+        "transform": geobox.transform,
+        "nodata": nodata,
+        "compress": "deflate",
+    }
+    with rasterio.Env(GDAL_PAM_ENABLED=False), MemoryFile() as memory:
+        with memory.open(**profile) as dataset:
+            dataset.write(values)
+            dataset.update_tags(TIFFTAG_COPYRIGHT=copyright)
+            for band, name in enumerate(names, start=1):
+                dataset.set_band_description(band, name)
+        return bytes(memory.read())
