@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from glocal.core.result import Displacement
 from glocal.run.area import Area
@@ -25,18 +28,21 @@ def give_back(
     for_osm: tuple[Area, Turn],
     shifts: Mapping[str, Displacement],
     folder: Path,
+    held_out: Mapping[str, NDArray[Any]],
 ) -> dict[str, Gift]:
     """Write corrections for every source into ``folder/<source>/``; uploads nothing.
 
     ``for_osm`` is the loop run on sources that OSM can accept: its evidence alone
-    enters what goes to OpenStreetMap.
+    enters what goes to OpenStreetMap. ``held_out`` is what was said of each source at the
+    reference points without using them (`evaluate.held_out`): for honest figures.
     """
     gifts: dict[str, Gift] = {}
     for one in area.observations:
         room = folder / one.source
         kind = area.config.source(one.source).kind
         if kind == "osm":
-            gifts[one.source] = to_osm(for_osm, one.source, shifts.get(one.source), room)
+            honest = held_out.get(one.source)
+            gifts[one.source] = to_osm(for_osm, one.source, shifts.get(one.source), room, honest)
         elif kind == "rules":
             gifts[one.source] = to_rules(area, turn, one, room)
         elif one.support == "answers":
@@ -46,9 +52,9 @@ def give_back(
         elif one.support == "mixtures":
             gifts[one.source] = to_coarse_map(area, turn, one, room)
         else:
-            gifts[one.source] = to_map(area, turn, one, room)
+            gifts[one.source] = to_map(area, turn, one, room, held_out.get(one.source))
     for name in area.images:
-        gifts[name] = to_image(area, name, shifts, folder / name)
+        gifts[name] = to_image(area, turn, name, folder / name)
     for name in area.seen:
         gifts[name] = to_model(area, turn, name, folder / name)
     return gifts

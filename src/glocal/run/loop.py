@@ -30,7 +30,7 @@ from glocal.io.atomic import (
 )
 from glocal.run import config as configuration
 from glocal.run.area import Area, Progress, file_digest, read_area
-from glocal.run.evaluate import score_folds, summarise
+from glocal.run.evaluate import held_out, score_folds, summarise
 from glocal.run.give_back import give_back
 from glocal.run.outputs import LAYERS, read_models, round_metrics, round_provenance, write_round
 from glocal.run.proposals import Gift, licence_of, propose
@@ -76,10 +76,11 @@ def _run(config: AreaConfig, out: Path, progress: Progress, log: _Log) -> dict[s
     raw = read_area(config, _scaled(progress, 0.0, 0.15))
     area, shifts, first = start(raw)
     turn, history = _rounds(area, shifts, first, out, _scaled(progress, 0.15, 0.45), log)
-    scores = _scores(raw, out, _scaled(progress, 0.45, 0.85), log)
+    folds = _folds(raw, out, _scaled(progress, 0.45, 0.85), log)
+    scores = summarise(raw, folds)
     progress("writing corrections", 0.85)
     with replacing_folder(out / "corrections") as part:
-        gifts = give_back(area, turn, for_osm(area, turn), shifts, part)
+        gifts = give_back(area, turn, for_osm(area, turn), shifts, part, held_out(raw, folds))
         gifts = {name: _rebased(one, part) for name, one in gifts.items()}
     _raise_round(out, turn.round)
     metrics = _metrics(area, turn, history, scores, gifts, shifts)
@@ -209,20 +210,19 @@ def _note(turn: Turn, kept: bool) -> str:
     return ""
 
 
-def _scores(area: Area, out: Path, progress: Progress, log: _Log) -> dict[str, Any]:
-    """Score the loop fold by fold; finished folds are read back."""
+def _folds(area: Area, out: Path, progress: Progress, log: _Log) -> list[dict[str, Any]]:
+    """Score the loop fold by fold; finished folds are read back; none with few points."""
     config = area.config
     reference = area.reference
     if reference is None or reference.answered.sum() < MIN_REFERENCE:
-        return {"reference": None, "estimate": None, "baselines": None, "scored": {}}
+        return []
     paths = [out / "evaluation" / f"fold-{number}.json" for number in range(config.folds)]
     open_ = [number for number, path in enumerate(paths) if not path.exists()]
     for done, (number, fold) in enumerate(score_folds(area, open_)):
         write_json(paths[number], fold)
         log.write("fold", fold=number)
         progress(f"scored fold {number + 1} of {config.folds}", (done + 1) / len(open_))
-    folds = [_read_json(path) for path in paths]
-    return summarise(area, folds)
+    return [_read_json(path) for path in paths]
 
 
 def _rebased(gift: Gift, part: Path) -> Gift:
