@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from glocal.core.provenance import Provenance
 from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.sources.osm import observe_osm
 from glocal.sources.osm_history import ages_at, read_versions, slice_history
+from glocal.sources.osm_tags import retaggable
 from glocal.sources.osm_tasks import encode_osm
 
 LEGEND = legends.legend("worldcover")
@@ -160,15 +162,17 @@ def _proposals(extract: Path, folder: Path) -> tuple[Path, ...]:
     """Return the files of some proposals about an extract."""
     geobox = area_geobox((370_000, 4_700_000, 400_000, 4_725_000), "EPSG:32631", 50)
     one = observe_osm(extract, geobox, LEGEND, interval=Interval.of_year(2013))
-    doubted = np.flatnonzero(np.char.startswith(one.record.astype(str), "way/"))[:60]
+    tags = [json.loads(text) for text in one.columns["tags"]]
+    doubted = np.flatnonzero([retaggable(held, 20) for held in tags])[:60]
+    n = len(doubted)
     told = Corrections(
         source="osm",
         receiver="osm",
         record=one.record[doubted],
-        action=np.full(60, "modify"),
+        action=np.full(n, "modify"),
         current=np.array([one.crosswalk.symbols[k - 1] for k in one.symbols[doubted]]),
-        proposed=np.full(60, "shrub"),
-        probability=np.full(60, 0.9),
+        proposed=np.full(n, "shrub"),
+        probability=np.full(n, 0.9),
         support=one.geometry[doubted],
         crs=str(geobox.crs),
         because=("sentinel2",),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from glocal.core.correction import Corrections, Receiver
@@ -54,6 +55,10 @@ DOUBTED = 0.1
 """An object or point is flagged when its class is right with less than this probability."""
 
 MIN_PATCH_CELLS = 4
+
+MIN_CORE = 0.25
+"""Share of an object that must lie inside its edge before its tags are edited: of hedges
+and shores nearly every cell is mixed, and a small offset puts them beside themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -187,9 +192,17 @@ def _propose_objects(area: Area, turn: Turn, source: Observations, sharpness: fl
     value = np.array(area.legend.values)[doubts.proposed]
     tags = [json.loads(text) for text in source.columns["tags"]]
     can = np.array([retaggable(tag, int(v)) for tag, v in zip(tags, value, strict=True)], bool)
+    can &= _core_share(area, source) >= MIN_CORE
     edit, threshold, precision = _choose(area, doubts, can & (source.symbols > 0))
     corrections = _records(area, turn, source, doubts, edit, "osm")
     return _gift(_with_missing(area, turn, source, corrections), threshold, precision)
+
+
+def _core_share(area: Area, source: Observations) -> NDArray[np.float64]:
+    """Return the share of each object that lies further than one cell inside its edge."""
+    cell = abs(float(area.geobox.resolution.x))
+    core = shapely.area(shapely.buffer(source.geometry, -cell))
+    return np.asarray(core / np.maximum(shapely.area(source.geometry), 1e-9), np.float64)
 
 
 def _with_missing(
