@@ -199,14 +199,15 @@ def drain(result: stream.Streamed, read: stream.Read, workers: int) -> int:
 
 def measure(alphabet: str, kind: str, side: int, workers: int) -> dict[str, Any]:
     """Return the rates of one setting; runs in a process of its own."""
-    region = max(side // 10, 1) if alphabet == "large" else side
-    problem.REGION = stream.REGION = region
+    # one region for the small alphabet, 10 x 10 for the large one
+    problem.PARTS, problem.REGION = (10, side) if alphabet == "large" else (1, side)
     sources = sources_of(alphabet)
     pool = pool_of(alphabet, kind)
     copied, copied_together = copy_rates(pool, workers)
     read = reader(pool)
     del pool
     box, cells = grid(side, side), side * side
+    region = problem.region_side((side, side))
     coding = Coding(radix=radix_of(alphabet), region=region, shape=(side, side))
     none = np.empty(0, np.int64)
     warm = Coding(radix=radix_of(alphabet), region=region, shape=(TILE, TILE))

@@ -14,13 +14,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from glocal.core.grid import cells_of_points, tiles
+from glocal.core.grid import cells_of_points
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Anchors, Observations
@@ -42,6 +43,9 @@ BAND = 16
 """Tiles that are counted together, one after the other: what one thread does at a time.
 Fixed, so that the result does not depend on the number of threads."""
 
+TABLES = 8
+"""Regions whose answers are kept at hand while decoding."""
+
 SIDE = 2 * SMOOTHING_SWEEPS + 1
 """Side of the surroundings of an anchor: all cells that its posterior depends on."""
 
@@ -51,6 +55,12 @@ Window = tuple[slice, slice]
 Read = Callable[[Window], Stack]
 """Returns the planes there, shape (S, H, W), all uint8 or all uint16; 0 is silence. Called
 twice for each tile, possibly from several threads at once."""
+
+Part = tuple[int, Window, Window]
+"""Region, tile, and tile with its halo."""
+
+Said = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""Class values and confidences."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -148,7 +158,7 @@ class Streamed:
         """
         decode = _Decoder(self, read)
         halo = SMOOTHING_SWEEPS if self.fused.beta > 0 else 0
-        yield from _in_order(decode, tiles(self.geobox, self.tile, halo), workers)
+        yield from _in_order(decode, _parts(self.coding, self.tile, halo), workers)
 
 
 class _Decoder:
@@ -160,36 +170,44 @@ class _Decoder:
         self.lookup = Lookup(coding, patterns)
         self.log_q = result.log_q
         self.values = np.array(result.fused.fit.problem.legend.values, np.uint8)
-        # with every pattern known, one entry says it all
-        self.spoken = None
-        if coding.direct and not patterns.thinned and result.fused.beta == 0:
-            self.spoken = np.zeros(coding.size, np.uint16)
-            first, second = self._said(self.log_q)
-            self.spoken[patterns.code] = first + 256 * second.astype(np.uint16)
+        # one table per region, if every pattern is known
+        self.local = replace(coding, region=max(coding.shape))
+        self.direct = self.local.direct and not patterns.thinned and result.fused.beta == 0
+        self.spoken: dict[int, NDArray[np.uint16]] = {}
 
-    def __call__(
-        self, part: tuple[Window, Window]
-    ) -> tuple[Window, NDArray[np.uint8], NDArray[np.uint8]]:
-        inner, outer = part
+    def __call__(self, part: Part) -> tuple[Window, NDArray[np.uint8], NDArray[np.uint8]]:
+        region, inner, outer = part
         rows, columns = (
             slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True)
         )
         stack = self.read(outer)
-        first, second = (
-            self._direct(stack, outer) if self.spoken is not None else self._units(stack, outer)
-        )
-        return inner, first[rows, columns], second[rows, columns]
+        found = self._direct(region, stack, outer) if self.direct else self._units(stack, outer)
+        return inner, found[0][rows, columns], found[1][rows, columns]
 
-    def _direct(self, stack: Stack, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        coding = self.result.coding
-        stack = coding.check(stack, window)
+    def _direct(self, region: int, stack: Stack, window: Window) -> Said:
+        stack = self.local.check(stack, window)
         first, second = (np.empty(stack.shape[1:], np.uint8) for _ in range(2))
-        down, right = (one.astype(np.uint32) for one in coding.place(window))
-        radix = coding.radices.astype(np.uint32)
-        coding.refuse(decode_direct(stack, down, right, radix, self.spoken, first, second))
+        down, right = (one.astype(np.uint32) for one in self.local.place(window))
+        radix = self.local.radices.astype(np.uint32)
+        table = self._table(region)
+        self.local.refuse(decode_direct(stack, down, right, radix, table, first, second))
         return first, second
 
-    def _units(self, stack: Stack, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def _table(self, region: int) -> NDArray[np.uint16]:
+        """Return class and, in the high byte, confidence of every code of a region."""
+        table = self.spoken.get(region)
+        if table is None:
+            code, size = self.result.patterns.code, self.local.size
+            ends = np.array([region * size, (region + 1) * size], np.uint64)
+            start, stop = np.searchsorted(code, ends)
+            first, second = self._said(self.log_q[start:stop])
+            table = np.zeros(size, np.uint16)
+            table[code[start:stop] - ends[0]] = first + 256 * second.astype(np.uint16)
+            # tiles come region by region, so the newest tables are the ones in use
+            self.spoken = {**dict(list(self.spoken.items())[-TABLES:]), region: table}
+        return table
+
+    def _units(self, stack: Stack, window: Window) -> Said:
         code = self.result.coding.encode(stack, window)
         unit, missing = self.lookup.units(code)
         log_q = self.log_q
@@ -203,7 +221,7 @@ class _Decoder:
         first, second = self._said(log_q)
         return first[unit], second[unit]
 
-    def _said(self, log_q: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def _said(self, log_q: NDArray[np.float32]) -> Said:
         confidence = np.rint(255 * np.exp(log_q.max(axis=1))).astype(np.uint8)
         return self.values[log_q.argmax(axis=1)], confidence
 
@@ -294,13 +312,13 @@ def count_tiles(
     """
     row, column = np.divmod(anchor, geobox.shape[1])
     row = np.where(anchor < 0, -1, row)
-    halo = SMOOTHING_SWEEPS if len(anchor) else 0
-    parts = list(tiles(geobox, tile, halo))
-    bands = [parts[i : i + BAND] for i in range(0, len(parts), BAND)]
+    parts = list(_parts(coding, tile, SMOOTHING_SWEEPS if len(anchor) else 0))
+    # within a region its number says nothing, so that a table per code may be small enough
+    local = replace(coding, region=max(coding.shape))
 
-    def count(band: list[tuple[Window, Window]]) -> tuple[Patterns, list[Around]]:
-        counter, around = Counter(coding, limit), []
-        for inner, outer in band:
+    def count(band: list[Part]) -> tuple[Patterns, list[Around]]:
+        counter, around = Counter(local, limit), []
+        for _, inner, outer in band:
             stack = read(outer)
             counter.add(stack, outer, inner)
             here = np.flatnonzero(
@@ -311,8 +329,16 @@ def count_tiles(
             )
             if len(here):
                 around.append(_look_around(coding.encode(stack, outer), outer, here, row, column))
-        return counter.patterns(), around
+        found = counter.patterns()
+        first = np.uint64(band[0][0] * local.size)
+        return replace(found, code=found.code + first), around
 
+    bands = [
+        mine[i : i + BAND]
+        for _, group in groupby(parts, key=lambda part: part[0])
+        for mine in [list(group)]
+        for i in range(0, len(mine), BAND)
+    ]
     total, seen = Counter(coding, limit), [_nothing()]
     for patterns, around in _in_order(count, bands, workers):
         total.merge(patterns)
@@ -322,6 +348,26 @@ def count_tiles(
         code=np.concatenate([one.code for one in seen]),
         inside=np.concatenate([one.inside for one in seen]),
     )
+
+
+def _parts(coding: Coding, tile: int, halo: int) -> Iterator[Part]:
+    """Yield tiles region by region; none is in two regions, though its halo may be."""
+    whole = slice(0, coding.shape[0]), slice(0, coding.shape[1])
+    for region in range(coding.regions):
+        top, left = (coding.region * number for number in divmod(region, coding.across))
+        bottom = min(top + coding.region, coding.shape[0])
+        right = min(left + coding.region, coding.shape[1])
+        for row in range(top, bottom, tile):
+            for column in range(left, right, tile):
+                inner = (
+                    slice(row, min(row + tile, bottom)),
+                    slice(column, min(column + tile, right)),
+                )
+                rows, columns = (
+                    slice(max(part.start - halo, 0), min(part.stop + halo, end.stop))
+                    for part, end in zip(inner, whole, strict=True)
+                )
+                yield region, inner, (rows, columns)
 
 
 def _look_around(
