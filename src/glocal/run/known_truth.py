@@ -25,9 +25,10 @@ from glocal.fusion.support import paint
 from glocal.io.raster import info, read_on
 from glocal.io.vector import read_table
 from glocal.run.area import Area, read_area
+from glocal.run.baselines import FEW, baselines
 from glocal.run.config import load
 from glocal.run.evaluate import taught_raw
-from glocal.run.outputs import read_models
+from glocal.run.outputs import PROBABILITY_SCALE, read_models
 from glocal.run.proposals import said_class
 from glocal.sources.osm_tags import classify, crosswalk_of
 
@@ -65,8 +66,8 @@ def evaluate_run(out: Path, truth: Path) -> dict[str, Any]:
     ``why`` instead. Cells of one area are not independent areas: the intervals speak of
     this area.
 
-    A run stores the probability of the most likely class only; for ``log_loss`` the rest
-    is spread evenly over the other classes.
+    ``baselines`` are maps made anew in simpler ways from the same sources and reference
+    points (`glocal.run.baselines`); one that the area can't have has ``why`` instead.
 
     Raises
     ------
@@ -86,7 +87,11 @@ def evaluate_run(out: Path, truth: Path) -> dict[str, Any]:
         rows[name] = _image(area, known, name, out)
     for name in area.seen:
         rows[name] = _model(area, known, name, out)
-    return {"estimate": _estimate(area, known, out), "sources": rows}
+    return {
+        "estimate": _estimate(area, known, out),
+        "sources": rows,
+        "baselines": _baselines(area, known),
+    }
 
 
 def _quiet(what: str, share: float) -> None:
@@ -111,31 +116,36 @@ def _classes(area: Area, path: Path) -> Codes:
 
 
 def _estimate(area: Area, truth: _Truth, out: Path) -> dict[str, float]:
-    said = _classes(area, out / "estimate.tif")
-    sure, _ = read_on(out / "probability.tif", area.geobox, resampling="nearest")
-    use = (truth.classes >= 0) & (said >= 0)
-    t, s = truth.classes[use], said[use]
-    p = np.clip(sure[use].astype(np.float64), FLOOR, 1 - FLOOR)
-    right = t == s
-    rest = (1 - p) / (len(area.legend) - 1)
-    return {
-        "accuracy": float(right.mean()),
-        "macro_f1": _macro_f1(s, t),
-        "log_loss": float(-np.log(np.where(right, p, rest)).mean()),
-        "ece": _ece(p, right),
-    }
+    path = out / "probabilities.tif"
+    bands = [
+        read_on(path, area.geobox, band=1 + k, resampling="nearest")[0]
+        for k in range(len(area.legend))
+    ]
+    p = np.stack(bands, axis=-1) / PROBABILITY_SCALE
+    return scores_of(p, truth.classes, _classes(area, out / "estimate.tif"))
 
 
-def scores_of(probability: NDArray[np.floating], truth: Codes) -> dict[str, float]:
+def _baselines(area: Area, truth: _Truth) -> dict[str, dict[str, Any]]:
+    why = "needs what this area lacks: a model of images, objects, or 30 points with a class"
+    rows: dict[str, dict[str, Any]] = {name: {"why": why} for name in FEW}
+    for name, p in baselines(area, FEW):
+        rows[name] = scores_of(p, truth.classes)
+    return rows
+
+
+def scores_of(
+    probability: NDArray[np.floating], truth: Codes, classes: Codes | None = None
+) -> dict[str, float]:
     """Return accuracy, macro-F1, log-loss (nats) and ECE of P(class) (..., K) against a truth.
 
-    ``truth`` (...) holds class positions, -1 where not known. Probabilities below 1e-6
-    count as 1e-6; rows need not sum to one.
+    ``truth`` (...) holds class positions, -1 where not known; ``classes`` (...) what is
+    said, by default the likeliest class. Probabilities below 1e-6 count as 1e-6; rows are
+    made to sum to one.
     """
     use = truth >= 0
     p = np.asarray(probability, np.float64)[use]
     p = p / p.sum(axis=1, keepdims=True)
-    t, said = truth[use], p.argmax(axis=1)
+    t, said = truth[use], p.argmax(axis=1) if classes is None else classes[use]
     of_truth = np.take_along_axis(p, t[:, None], axis=1)
     return {
         "accuracy": float((said == t).mean()),

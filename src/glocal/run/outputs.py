@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +24,24 @@ from glocal.io.prov import prov_document
 from glocal.io.raster import write_cog, write_qml
 from glocal.io.stac import Asset, class_band, round_item
 from glocal.io.vector import write_table
-from glocal.run.area import Area, Image, provenance_of
+from glocal.run import config as configuration
+from glocal.run.area import Area, Image, file_digest, provenance_of
 from glocal.run.proposals import Gift, licence_of
 from glocal.run.rounds import Turn, model_provenance
 
-__all__ = ["LAYERS", "correction_table", "read_models", "write_round"]
+__all__ = ["LAYERS", "PROBABILITY_SCALE", "correction_table", "read_models", "write_round"]
 
 LAYERS = {
     "estimate": "most probable class of every cell",
     "probability": "probability of that class",
+    "probabilities": "probability of every class, one band each, as value / 65535",
     "entropy": "entropy of the class, 0 (sure) to 1 (nothing known)",
     "disagreement": "how far the families of sources contradict each other, 0 to 1",
     "image": "quicklook of the first optical image",
 }
+
+PROBABILITY_SCALE = 65_535
+"""Value of ``probabilities.tif`` that stands for certainty."""
 
 
 def write_round(
@@ -136,6 +143,19 @@ def _write_layers(area: Area, turn: Turn, folder: Path, credit: str) -> None:
             description=LAYERS[name],
             categorical=False,
         )
+    write_cog(
+        folder / "probabilities.tif",
+        np.rint(np.moveaxis(p, -1, 0) * PROBABILITY_SCALE).astype(np.uint16),
+        area.geobox,
+        band_names=area.legend.names,
+        copyright=credit,
+        description=LAYERS["probabilities"],
+        categorical=False,
+    )
+    _write_picture(area, folder)
+
+
+def _write_picture(area: Area, folder: Path) -> None:
     shown = _pictured(area)
     if shown is not None:
         write_cog(
@@ -218,7 +238,7 @@ def shift_table(area: Area, shifts: Mapping[str, Displacement]) -> gpd.GeoDataFr
             "cov": [shifts[name].covariance[0][1] for name in names],
             "var_dx": [shifts[name].covariance[1][1] for name in names],
             "gauge": [shifts[name].gauge for name in names],
-            "applied": [shifts[name].significant for name in names],
+            "applied": [shifts[name].applied for name in names],
         },
         geometry=[outline] * len(names),
         crs=str(area.geobox.crs),
@@ -239,6 +259,7 @@ def _item(
         for name, title in LAYERS.items()
         if (folder / f"{name}.tif").exists()
     }
+    previous = f"../{turn.round - 1:03d}/item.json" if turn.round else ""
     for name in ("reliability", "corrections", "displacement"):
         assets[name] = Asset(path=folder / f"{name}.parquet", title=name, roles=("metadata",))
     return round_item(
@@ -252,9 +273,25 @@ def _item(
         folder=folder,
         licence=licence_of(provenance.licences),
         software=software,
-        previous=f"../{turn.round - 1:03d}/item.json" if turn.round else "",
+        derived_from=[*_inputs(area), previous] if previous else _inputs(area),
+        previous=previous,
         prov="prov.json",
     )
+
+
+def _inputs(area: Area) -> list[str]:
+    """Return the name of every input by its content (RFC 6920): paths are nobody's business."""
+    files = configuration.files_of(area.config).items()
+    kept = sorted({path for field, path in files if not field.endswith("salt_file")})
+    digests = [_digest(path, path.stat().st_mtime_ns) for path in kept]
+    return [f"ni:///sha-256;{one}" for one in digests]
+
+
+@cache
+def _digest(path: Path, changed: int) -> str:
+    """Return the SHA-256 of an input in base64url; it is read once per process."""
+    content = bytes.fromhex(file_digest(path))
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
 def _write_models(path: Path, models: tuple[Observations, ...]) -> None:
