@@ -274,6 +274,14 @@ def test_our_own_review_file(asked: Asked, tmp_path: Path) -> None:
     assert [what for what, _ in heard.unknown] == [IDS[3], "g-000000000000"]
 
 
+def test_own_words_are_blind_only_where_nothing_was_shown(asked: Asked, tmp_path: Path) -> None:
+    text = f"proposal,stated,shown\n{IDS[0]},water,\n{IDS[1]},water,yes\n{IDS[2]},water,no\n"
+    heard = read_answers(write(tmp_path / "review.csv", text), asked, LEGEND)
+    assert given(heard) == {
+        IDS[0]: ("accepted", ""), IDS[1]: ("changed", "water"), IDS[2]: ("told", "water"),
+    }  # fmt: skip
+
+
 def test_a_review_file_of_another_run_names_both(asked: Asked, tmp_path: Path) -> None:
     text = f"run,proposal,answer\nthere-99,{IDS[0]},yes\n"
     with pytest.raises(BadSourceError, match=r"there-99.*here-0123456789"):
@@ -317,3 +325,15 @@ def test_damaged_and_missing_files_say_so(name: str, asked: Asked, tmp_path: Pat
 def test_deep_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailableError, match="JSON"):
         kind_of(write(tmp_path / "deep.json", "[" * 200_000))
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "answers"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("review.csv", "review"), ("maproulette_view.geojson", "maproulette"),
+     ("odk_submissions.csv", "odk")],
+)  # fmt: skip
+def test_the_examples_are_what_they_say(name: str, kind: str) -> None:
+    assert kind_of(EXAMPLES / name) == kind

@@ -65,7 +65,8 @@ def read_review(
 
     A column names the proposal (``proposal``, ``glocal_id``, ``change_id``...), another the
     answer (``answer`` or ``status``: accepted, rejected, too hard...); ``stated`` may name
-    the class that is there. A row without an answer is not answered.
+    the class that is there, in words that count as blind only where ``shown`` says no. A
+    row without an answer is not answered.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def read_review(
     """
     _of_this_run(rows, name, asked)
     id_, answer = column_of(rows, ID), column_of(rows, ANSWER)
-    stated = column_of(rows, STATED)
+    stated, shown = column_of(rows, STATED), column_of(rows, SHOWN)
     answers, unknown = [], []
     for number, row in enumerate(rows, 1):
         key = _text(row, id_)
@@ -90,21 +91,24 @@ def read_review(
             bad = word if word and not found else _text(row, answer)
             unknown.append((key, f"{bad!r} is no answer and no class that we know"))
             continue
-        one = _judged(verdict, found, str(asked.proposals["proposed"].iloc[at]))
+        blind = verdict_of(_text(row, shown)) == "rejected"
+        one = _judged(verdict, found, str(asked.proposals["proposed"].iloc[at]), blind)
         proposal = str(asked.proposals["proposal"].iloc[at])
         answers.append(Answer(proposal=proposal, channel=channel, verdict=one[0], stated=one[1]))
     return Heard(channel=channel, answers=_last_of_each(answers), unknown=tuple(unknown))
 
 
-def _judged(verdict: Any, stated: str, proposed: str) -> tuple[Any, str]:
+def _judged(verdict: Any, stated: str, proposed: str, blind: bool) -> tuple[Any, str]:
     """Return verdict and class: a class of one's own is more than yes or no."""
     if not stated:
         return verdict, ""
-    if verdict == "":
+    if blind:
         return "told", stated
     if stated == proposed:
-        return ("accepted", "") if verdict == "accepted" else (verdict, "")
-    return ("changed", stated) if verdict in ("accepted", "rejected", "changed") else (verdict, "")
+        return ("accepted" if verdict == "" else verdict), ""
+    return (
+        ("changed", stated) if verdict in ("", "accepted", "rejected", "changed") else (verdict, "")
+    )
 
 
 def _last_of_each(answers: Sequence[Answer]) -> tuple[Answer, ...]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from glocal.answers.files import KINDS
 from glocal.answers.verdict import MEANING
 from glocal.cli.shell import Json, readable_errors, stdout
-from glocal.run.answers import take_answers
+from glocal.run.answers import table_to_answer, take_answers
 
 __all__ = ["answers"]
 
@@ -23,8 +23,13 @@ SHOWN = 5
 def answers(
     folder: Annotated[Path, typer.Argument(help="Folder of the run that was answered.")],
     files: Annotated[
-        list[Path], typer.Argument(help="Files with answers: " + "; ".join(KINDS.values()) + ".")
-    ],
+        list[Path] | None,
+        typer.Argument(
+            help="Files with answers: "
+            + "; ".join(KINDS.values())
+            + ". Without any, a table to fill in is written."
+        ),
+    ] = None,
     class_column: Annotated[
         str | None, typer.Option(help="Question of a form that asks for the class.")
     ] = None,
@@ -35,6 +40,11 @@ def answers(
 ) -> None:
     """Take people's answers to a run's corrections; the next run hears them. Sends nothing."""
     with readable_errors():
+        if not files:
+            path, number = table_to_answer(folder)
+            typer.echo(f"{number} proposals without an answer: fill in 'answer' in {path}, then:")
+            typer.echo(f"  glocal answers {folder} {path}")
+            return
         found = take_answers(folder, files, class_column=class_column, licence=licence)
         if as_json:
             typer.echo(json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False))

@@ -101,7 +101,7 @@ def hear(
     order = {"cells": 0, "mixtures": 1, "objects": 2, "answers": 3, "points": 4}
     power = gammas(problem, exponents)
     told: dict[str, Told] = {}
-    for rank in range(len(order)):
+    for rank in sorted({order[term.support] for term in problem.terms}):
         heard = np.zeros((len(problem.units), len(problem.legend)))
         for name, one in told.items():
             heard += power[name][:, None] * one.message

@@ -9,14 +9,15 @@ from typing import Any
 
 from glocal.answers.asked import Asked, read_asked
 from glocal.answers.files import read_answers
-from glocal.answers.store import keep_answers
-from glocal.answers.verdict import Heard
+from glocal.answers.store import keep_answers, load_answers
+from glocal.answers.verdict import SETTLED, Heard
 from glocal.errors import BadSourceError, ConfigError, RunError
+from glocal.io.vector import write_csv
 from glocal.run.area import file_digest
 from glocal.run.config import load, target_legend, with_options
 from glocal.run.schema import AreaConfig
 
-__all__ = ["ANSWERS", "take_answers", "with_answers"]
+__all__ = ["ANSWERS", "table_to_answer", "take_answers", "with_answers"]
 
 ANSWERS = "answers"
 """Folder of the answers inside that of the run."""
@@ -38,13 +39,7 @@ def take_answers(
     GlocalError
         A file is of no known kind, damaged, or answers another run; nothing is written then.
     """
-    if not (folder / "metrics.json").exists():
-        raise RunError(
-            f"{folder} holds no finished run; give the folder that 'glocal run' wrote, "
-            "whose corrections were answered"
-        )
-    config = load(folder / "area.yaml")
-    asked = read_asked(folder, str(config.grid.geobox.crs))
+    config, asked = _asked(folder)
     legend = target_legend(config)
     heard: dict[str, Heard] = {}
     rows = []
@@ -57,6 +52,46 @@ def take_answers(
     area, out, kept = folder / "area.yaml", f"{folder}-next", folder / ANSWERS
     command = ("glocal", "run", str(area), "--out", out, "--answers", str(kept))
     return {**summary, "read": rows, "next": shlex.join(command)}
+
+
+def _asked(folder: Path) -> tuple[AreaConfig, Asked]:
+    if not (folder / "metrics.json").exists():
+        raise RunError(
+            f"{folder} holds no finished run; give the folder that 'glocal run' wrote, "
+            "whose corrections were answered"
+        )
+    config = load(folder / "area.yaml")
+    return config, read_asked(folder, str(config.grid.geobox.crs))
+
+
+def table_to_answer(folder: Path) -> tuple[Path, int]:
+    """Write ``folder/to_answer.csv``: all proposals without an answer, two columns to fill in.
+
+    Returns the path and the number of rows, the most probable proposals first.
+
+    Raises
+    ------
+    RunError
+        The folder holds no finished run.
+    """
+    _, asked = _asked(folder)
+    table = asked.proposals
+    kept = folder / ANSWERS
+    if kept.exists():
+        stored = load_answers(kept).proposals
+        done = stored.loc[stored["verdict"].isin(SETTLED), "proposal"]
+        table = table[~table["proposal"].isin(done.tolist())]
+    table = table.sort_values(["probability", "proposal"], ascending=[False, True])
+    place = table.geometry.representative_point().to_crs("EPSG:4326")
+    names = ["proposal", "source", "record", "kind", "current", "proposed", "probability"]
+    text = table[names].assign(probability=table["probability"].astype(float).round(4))
+    where = zip(place.x.round(6).tolist(), place.y.round(6).tolist(), strict=True)
+    rows = [
+        [asked.run, *row, lon, lat, "", ""]
+        for row, (lon, lat) in zip(text.to_numpy(object).tolist(), where, strict=True)
+    ]
+    header = ["run", *names, "lon", "lat", "answer", "stated"]
+    return write_csv(folder / "to_answer.csv", header, rows), len(rows)
 
 
 def _row(path: Path, one: Heard) -> dict[str, Any]:
