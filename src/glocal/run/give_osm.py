@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -92,8 +93,8 @@ def _with_shift(area: Area, corrections: Corrections, shift: Displacement) -> Co
     box = shapely.box(*area.geobox.extent.boundingbox)
     n = len(corrections)
 
-    def added(values: object, one: object) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
-        return np.concatenate([np.asarray(values), np.array([one])])
+    def added(values: NDArray[Any], one: object) -> NDArray[Any]:
+        return np.concatenate([values, np.array([one])])
 
     columns = {
         name: np.append(corrections.columns.get(name, np.full(n, np.nan)), value)
