@@ -8,7 +8,7 @@ import pytest
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Anchors
-from glocal.fusion import problem, stream
+from glocal.fusion import problem
 from glocal.fusion.fuse import fuse
 from glocal.fusion.stream import TiledSource, fuse_stream
 from glocal.testing import grid, legend_of, provenance_of
@@ -80,7 +80,6 @@ def mended(result, read, workers=1):
 @pytest.mark.parametrize("region", [2048, 32])
 @pytest.mark.parametrize("anchored", [True, False])
 def test_tiles_give_what_the_whole_area_gives(monkeypatch, direct, region, anchored):
-    monkeypatch.setattr(stream, "REGION", region)
     monkeypatch.setattr(problem, "REGION", region)
     if not direct:
         monkeypatch.setattr("glocal.fusion.counting.DIRECT", 0)

@@ -3,8 +3,8 @@
 The posterior is a log-linear pool: each source's log-likelihood is multiplied by
 an exponent gamma in 0..1. Where a source speaks together with n of its kin (its family
 and whoever errs like it, itself included), gamma = g * n ** -delta. Both belong to the
-source: delta = 1 means that its relatives say the same, so it has an n-th part of one voice; delta = 0
-that it says something of its own. A silent relative costs nothing.
+source: delta = 1 means that its relatives say the same, so it has an n-th part of one
+voice; delta = 0 that it says something of its own. A silent relative costs nothing.
 """
 
 from __future__ import annotations

@@ -212,7 +212,6 @@ def fuse(
     else:
         flat = np.empty(0, np.int64)
     problem = dated(problem, kept, interval)
-    problem = dated(problem, kept, interval)
     located = locate(anchors, flat, problem)
     ties = hidden_ties(problem, located, seed=seed)
     if setting.exponents == "learned":

@@ -131,8 +131,12 @@ def estimate(
         confusion = with_rate(confusion, problem, prior_rate(len(prior)), prior)
     fixed = {term.name: anchor_counts(term, anchors) for term in problem.terms}
     told = hear(problem, log_prior, exponents, confusion)
+    votes = _votes(problem) if setting.start == "votes" else None
     for _ in range(sweeps or setting.sweeps):
-        q = np.exp(log_normalise(log_prior + pool(problem, exponents, told)))
+        q = votes
+        if q is None:
+            q = np.exp(log_normalise(log_prior + pool(problem, exponents, told)))
+        votes = None
         seen = {
             term.name: counts(problem, term, confusion[term.name], told[term.name], q)
             + fixed[term.name]
@@ -150,6 +154,16 @@ def estimate(
     return Fit(
         problem=problem, log_prior=log_prior, exponents=exponents, confusion=confusion, told=told
     )
+
+
+def _votes(problem: Problem) -> Table:
+    """Return the mean of what the sources say at their word, shape (U, K); even where none."""
+    total = np.zeros((len(problem.units), len(problem.legend)))
+    for term in problem.terms:
+        heard = term.of_unit > 0
+        total[heard] += term.prior[term.symbol[term.of_unit[heard]]]
+    voices = total.sum(axis=1, keepdims=True)
+    return np.where(voices > 0, total / np.maximum(voices, 1e-12), 1 / total.shape[1])
 
 
 def _frequency(problem: Problem, index: int) -> Table:

@@ -18,10 +18,13 @@ from glocal.fusion.patterns import Units, compress
 from glocal.fusion.setting import ENGINE, Setting
 from glocal.fusion.support import PointCells, paint, point_cells
 
-__all__ = ["Located", "Problem", "Sampled", "Term", "locate", "prepare", "regions"]
+__all__ = ["Located", "Problem", "Sampled", "Term", "locate", "prepare", "region_side", "regions"]
 
-REGION = 2048
-"""Side in cells of the regions in which reliabilities may differ."""
+REGION, LEAST_REGION = 2048, 32
+"""Largest and least side in cells of the regions in which reliabilities may differ."""
+
+PARTS = 3
+"""An area has at least so many regions along its longer side, if they are not too small."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,6 +149,8 @@ def prepare(
     }
     layers = [_layer(one, geobox) for one in observations if one.support != "points"]
     region = regions(geobox) if sampled is None else sampled.region
+    if not setting.regions:
+        region = np.zeros_like(region)
     units = compress([*layers, region, _touched(spread, cells)], cells)
     if sampled is not None:
         count = np.bincount(units.of_cell, sampled.weight, minlength=len(units))
@@ -193,10 +198,20 @@ def _layer(one: Observations, geobox: GeoBox) -> NDArray[np.int64]:
     return np.where(symbols > 0, one.stratum.ravel().astype(np.int64) * width + symbols, 0)
 
 
+def region_side(shape: tuple[int, int]) -> int:
+    """Return the side in cells of the regions of an area.
+
+    >>> [region_side((n, n)) for n in (20, 256, 1500, 20_000)]
+    [32, 86, 500, 2048]
+    """
+    return min(max(-(-max(shape) // PARTS), LEAST_REGION), REGION)
+
+
 def regions(geobox: GeoBox) -> NDArray[np.int64]:
     """Return the region of every cell, shape (H * W,), numbered from 0 along rows."""
     height, width = geobox.shape
-    row, column = np.arange(height) // REGION, np.arange(width) // REGION
+    side = region_side(geobox.shape)
+    row, column = np.arange(height) // side, np.arange(width) // side
     across = int(column[-1]) + 1
     return (row[:, None] * across + column[None, :]).ravel().astype(np.int64)
 

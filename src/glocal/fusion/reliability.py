@@ -7,7 +7,7 @@ table the prior of every context. Statements count once over their own support.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ LEAST_STRENGTH = 1.0
 DECLARED_STRENGTH = 30.0
 """Answers per class and question that a declared table is worth."""
 
-TRACE = 1e-9
+TRACE = 1e-10
 
 ANCHOR_STRENGTH = 5.0
 """An anchor's class is known: it counts as this many statements."""
@@ -94,23 +94,24 @@ def initial(
     )
 
 
-def update(old: Confusion, counts: NDArray[np.float64], back_off: float = 1.0) -> Confusion:
+def update(old: Confusion, counts: NDArray[np.float64], back_off: bool = True) -> Confusion:
     """Return the confusion after ``counts`` (A * context, K, M), with both back-offs.
 
     ``counts`` are by age and by the class of now; the confusion is by the class of then.
-    ``back_off`` multiplies what both are worth; at least a trace of them is left, so that
-    a class without counts keeps a row.
+    Without ``back_off`` tables are relative counts; a symbol that was used has at least a
+    trace in every class.
     """
-    back_off = max(back_off, TRACE)
     counts = _by_class_then(old, counts)
+    if not back_off:
+        return replace(old, log_p=np.log(_relative(counts)), counts=counts)
     total = counts.sum(axis=0)
-    table = total + back_off * old.strength * old.prior
+    table = total + old.strength * old.prior
     table = table / table.sum(axis=1, keepdims=True)
     if old.prior.ndim == 3:  # each question has a table of its own
         local = counts + old.strength * old.prior
         local = local / local.sum(axis=2, keepdims=True)
     elif len(counts) > 1:
-        local = counts + back_off * CONTEXT_STRENGTH * table
+        local = counts + CONTEXT_STRENGTH * table
         local = local / local.sum(axis=2, keepdims=True)
     else:
         local = table[None]
@@ -130,6 +131,13 @@ def _by_class_then(old: Confusion, counts: NDArray[np.float64]) -> NDArray[np.fl
     by_age = counts.reshape(len(old.then), *old.log_p.shape)
     share = by_age * np.exp(-old.now)
     return np.asarray(np.einsum("ackm,akj->cjm", share, old.then) * np.exp(old.log_p))
+
+
+def _relative(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return counts as rates (context, K, M); symbols that nobody used get next to nothing."""
+    used = counts.sum(axis=(0, 1)) > 0
+    rate = np.where(used, np.maximum(counts, TRACE), TRACE**2)
+    return np.asarray(rate / rate.sum(axis=2, keepdims=True))
 
 
 def tally(term: Term, statement: NDArray[np.int64], p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,8 +15,14 @@ class Setting:
     exponents: Literal["learned", "one"] = "learned"
     """``one``: every source counts in full, as if all erred independently."""
 
-    back_off: float = 1.0
-    """Factor on what crosswalks and global tables are worth; 0: tables are counts only."""
+    back_off: bool = True
+    """Whether crosswalks and global tables are worth anything; if not, tables are counts."""
+
+    regions: bool = True
+    """Whether a source may be more reliable in one region than in another."""
+
+    start: Literal["crosswalk", "votes"] = "crosswalk"
+    """``votes``: estimation begins with the mean of what the sources say at their word."""
 
     prior: Literal["anchors", "posterior"] = "anchors"
     """``posterior``: class shares are re-estimated from the estimate itself, every sweep."""
@@ -32,17 +38,17 @@ class Setting:
     """Steps of expectation-maximisation."""
 
     def __post_init__(self) -> None:
-        if self.back_off < 0 or self.cells_per_statement <= 0 or self.sweeps < 1:
+        if self.cells_per_statement <= 0 or self.sweeps < 1:
             raise ValueError(
-                "back_off must be >= 0, cells_per_statement > 0 and sweeps >= 1, got "
-                f"{self.back_off}, {self.cells_per_statement} and {self.sweeps}"
+                "cells_per_statement must be > 0 and sweeps >= 1, got "
+                f"{self.cells_per_statement} and {self.sweeps}"
             )
 
 
 ENGINE = Setting()
 
 DAWID_SKENE = Setting(
-    exponents="one", back_off=0.0, prior="posterior", spatial=False, cells_per_statement=1.0,
-    sweeps=100,
+    exponents="one", back_off=False, regions=False, start="votes", prior="posterior",
+    spatial=False, cells_per_statement=1.0, sweeps=100,
 )  # fmt: skip
 """The model of Dawid and Skene (1979), for items that are independent of each other."""
