@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Categorical", "Displacement", "Normal", "frozen", "log_normalise"]
+__all__ = ["Categorical", "Displacement", "Normal", "ShiftField", "frozen", "log_normalise"]
 
 
 S = TypeVar("S", bound=np.generic)
@@ -98,6 +98,49 @@ class Normal:
         object.__setattr__(self, "std", frozen(self.std))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ShiftField:
+    """Shifts on a lattice of places, bilinear between them, constant beyond the outermost."""
+
+    x: NDArray[np.float64]
+    """Shape (n,), ascending, in a CRS in metres."""
+
+    y: NDArray[np.float64]
+    """Shape (m,), ascending."""
+
+    shift: NDArray[np.float64]
+    """Shape (m, n, 2), east and north in metres."""
+
+    covariance: NDArray[np.float64]
+    """Shape (m, n, 2, 2), of (east, north) in square metres."""
+
+    def __post_init__(self) -> None:
+        shape = (len(self.y), len(self.x))
+        if self.shift.shape != (*shape, 2) or self.covariance.shape != (*shape, 2, 2):
+            raise ValueError(
+                f"ShiftField needs shift {(*shape, 2)} and covariance {(*shape, 2, 2)}, got "
+                f"{self.shift.shape} and {self.covariance.shape}"
+            )
+        if not np.isfinite(self.shift).all():
+            raise ValueError("ShiftField.shift must be finite")
+        if (np.diff(self.x) <= 0).any() or (np.diff(self.y) <= 0).any():
+            raise ValueError("ShiftField.x and y must ascend")
+        for name in ("x", "y", "shift", "covariance"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
+
+    def at(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the shift (east, north) at places ``xy`` (k, 2), shape (k, 2)."""
+        column = np.interp(xy[:, 0], self.x, np.arange(len(self.x)))
+        row = np.interp(xy[:, 1], self.y, np.arange(len(self.y)))
+        left = np.clip(column.astype(np.int64), 0, max(len(self.x) - 2, 0))
+        low = np.clip(row.astype(np.int64), 0, max(len(self.y) - 2, 0))
+        right, high = np.minimum(left + 1, len(self.x) - 1), np.minimum(low + 1, len(self.y) - 1)
+        a, b = (column - left)[:, None], (row - low)[:, None]
+        below = (1 - a) * self.shift[low, left] + a * self.shift[low, right]
+        above = (1 - a) * self.shift[high, left] + a * self.shift[high, right]
+        return np.asarray((1 - b) * below + b * above)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Displacement:
     """A shift of one layer relative to the others, in metres, with its covariance.
@@ -118,6 +161,12 @@ class Displacement:
     gauge: str = "relative to the other sources"
     """What pins the shift down."""
 
+    applied: bool = False
+    """True when the layer was moved by it before it was fused."""
+
+    field: ShiftField | None = None
+    """Where the shift differs from place to place; ``dy`` and ``dx`` are then its mean."""
+
     def __post_init__(self) -> None:
         if not np.isfinite([self.dy, self.dx]).all():
             raise ValueError(f"Displacement must be finite, got dy={self.dy}, dx={self.dx}")
@@ -129,6 +178,8 @@ class Displacement:
 
     @property
     def significant(self) -> bool:
-        """True when the shift differs from zero at about three standard uncertainties."""
+        """True when it has a field, or differs from zero at three standard uncertainties."""
+        if self.field is not None:
+            return True
         shift = np.array([self.dy, self.dx])
         return bool(shift @ np.linalg.inv(np.asarray(self.covariance)) @ shift > 11.8)

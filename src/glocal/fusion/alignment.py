@@ -1,6 +1,8 @@
-"""Where a layer lies relative to the others: one shift, by correlation over all shifts."""
+"""Where a layer lies relative to another: scores of all shifts, by correlation, tile by tile."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,13 +10,153 @@ from scipy import fft
 
 from glocal.core.result import Displacement
 
-__all__ = ["MAX_SHIFT", "relative_shift"]
+__all__ = [
+    "MAX_SHIFT",
+    "Lattice",
+    "TileScores",
+    "lattice_of",
+    "local_information",
+    "relative_shift",
+    "tile_scores",
+]
 
 MAX_SHIFT = 6
 """Largest shift that is searched, in cells."""
 
 CELLS_PER_STATEMENT = 100.0
 """Neighbouring cells repeat each other, so the score counts this many as one."""
+
+CELLS_PER_LOOK = 10.0
+"""The same for tiles, measured: on twelve synthetic worlds shifts then err about as much as
+they state (mean square over stated variance .4 to .7); with 100 they err half as much."""
+
+LEAST_BEND = 1e-9
+"""Curvature below which a score has no peak."""
+
+TILE = 48
+"""Least side in cells of the tiles in which shifts are measured apart."""
+
+MAX_TILES = 256
+"""Tiles grow where there would be more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lattice:
+    """Square tiles that cover a grid."""
+
+    size: int
+    """Side of a tile in cells."""
+
+    shape: tuple[int, int]
+    """Number of tiles down and across."""
+
+    grid: tuple[int, int]
+    """Cells down and across."""
+
+    def __len__(self) -> int:
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def windows(self) -> list[tuple[slice, slice]]:
+        """Rows and columns of every tile, row by row."""
+        down, across = (
+            [slice(i * self.size, min((i + 1) * self.size, end)) for i in range(count)]
+            for count, end in zip(self.shape, self.grid, strict=True)
+        )
+        return [(rows, columns) for rows in down for columns in across]
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """Shape (T, 2), row and column of the middle of every tile, in cells."""
+        return np.array(
+            [[(part.start + part.stop) / 2 for part in window] for window in self.windows]
+        )
+
+    @property
+    def offset(self) -> NDArray[np.float64]:
+        """Shape (T, 2), the same from the middle of all tiles."""
+        return self.centre - self.centre.mean(axis=0)
+
+    @property
+    def neighbours(self) -> NDArray[np.int64]:
+        """Shape (n, 2), pairs of tiles that share an edge."""
+        number = np.arange(len(self)).reshape(self.shape)
+        across = np.stack([number[:, :-1], number[:, 1:]], axis=-1).reshape(-1, 2)
+        down = np.stack([number[:-1], number[1:]], axis=-1).reshape(-1, 2)
+        return np.concatenate([across, down])
+
+
+def lattice_of(grid: tuple[int, int]) -> Lattice:
+    """Return tiles of about 48 cells, or larger ones where that would be more than 256.
+
+    >>> lattice_of((100, 48)).shape, lattice_of((4096, 4096)).shape
+    ((2, 1), (16, 16))
+    """
+    height, width = grid
+    size = max(TILE, int(np.ceil(np.sqrt(height * width / MAX_TILES))))
+    down, across = (max(round(n / size), 1) for n in grid)
+    size = max(-(-height // down), -(-width // across))
+    return Lattice(size=size, shape=(-(-height // size), -(-width // size)), grid=grid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TileScores:
+    """The log-likelihood of every shift, tile by tile."""
+
+    score: NDArray[np.float64]
+    """Shape (T, 2 MAX + 1, 2 MAX + 1): by shift in rows and in columns, from -MAX to MAX."""
+
+    @property
+    def best(self) -> NDArray[np.float64]:
+        """Shape (T, 2), the shift in cells that all tiles together like best, for each."""
+        total = self.score.sum(axis=0)
+        at = np.unravel_index(int(total.argmax()), total.shape)
+        return np.tile(np.array(at, np.float64) - MAX_SHIFT, (len(self.score), 1))
+
+
+def tile_scores(
+    said: NDArray[np.float32],
+    others: NDArray[np.float32],
+    lattice: Lattice,
+    *,
+    cells_per_look: float = CELLS_PER_LOOK,
+) -> TileScores:
+    """Return the score of every shift of ``said`` onto ``others`` (H, W, K) in every tile.
+
+    The arguments are those of :func:`relative_shift`. A tile is what the layer says inside
+    it; the others are read as far beyond its edge as it may be shifted.
+    """
+    reach = ((MAX_SHIFT, MAX_SHIFT), (MAX_SHIFT, MAX_SHIFT), (0, 0))
+    around = np.pad(others - others.mean(axis=(0, 1), dtype=np.float64).astype(np.float32), reach)
+    scores = []
+    for rows, columns in lattice.windows:
+        inner = np.pad(said[rows, columns], reach)
+        outer = around[
+            rows.start : rows.stop + 2 * MAX_SHIFT, columns.start : columns.stop + 2 * MAX_SHIFT
+        ]
+        scores.append(_scores(inner, outer) if inner.any() else np.zeros((2 * MAX_SHIFT + 1,) * 2))
+    return TileScores(score=np.stack(scores) / cells_per_look)
+
+
+def local_information(
+    scores: TileScores, at: NDArray[np.float64], residual: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the shift (T, 2) that each tile prefers near ``at`` (T, 2), and its information.
+
+    A paraboloid through the 3 x 3 scores around ``at``; directions without a peak have no
+    information, (T, 2, 2), and ``residual`` (variance in square cells) is added to the rest.
+    """
+    shift, information = np.zeros((len(at), 2)), np.zeros((len(at), 2, 2))
+    middle = np.clip(np.rint(at), 1 - MAX_SHIFT, MAX_SHIFT - 1).astype(np.int64)
+    for i, (row, column) in enumerate((middle + MAX_SHIFT).tolist()):
+        slope, bend = _paraboloid(scores.score[i, row - 1 : row + 2, column - 1 : column + 2])
+        value, axes = np.linalg.eigh(bend)
+        peaked = value > LEAST_BEND
+        step = np.where(peaked, axes.T @ slope / np.where(peaked, value, 1.0), 0.0)
+        shift[i] = middle[i] + axes @ np.clip(step, -1, 1)
+        value = np.where(peaked, value / (1 + residual * value), 0.0)
+        information[i] = (axes * value) @ axes.T
+    return shift, information
 
 
 def relative_shift(
@@ -79,18 +221,26 @@ def _scores(said: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[n
     return np.asarray(score[np.ix_(reach, reach)], np.float64)
 
 
-def _peak(
+def _paraboloid(
     patch: NDArray[np.float64],
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
-    """Return the sub-cell offset of the peak in a 3 x 3 patch, and the information there."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return slope (2,) and minus the second derivatives (2, 2) of a 3 x 3 patch."""
     slope = np.array([(patch[2, 1] - patch[0, 1]) / 2, (patch[1, 2] - patch[1, 0]) / 2])
     cross = (patch[2, 2] - patch[2, 0] - patch[0, 2] + patch[0, 0]) / 4
-    information = -np.array(
+    bend = -np.array(
         [
             [patch[2, 1] - 2 * patch[1, 1] + patch[0, 1], cross],
             [cross, patch[1, 2] - 2 * patch[1, 1] + patch[1, 0]],
         ]
     )
-    if np.linalg.eigvalsh(information).min() <= 1e-9:
+    return slope, bend
+
+
+def _peak(
+    patch: NDArray[np.float64],
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
+    """Return the sub-cell offset of the peak in a 3 x 3 patch, and the information there."""
+    slope, information = _paraboloid(patch)
+    if np.linalg.eigvalsh(information).min() <= LEAST_BEND:
         return None, information
     return np.clip(np.linalg.solve(information, slope), -0.5, 0.5), information

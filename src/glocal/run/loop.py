@@ -288,7 +288,7 @@ def _metrics(
                 "dy": one.dy,
                 "sd": float(np.sqrt((one.covariance[0][0] + one.covariance[1][1]) / 2)),
                 "gauge": one.gauge,
-                "applied": one.significant,
+                "applied": one.applied,
             }
             for name, one in sorted(shifts.items())
         },

@@ -12,8 +12,8 @@ from glocal.core.grid import cells_of_points
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.core.result import Displacement
-from glocal.fusion.alignment import relative_shift
 from glocal.fusion.fuse import Fused, fuse
+from glocal.fusion.shifts import object_shift, raster_shifts
 from glocal.fusion.support import paint
 from glocal.run.area import Area, cells_of
 from glocal.sources.predicted import Labels, observe_predicted, predict
@@ -72,7 +72,7 @@ def start(area: Area) -> tuple[Area, dict[str, Displacement], Turn]:
     """Fuse once, align layers of objects by what that shows, and fuse again if any moved."""
     turn = first_turn(area)
     moved, shifts = align(area, turn)
-    if any(shift.significant for shift in shifts.values()):
+    if any(shift.applied for shift in shifts.values()):
         turn = first_turn(moved)
     return moved, shifts, turn
 
@@ -203,33 +203,28 @@ def model_provenance(area: Area, name: str) -> Provenance:
 
 
 def align(area: Area, turn: Turn) -> tuple[Area, dict[str, Displacement]]:
-    """Measure the whole-layer shift of every layer of objects, and undo significant ones.
+    """Measure where layers lie; undo what is significant of the shifts of objects.
 
-    Only shifts relative to the other sources can be seen; they are reported as such.
+    Objects are moved onto the others, with which alone they can be compared, all alike or
+    each trace by a field. Shifts of rasters are split by stated accuracies and points, and
+    reported only.
     """
-    shifts: dict[str, Displacement] = {}
+    shifts = raster_shifts(turn.fused, area.observations, {})
     moved: list[Observations] = []
     for one in area.observations:
-        shift = _shift_of(area, turn, one) if one.support == "objects" else None
+        shift = object_shift(turn.fused, one) if one.support == "objects" else None
         if shift is not None:
-            shifts[one.source] = shift
-        moved.append(_moved(one, shift) if shift is not None and shift.significant else one)
+            shifts[one.source] = shift = replace(shift, applied=shift.significant)
+        moved.append(_moved(one, shift) if shift is not None and shift.applied else one)
     return replace(area, observations=tuple(moved)), shifts
 
 
-def _shift_of(area: Area, turn: Turn, one: Observations) -> Displacement | None:
-    confusion = turn.fused.fit.confusion[turn.fused.twins.get(one.source, one.source)]
-    table = np.concatenate([np.zeros((1, len(area.legend))), confusion.log_p[0].T])
-    table[1:] -= table[1:].mean(axis=1, keepdims=True)
-    owner = paint(one.geometry, area.geobox)
-    symbol = np.concatenate([[0], one.symbols.astype(np.int64)])[owner]
-    units = turn.fused.fit.problem.units
-    others = np.exp(turn.fused.units(frozenset({one.source}))).astype(np.float32)
-    others = others[units.of_cell].reshape(*area.geobox.shape, -1)
-    step = abs(float(area.geobox.resolution.x))
-    return relative_shift(table[symbol].astype(np.float32), others, step)
-
-
 def _moved(one: Observations, shift: Displacement) -> Observations:
-    moved = shapely.transform(one.geometry, lambda xy: xy + np.array([shift.dx, shift.dy]))
-    return replace(one, geometry=moved)
+    """Return the objects moved, each as a whole: by the shift, or by the field at its middle."""
+    step = np.tile([shift.dx, shift.dy], (len(one), 1))
+    if shift.field is not None:
+        middle = shapely.centroid(one.geometry)
+        step = shift.field.at(np.column_stack([shapely.get_x(middle), shapely.get_y(middle)]))
+    xy, owner = shapely.get_coordinates(one.geometry, return_index=True)
+    moved = shapely.set_coordinates(one.geometry.copy(), xy + step[owner])
+    return replace(one, geometry=np.asarray(moved, object))

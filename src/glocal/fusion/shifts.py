@@ -1,0 +1,217 @@
+"""Displacements of the layers of one fusion: measured against each other, and split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from glocal.core.observation import Observations
+from glocal.core.result import Displacement, ShiftField, log_normalise
+from glocal.fusion.alignment import MAX_SHIFT, Lattice, lattice_of, tile_scores
+from glocal.fusion.displacement import (
+    RASTER_SD_M,
+    ROUGHNESS_M,
+    Frame,
+    Pair,
+    Solution,
+    affine_frame,
+    field_frame,
+    fixed_frame,
+    solve,
+)
+from glocal.fusion.fuse import Fused
+from glocal.fusion.support import paint, point_cells
+
+__all__ = ["layer_shift", "object_shift", "raster_shifts"]
+
+CONVINCING = 3.0
+"""Log Bayes factor from which a field is believed rather than "in place"."""
+
+PRIOR_DRIVEN = "prior-driven: split by stated accuracies, no control points"
+CONTROLLED = "pinned by points of stated position"
+
+Layer = NDArray[np.float32]
+
+
+def object_shift(fused: Fused, source: Observations) -> Displacement | None:
+    """Return the shift that brings a layer of objects onto what the others say, or None."""
+    problem = fused.fit.problem
+    others = np.exp(fused.units(frozenset({source.source}))).astype(np.float32)
+    others = others[problem.units.of_cell].reshape(*problem.geobox.shape, -1)
+    return layer_shift(said_layer(fused, source), others, problem.geobox)
+
+
+def layer_shift(said: Layer, others: Layer, geobox: GeoBox) -> Displacement | None:
+    """Return the shift that brings a layer onto what the other sources say.
+
+    Parameters
+    ----------
+    said
+        Shape (H, W, K): the layer's log-likelihood per class; zero where silent.
+    others
+        Shape (H, W, K): probabilities from the other sources.
+    geobox
+        Grid of both, in metres.
+
+    Returns
+    -------
+    Displacement or None
+        With a field where the evidence for one is convincing; None when the score has no
+        peak inside the search window (nothing to align).
+
+    Notes
+    -----
+    The score of a shift is the expected log-likelihood of the shifted layer under the
+    others' posterior, for all shifts at once by FFT, in every tile. Wrong labels lower its
+    peak but do not move it. Only a *relative* shift can be seen in this way.
+    """
+    lattice, cell = lattice_of((said.shape[0], said.shape[1])), _cell(geobox)
+    scores = tile_scores(said, others, lattice)
+    if not scores.score.any() or np.abs(scores.best).max() >= MAX_SHIFT:
+        return None
+    pairs = [Pair(layer="layer", onto="others", scores=scores)]
+    solutions = [
+        solve(
+            {"layer": field_frame(lattice, cell, rough), "others": fixed_frame(lattice)},
+            pairs,
+            cell,
+        )
+        for rough in ROUGHNESS_M
+    ]
+    best = max(solutions, key=lambda one: one.evidence)
+    return _displacement(best, "layer", lattice, geobox, field=best.evidence > CONVINCING)
+
+
+def _cell(geobox: GeoBox) -> float:
+    return abs(float(geobox.resolution.x))
+
+
+def _displacement(
+    solution: Solution,
+    name: str,
+    lattice: Lattice,
+    geobox: GeoBox,
+    *,
+    field: bool,
+    gauge: str = "relative to the other sources",
+) -> Displacement:
+    """Return what undoes the displacement of a layer, in metres."""
+    cell = _cell(geobox)
+    mean = -solution.displacement[name].mean(axis=0) * cell
+    # rows run south, northing runs north
+    flip = np.diag([-1.0, 1.0])
+    covariance = flip @ solution.mean[name] @ flip * cell**2
+    return Displacement(
+        dy=float(-mean[0]),
+        dx=float(mean[1]),
+        covariance=(
+            (float(covariance[0, 0]), float(covariance[0, 1])),
+            (float(covariance[0, 1]), float(covariance[1, 1])),
+        ),
+        gauge=gauge,
+        field=_field(solution, name, lattice, geobox) if field else None,
+    )
+
+
+def _field(solution: Solution, name: str, lattice: Lattice, geobox: GeoBox) -> ShiftField:
+    """Return the shifts on the lattice, from (row, column) in cells to (east, north) in metres."""
+    turn = np.array([[0.0, 1.0], [-1.0, 0.0]]) * _cell(geobox)
+    shift = -solution.displacement[name] @ turn.T
+    covariance = turn @ solution.covariance[name] @ turn.T
+    centre = lattice.centre.reshape(*lattice.shape, 2)
+    x, _ = geobox.transform * (centre[0, :, 1], np.zeros(lattice.shape[1]))
+    _, y = geobox.transform * (np.zeros(lattice.shape[0]), centre[:, 0, 0])
+    return ShiftField(
+        x=np.asarray(x),
+        y=np.asarray(y)[::-1],
+        shift=shift.reshape(*lattice.shape, 2)[::-1],
+        covariance=covariance.reshape(*lattice.shape, 2, 2)[::-1],
+    )
+
+
+def said_layer(fused: Fused, source: Observations) -> Layer:
+    """Return the centred log-likelihood of what ``source`` says in every cell, (H, W, K)."""
+    confusion = fused.fit.confusion[fused.twins.get(source.source, source.source)]
+    table = np.concatenate([np.zeros((1, len(source.legend))), confusion.log_p[0].T])
+    table[1:] -= table[1:].mean(axis=1, keepdims=True)
+    symbols = source.symbols.astype(np.int64)
+    if source.support == "points":
+        return _points_layer(source, table)
+    if source.support != "cells":
+        symbols = np.concatenate([[0], symbols])[paint(source.geometry, source.geobox)]
+    return table[symbols].astype(np.float32)
+
+
+def _points_layer(source: Observations, table: NDArray[np.float64]) -> Layer:
+    """Spread what every point says over the cells in which it may lie."""
+    spread = point_cells(source.geometry, source.position_sd_m, source.geobox)
+    out = np.zeros((int(np.prod(source.geobox.shape)), table.shape[1]))
+    said = table[source.symbols.astype(np.int64)]
+    np.add.at(out, spread.cell, spread.weight[:, None] * said[spread.point])
+    return out.reshape(*source.geobox.shape, -1).astype(np.float32)
+
+
+def raster_shifts(
+    fused: Fused, observations: Sequence[Observations], stated_sd_m: Mapping[str, float]
+) -> dict[str, Displacement]:
+    """Return the shift that would bring every raster to its true place, as far as can be told.
+
+    All layers (rasters, objects, points) are compared in pairs, each by itself and not
+    through the estimate, and solved together: affine per raster, a field per layer of
+    objects, points in place. Without points the split rests on the accuracies alone.
+
+    Parameters
+    ----------
+    observations
+        All sources of ``fused``; only those that speak are compared.
+    stated_sd_m
+        Stated position accuracy (standard deviation per axis, metres) of rasters, where
+        known; 4 m otherwise.
+    """
+    speaking = [one for one in observations if one.symbols.any() and one.support != "mixtures"]
+    rasters = [one for one in speaking if one.support == "cells"]
+    if not rasters:
+        return {}
+    geobox = rasters[0].geobox
+    lattice, cell = lattice_of(geobox.shape), _cell(geobox)
+    said = {one.source: said_layer(fused, one) for one in speaking}
+    frames = {one.source: _frame(one, lattice, stated_sd_m.get(one.source)) for one in speaking}
+    pairs = _pairs(speaking, rasters, said, fused.fit.log_prior, lattice)
+    solution = solve(frames, pairs, cell)
+    pinned = any(one.support == "points" for one in speaking)
+    gauge = CONTROLLED if pinned else PRIOR_DRIVEN
+    return {
+        one.source: _displacement(solution, one.source, lattice, geobox, field=False, gauge=gauge)
+        for one in rasters
+    }
+
+
+def _frame(source: Observations, lattice: Lattice, sd_m: float | None) -> Frame:
+    """Return how a layer may lie: points in place, rasters affine, objects smoothly."""
+    cell = _cell(source.geobox)
+    if source.support == "points":
+        return fixed_frame(lattice)
+    if source.support == "cells":
+        return affine_frame(lattice, cell, sd_m or RASTER_SD_M)
+    return field_frame(lattice, cell, ROUGHNESS_M[1])
+
+
+def _pairs(
+    speaking: Sequence[Observations],
+    rasters: Sequence[Observations],
+    said: Mapping[str, Layer],
+    log_prior: NDArray[np.float64],
+    lattice: Lattice,
+) -> list[Pair]:
+    """Compare every raster with the rasters before it, and with all objects and points."""
+    pairs = []
+    for i, raster in enumerate(rasters):
+        belief = np.exp(log_normalise(log_prior.astype(np.float32) + said[raster.source]))
+        for one in [*rasters[:i], *(one for one in speaking if one.support != "cells")]:
+            each = {"cells_per_look": 1.0} if one.support == "points" else {}
+            scores = tile_scores(said[one.source], belief, lattice, **each)
+            pairs.append(Pair(layer=one.source, onto=raster.source, scores=scores))
+    return pairs
