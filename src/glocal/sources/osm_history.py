@@ -140,7 +140,7 @@ def read_versions(path: Path) -> Versions:
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     columns = list(zip(*rows, strict=True)) if rows else [()] * 8
-    types = (str, np.int64, np.int32, "datetime64[s]", bool, str, np.int32, np.int64)
+    types = ("U", "i8", "i4", "M8[s]", "?", "U", "i4", "i8")
     made = [np.array(column, kind) for column, kind in zip(columns, types, strict=True)]
     names = ("osm_type", "osm_id", "version", "timestamp", "visible", "symbol", "contributors")
     return Versions(**dict(zip((*names, "nodes"), made, strict=True)))
@@ -181,18 +181,15 @@ def ages_at(versions: Versions, when: datetime) -> Ages:
     _, first, count = np.unique(element, return_index=True, return_counts=True)
     row = known[last]
 
+    n = int(element.max(initial=-1)) + 1
+
     def changes(values: NDArray[Any]) -> NDArray[np.int64]:
         """Return how often ``values`` changed within each element."""
-        inner = element[1:] == element[:-1]
-        differ = (values[known][1:] != values[known][:-1]) & inner
-        return np.bincount(element[1:][differ], minlength=int(element.max(initial=-1)) + 1)[
-            element[last]
-        ].astype(np.int64)
+        differ = (values[known][1:] != values[known][:-1]) & (element[1:] == element[:-1])
+        return np.asarray(np.bincount(element[1:][differ], minlength=n)[element[last]], np.int64)
 
     gone = np.where(versions.visible, 0, 1)
-    deleted = np.bincount(element, gone[known], minlength=int(element.max(initial=-1)) + 1)[
-        element[last]
-    ]
+    deleted = np.bincount(element, gone[known], minlength=n)[element[last]]
     living = versions.visible[row]
     year = np.timedelta64(365 * 24 * 3600 + 6 * 3600, "s")
     columns = {

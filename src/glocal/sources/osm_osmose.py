@@ -62,15 +62,14 @@ def osmose_xml(plan: Plan, rows: Corrections, dates: Mapping[str, Interval]) -> 
 
 
 def _class(parent: ET.Element, kind: str) -> None:
-    one = ET.SubElement(
-        parent,
-        "class",
-        id=str(1 + KINDS.index(kind)),
-        item=ITEM,
-        level=LEVELS.get(kind, "3"),
-        tag="landuse,fix:imagery",
-        source="glocal",
-    )
+    about = {
+        "id": str(1 + KINDS.index(kind)),
+        "item": ITEM,
+        "level": LEVELS.get(kind, "3"),
+        "tag": "landuse,fix:imagery",
+        "source": "glocal",
+    }
+    one = ET.SubElement(parent, "class", about)
     ET.SubElement(one, "classtext", lang="en", title=TITLES[kind])
     ET.SubElement(one, "detail", lang="en", title=AGREE)
 

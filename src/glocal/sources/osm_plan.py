@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,12 @@ class Plan:
 
     def fate(self, i: int) -> str:
         """Return which of ``FATES`` row ``i`` meets; rows of one element share it."""
-        groups = (self.fix, self.new, self.survey, self.missing, self.flag, self.later)
-        return next((name for name, one in zip(FATES, groups, strict=True) if i in one), "modify")
+        return next((name for name, rows in self.groups().items() if i in rows), "modify")
+
+    def groups(self) -> dict[str, Collection[int]]:
+        """Return the rows of each of ``FATES``, one row per element."""
+        every = (self.fix, self.new, self.survey, self.missing, self.flag, self.later)
+        return dict(zip(FATES, every, strict=True))
 
     def why(self, i: int) -> str:
         """Return why row ``i`` is no edit, or an empty string."""

@@ -20,7 +20,7 @@ from glocal.sources.osm_change import change_xml, josm_xml
 from glocal.sources.osm_index import INDEX, write_index
 from glocal.sources.osm_maproulette import collection, feature_maker, task
 from glocal.sources.osm_osmose import osmose_xml
-from glocal.sources.osm_plan import FATES, Plan, make_plan
+from glocal.sources.osm_plan import Plan, make_plan
 from glocal.sources.osm_readme import readme
 
 __all__ = ["FILES", "Encoded", "encode_osm"]
@@ -92,7 +92,9 @@ def encode_osm(
         plan.notes.insert(0, promise)
     files = _write(folder, _content(plan, rows, observations, dates))
     index = write_index(folder / INDEX, plan, rows)
-    return Encoded(files=(*files, index), count=_fates(plan))
+    return Encoded(
+        files=(*files, index), count={name: len(rows) for name, rows in plan.groups().items()}
+    )
 
 
 def _content(
@@ -150,8 +152,3 @@ def _counts(plan: Plan, content: dict[str, str]) -> dict[str, int]:
         "flags.geojson": len(plan.flag),
         "osmose.xml": content["osmose.xml"].count("<error "),
     }
-
-
-def _fates(plan: Plan) -> dict[str, int]:
-    groups = (plan.fix, plan.new, plan.survey, plan.missing, plan.flag, plan.later)
-    return {name: len(one) for name, one in zip(FATES, groups, strict=True)}
