@@ -173,7 +173,12 @@ def _corrections(folder: Path) -> pd.DataFrame:
 def _patches(path: Path) -> pd.DataFrame:
     """Return the patches of a corrected map, by their ``change_id``."""
     table = pd.DataFrame(read_table(path))
-    names = {"change_id": "proposal", "class_from": "current", "class_to": "proposed"}
+    names = {
+        "change_id": "proposal",
+        "class_from": "current",
+        "class_to": "proposed",
+        "p_to": "probability",
+    }
     table = table.rename(columns=names).assign(source=path.parent.name, kind="patch")
     return table.assign(record=table["proposal"])[[*COLUMNS, "geometry"]]
 
