@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,7 +211,7 @@ class Counter:
             raise ValueError(f"at least 16 patterns must be kept, got a limit of {limit}")
         self.coding, self.limit = coding, limit
         self._turn = self._thinned = self._used = 0
-        self._table = (
+        self._table: NDArray[Any] = (
             np.zeros(coding.size, np.uint32) if coding.direct else _empty(min(SMALLEST, 4 * limit))
         )
 

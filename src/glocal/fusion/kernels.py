@@ -201,7 +201,7 @@ def look_up(  # pragma: no cover
                 at = find(table, last, shift)
                 found = np.int32(-1) if table[at, 0] == EMPTY else np.int32(table[at, 1])
             unit[row, i] = found
-            missing += found < 0
+            missing += 1 if found < 0 else 0
     return missing
 
 
@@ -237,5 +237,5 @@ def look_up_direct(  # pragma: no cover
     for row in range(code.shape[0]):
         for i in range(code.shape[1]):
             unit[row, i] = number[code[row, i]]
-            missing += unit[row, i] < 0
+            missing += 1 if unit[row, i] < 0 else 0
     return missing
