@@ -28,12 +28,18 @@ def nano_looks() -> Recipe:
     """Return the second stage of the packaged weights, which adds the agreement of looks.
 
     The first, ``nano_cpu``, was stopped after 3,826 steps: its features told scenes apart no better
-    than random ones. ``--start`` names its weights.
+    than random ones. ``--start`` names the weights of the stage before.
     """
     training = PretrainConfig(steps=1_350, batch=96, base_rate=2e-3, warmup=60, ema=0.99, seed=1)
     return Recipe(
         encoder=nano(), objective=ObjectiveConfig(joint=0.25, agree=1.0), training=training
     )
+
+
+def nano_more_looks() -> Recipe:
+    """Return the third stage of the packaged weights, which goes on from the second."""
+    training = PretrainConfig(steps=3_300, batch=96, base_rate=2e-3, warmup=150, ema=0.99, seed=2)
+    return replace(nano_looks(), training=training)
 
 
 def nano_gpu() -> Recipe:
@@ -69,7 +75,8 @@ def base_paper() -> Recipe:
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    one.__name__: one for one in (nano_cpu, nano_looks, nano_gpu, tiny_gpu, base_paper)
+    one.__name__: one
+    for one in (nano_cpu, nano_looks, nano_more_looks, nano_gpu, tiny_gpu, base_paper)
 }
 
 
