@@ -75,7 +75,7 @@ class Lattice:
     @property
     def offset(self) -> NDArray[np.float64]:
         """Shape (T, 2), the same from the middle of all tiles."""
-        return self.centre - self.centre.mean(axis=0)
+        return np.asarray(self.centre - self.centre.mean(axis=0))
 
     @property
     def neighbours(self) -> NDArray[np.int64]:

@@ -146,7 +146,7 @@ def solve(frames: Mapping[str, Frame], pairs: Sequence[Pair], cell_m: float) -> 
             weighed = np.einsum("tij,tjp->tip", information, jacobian)
             total += np.einsum("tip,tiq->pq", jacobian, weighed)
             pull += np.einsum("tip,ti->p", weighed, shift)
-        found = np.linalg.solve(total, pull) if size else np.zeros(0)
+        found = np.asarray(np.linalg.solve(total, pull), np.float64)
         at = {id(p): _jacobian(frames, place, p, size) @ found for p in pairs}
     return _solution(frames, place, found, total, prior, pull)
 

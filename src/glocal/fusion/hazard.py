@@ -130,7 +130,7 @@ def learned_rate(
         stayed = split.sum(axis=(1, 3)) - moved
         happened = happened + moved.sum(axis=0)
         years = years + (stayed * term.ages[:, None] + moved * _wait(then, term.ages)).sum(axis=0)
-    return happened / years
+    return np.asarray(happened / years)
 
 
 def _wait(then: Table, ages: Table) -> Table:
@@ -139,7 +139,8 @@ def _wait(then: Table, ages: Table) -> Table:
     expected = -np.log(stays)
     early = expected < 1e-6
     safe = np.where(early, 1.0, expected)
-    return ages[:, None] * np.where(early, 0.5, 1 / safe - stays / -np.expm1(-safe))
+    share = np.where(early, 0.5, 1 / safe - stays / -np.expm1(-safe))
+    return np.asarray(ages[:, None] * share)
 
 
 def outdated(term: Term, confusion: Confusion, cavity: Table) -> Table:

@@ -122,11 +122,11 @@ def _field(solution: Solution, name: str, lattice: Lattice, geobox: GeoBox) -> S
     shift = -solution.displacement[name] @ turn.T
     covariance = turn @ solution.covariance[name] @ turn.T
     centre = lattice.centre.reshape(*lattice.shape, 2)
-    x, _ = geobox.transform * (centre[0, :, 1], np.zeros(lattice.shape[1]))
-    _, y = geobox.transform * (np.zeros(lattice.shape[0]), centre[:, 0, 0])
+    at = geobox.transform
+    x, y = at.c + at.a * centre[0, :, 1], at.f + at.e * centre[:, 0, 0]
     return ShiftField(
-        x=np.asarray(x),
-        y=np.asarray(y)[::-1],
+        x=x,
+        y=y[::-1],
         shift=shift.reshape(*lattice.shape, 2)[::-1],
         covariance=covariance.reshape(*lattice.shape, 2, 2)[::-1],
     )
@@ -176,7 +176,8 @@ def raster_shifts(
     if not rasters:
         return {}
     geobox = rasters[0].geobox
-    lattice, cell = lattice_of(geobox.shape), _cell(geobox)
+    height, width = geobox.shape
+    lattice, cell = lattice_of((height, width)), _cell(geobox)
     said = {one.source: said_layer(fused, one) for one in speaking}
     frames = {one.source: _frame(one, lattice, stated_sd_m.get(one.source)) for one in speaking}
     pairs = _pairs(speaking, rasters, said, fused.fit.log_prior, lattice)
