@@ -1,0 +1,283 @@
+"""Signs that a loop believes itself: each a number with a limit, and what to do.
+
+A loop that teaches its own models can drift: it grows surer, its parts agree ever more,
+and the truth is no closer. Held-out anchors see that; without anchors only the drift of
+class shares and of agreement can be seen, and nothing can be promised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.fusion.dependence import gammas
+from glocal.fusion.fuse import Fused, HeldOut
+from glocal.fusion.problem import Term
+
+__all__ = ["Alarm", "Audit", "Sight", "alarms", "audits", "fallen", "sight"]
+
+SURE = 0.05
+"""Confidence may exceed accuracy by this, or by two standard errors if that is more."""
+
+AREA_ERRORS = 3.0
+"""Standard errors that a class share may lie off its estimate from the anchors."""
+
+AGREEMENT = 0.01
+"""Agreement may rise by this without a gain on the anchors."""
+
+SHRINK, ROUNDS = 0.8, 3
+"""A class that shrinks in so many rounds on end, to less than this of its share."""
+
+RISE = 0.25
+"""A family's weight may rise by this from one round to the next."""
+
+FALL_ERRORS = 2.0
+"""Standard errors by which a source's audited log-score must fall to count as a loss."""
+
+Table = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """One sign, measured."""
+
+    name: str
+    value: float
+    limit: float
+    rings: bool
+    advice: str
+    """What to do when it rings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What one source says and what everybody together says, at held-out anchors."""
+
+    source: str
+    n: int
+    """Anchors at which the source speaks."""
+
+    before: float
+    """Share of them where its own word (the class it stands for) is right."""
+
+    after: float
+    """Share of them where the estimate is right."""
+
+    loses: bool
+    """True where the estimate is worse than the source's own word by two standard errors:
+    it should not be corrected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sight:
+    """What is kept of a round to judge it and later ones."""
+
+    held_out: HeldOut | None
+    audits: tuple[Audit, ...]
+    weights: dict[tuple[str, ...], float]
+    """Mean exponent of every family, summed over its members."""
+
+    share: Table
+    """Shape (K,), mean probability of each class over the area."""
+
+    agreement: float | None
+    """Share of cells where the models name the estimate's class; None without models."""
+
+
+def sight(fused: Fused, share: Table, agreement: float | None) -> Sight:
+    """Return what is kept of a round, from its fusion (see `Sight` for the rest)."""
+    return Sight(
+        held_out=fused.held_out,
+        audits=audits(fused),
+        weights=_weights(fused),
+        share=share,
+        agreement=agreement,
+    )
+
+
+def audits(fused: Fused) -> tuple[Audit, ...]:
+    """Return the audit of every source that speaks at anchors; () without held-out anchors."""
+    held = fused.held_out
+    if held is None:
+        return ()
+    truth = held.anchors.shares.argmax(axis=1)
+    estimate = held.log_q.argmax(axis=1) == truth
+    out = []
+    for term in fused.fit.problem.terms:
+        if term.cells is not None:
+            continue  # points lie at a few anchors at most, and near them only
+        statement = term.of_unit[held.anchors.unit]
+        use = statement > 0
+        if not use.any():
+            continue
+        own = term.prior[term.symbol[statement[use]]].argmax(axis=1) == truth[use]
+        gain, error = _mean(estimate[use].astype(float) - own, held.anchors.weight[use])
+        weight = held.anchors.weight[use]
+        out.append(
+            Audit(
+                source=term.name,
+                n=int(use.sum()),
+                before=float(np.average(own, weights=weight)),
+                after=float(np.average(estimate[use], weights=weight)),
+                loses=bool(gain < -FALL_ERRORS * error),
+            )
+        )
+    return tuple(out)
+
+
+def fallen(now: Fused, before: Fused) -> tuple[str, ...]:
+    """Return the sources whose audited quality fell from one fusion to the next.
+
+    The quality is the log-score of the estimate at those held-out anchors where the source
+    speaks: what a source that takes its corrections would get. Both fusions must have the
+    same anchors. () where one of them has none held out.
+    """
+    if now.held_out is None or before.held_out is None:
+        return ()
+    change = now.held_out.losses - before.held_out.losses
+    weight = now.held_out.anchors.weight
+    names = []
+    for term in before.fit.problem.terms:
+        use = _speaks(term, before.held_out)
+        if use.sum() < 2:
+            continue
+        worse, error = _mean(change[use], weight[use])
+        if worse > FALL_ERRORS * error:
+            names.append(term.name)
+    return tuple(names)
+
+
+def alarms(rounds: Sequence[Sight]) -> tuple[Alarm, ...]:
+    """Return every sign that can be measured after these rounds (the last one is judged)."""
+    now = rounds[-1]
+    found: list[Alarm | None] = [_sure(now.held_out), _areas(now), _lost(now)]
+    if len(rounds) > 1:
+        found += [_echo(rounds[-2], now), _risen(rounds[-2], now)]
+    if len(rounds) > ROUNDS:
+        found.append(_collapse(rounds[-ROUNDS - 1 :]))
+    return tuple(one for one in found if one is not None)
+
+
+def _speaks(term: Term, held: HeldOut) -> NDArray[np.bool_]:
+    return term.speaks[held.anchors.unit]
+
+
+def _mean(values: Table, weight: Table) -> tuple[float, float]:
+    """Return the weighted mean and its standard error (linearised)."""
+    mean = float(np.average(values, weights=weight))
+    return mean, float(np.sqrt((weight**2 * (values - mean) ** 2).sum()) / weight.sum())
+
+
+def _sure(held: HeldOut | None) -> Alarm | None:
+    """Compare held-out confidence with held-out accuracy."""
+    if held is None:
+        return None
+    right = held.log_q.argmax(axis=1) == held.anchors.shares.argmax(axis=1)
+    value, error = _mean(np.exp(held.log_q.max(axis=1)) - right, held.anchors.weight)
+    limit = max(SURE, 2 * error)
+    return Alarm(
+        name="confidence above accuracy",
+        value=value,
+        limit=limit,
+        rings=value > limit,
+        advice="trust probabilities less, and add reference points",
+    )
+
+
+def _areas(now: Sight) -> Alarm | None:
+    """Compare class shares with the design-based estimate from the anchors."""
+    held = now.held_out
+    if held is None:
+        return None
+    weight, shares = held.anchors.weight, held.anchors.shares
+    k = shares.shape[1]
+    # one anchor spread over all classes, so that an unseen class has an error too
+    p = (weight @ shares + 1 / k) / (weight.sum() + 1)
+    effective = weight.sum() ** 2 / (weight**2).sum()
+    value = float((np.abs(now.share - p) / np.sqrt(p * (1 - p) / effective)).max())
+    return Alarm(
+        name="class share off its estimate from anchors, in standard errors",
+        value=value,
+        limit=AREA_ERRORS,
+        rings=value > AREA_ERRORS,
+        advice="take areas from the reference points, not from the map",
+    )
+
+
+def _lost(now: Sight) -> Alarm | None:
+    """Measure the smallest gain of any source at held-out anchors."""
+    if not now.audits:
+        return None
+    losers = [one.source for one in now.audits if one.loses]
+    return Alarm(
+        name="least gain of a source at held-out anchors",
+        value=min(one.after - one.before for one in now.audits),
+        limit=0.0,
+        rings=bool(losers),
+        advice=f"do not apply the corrections of {', '.join(losers)}" if losers else "",
+    )
+
+
+def _echo(before: Sight, now: Sight) -> Alarm | None:
+    """Measure whether models and estimate agree more, while anchors are no likelier."""
+    if before.agreement is None or now.agreement is None:
+        return None
+    value = now.agreement - before.agreement
+    better = (
+        before.held_out is not None
+        and now.held_out is not None
+        and now.held_out.log_loss < before.held_out.log_loss
+    )
+    return Alarm(
+        name="rise of agreement between models and estimate without a gain on anchors",
+        value=value,
+        limit=AGREEMENT,
+        rings=value > AGREEMENT and not better,
+        advice="stop at the round before, and add reference points",
+    )
+
+
+def _risen(before: Sight, now: Sight) -> Alarm | None:
+    """Measure the largest rise of a family's weight; its data are the same as before."""
+    old, new = before.weights, now.weights
+    both = [name for name in new if name in old]
+    if not both:
+        return None
+    value = max(new[name] - old[name] for name in both)
+    return Alarm(
+        name="rise of a family's weight without new data",
+        value=value,
+        limit=RISE,
+        rings=value > RISE,
+        advice="look for a model that repeats this family, and add reference points",
+    )
+
+
+def _weights(fused: Fused) -> dict[tuple[str, ...], float]:
+    """Return the mean exponent of every family, summed over its members."""
+    problem = fused.fit.problem
+    count = problem.units.count
+    total: dict[tuple[str, ...], float] = {}
+    for term in problem.terms:
+        if term.speaks.any():
+            power = gammas(problem, fused.fit.exponents)[term.name]
+            mean = float(np.average(power[term.speaks], weights=count[term.speaks]))
+            total[term.family] = total.get(term.family, 0.0) + mean
+    return total
+
+
+def _collapse(rounds: Sequence[Sight]) -> Alarm:
+    """Measure the class that has shrunk most, among those that shrank in every round."""
+    share = np.array([one.share for one in rounds])
+    falling = (np.diff(share, axis=0) < 0).all(axis=0)
+    ratio = np.where(falling, share[-1] / np.maximum(share[0], 1e-9), 1.0)
+    return Alarm(
+        name=f"share left of the class that shrank most in {ROUNDS} rounds on end",
+        value=float(ratio.min()),
+        limit=SHRINK,
+        rings=bool(ratio.min() < SHRINK),
+        advice="stop at the round before, and add reference points of that class",
+    )
