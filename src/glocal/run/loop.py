@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from glocal import __version__
 from glocal.core.grid import cell_area_ha
 from glocal.core.result import Displacement
 from glocal.errors import RunError
+from glocal.fusion.alarms import Sight, alarms, audits
 from glocal.io.atomic import (
     PART,
     append_line,
@@ -35,7 +37,15 @@ from glocal.run.give_back import give_back
 from glocal.run.outputs import LAYERS, read_models, round_metrics, round_provenance, write_round
 from glocal.run.proposals import Gift, licence_of, propose
 from glocal.run.report import write_report
-from glocal.run.rounds import Turn, better, for_osm, next_turn, resumed_turn, start
+from glocal.run.rounds import (
+    Turn,
+    for_osm,
+    next_turn,
+    resumed_turn,
+    sight_of,
+    start,
+    why_not,
+)
 from glocal.run.schema import AreaConfig
 
 __all__ = ["run_area"]
@@ -177,6 +187,7 @@ def _rounds(
     """Run or restore the rounds; return the one that is kept and what each said."""
     best = turn = first
     history: list[dict[str, Any]] = []
+    seen: list[Sight] = []
     total = area.config.rounds if area.seen else 1
     for number in range(total):
         progress(f"round {number}", number / total)
@@ -194,17 +205,22 @@ def _rounds(
             }
             write_round(area, turn, gifts, shifts, folder, SOFTWARE)
             log.write("round", round=number, anchor_log_loss=turn.anchor_log_loss)
-        kept = number == 0 or better(turn, best)
-        history.append({**round_metrics(turn), "kept": kept, "note": _note(turn, kept)})
+        why = why_not(turn, best) if number else ""
+        seen.append(sight_of(turn))
+        kept = not why
+        signs = [asdict(one) for one in alarms(seen)]
+        history.append(
+            {**round_metrics(turn), "kept": kept, "note": _note(turn, why), "alarms": signs}
+        )
         if not kept:
             break
         best = turn
     return best, history
 
 
-def _note(turn: Turn, kept: bool) -> str:
-    if not kept:
-        return "held-out anchors became less likely, so the round before is kept"
+def _note(turn: Turn, why: str) -> str:
+    if why:
+        return why
     if turn.anchor_log_loss is None:
         return "too few anchors: exponents are conservative and nothing is promised"
     return ""
@@ -298,7 +314,9 @@ def _metrics(
         ],
         "attribution": list(provenance.attribution),
         "licence": licence_of(provenance.licences),
-        "notes": _notes(area, turn),
+        "ties": [asdict(one) for one in turn.fused.ties],
+        "audits": [asdict(one) for one in audits(turn.fused)],
+        "notes": [*_notes(area, turn), *_ringing(history, turn.round), *_tied(turn)],
     }
 
 
@@ -386,3 +404,20 @@ def _notes(area: Area, turn: Turn) -> list[str]:
     for name, twin in sorted(turn.fused.twins.items()):
         notes.append(f"{name} repeats {twin} word for word from the same roots: counted once")
     return notes
+
+
+def _ringing(history: list[dict[str, Any]], kept: int) -> list[str]:
+    """Return a note for every alarm that rings in the round that is kept."""
+    return [
+        f"alarm: {one['name']} is {one['value']:.2f}, limit {one['limit']:.2f}; {one['advice']}"
+        for one in history[kept]["alarms"]
+        if one["rings"]
+    ]
+
+
+def _tied(turn: Turn) -> list[str]:
+    return [
+        f"{one.a} and {one.b} share no declared root but err alike at {one.anchors} anchors "
+        f"(correlation {one.correlation:.2f}, p = {one.p:.3f}): they share a budget"
+        for one in turn.fused.ties
+    ]

@@ -12,13 +12,25 @@ from glocal.core.grid import cells_of_points
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.core.result import Displacement
+from glocal.fusion.alarms import Sight, fallen, sight
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.shifts import object_shift, raster_shifts
 from glocal.fusion.support import paint
 from glocal.run.area import Area, cells_of
 from glocal.sources.predicted import Labels, observe_predicted, predict
 
-__all__ = ["Turn", "better", "for_osm", "labels_of", "next_turn", "resumed_turn", "start", "turns"]
+__all__ = [
+    "Turn",
+    "better",
+    "for_osm",
+    "labels_of",
+    "next_turn",
+    "resumed_turn",
+    "sight_of",
+    "start",
+    "turns",
+    "why_not",
+]
 
 SOFT_CELLS = 1000
 """Cells drawn as soft labels for a model, each round."""
@@ -97,13 +109,36 @@ def for_osm(area: Area, turn: Turn) -> tuple[Area, Turn]:
 
 
 def better(turn: Turn, best: Turn) -> bool:
-    """Return True when a round may be kept: the held-out anchors are not less likely.
+    """Return True when a round may be kept (see `why_not`)."""
+    return not why_not(turn, best)
 
-    Without anchors every round is kept; nothing can be promised then.
+
+def why_not(turn: Turn, best: Turn) -> str:
+    """Return why a round can't be kept, "" when it can.
+
+    It is kept when the held-out anchors are not less likely in all, nor clearly less likely
+    where any one source speaks. Without anchors every round is kept; nothing can be
+    promised then.
     """
     if turn.anchor_log_loss is None or best.anchor_log_loss is None:
-        return True
-    return turn.anchor_log_loss <= best.anchor_log_loss + 1e-9
+        return ""
+    if turn.anchor_log_loss > best.anchor_log_loss + 1e-9:
+        return "held-out anchors became less likely, so the round before is kept"
+    lost = fallen(turn.fused, best.fused)
+    if lost:
+        return f"what {', '.join(lost)} would get became worse, so the round before is kept"
+    return ""
+
+
+def sight_of(turn: Turn) -> Sight:
+    """Return what is kept of a round for its alarms."""
+    classes = turn.log_q.argmax(axis=-1)
+    agree = []
+    for one in turn.models:
+        named = np.append(-1, one.crosswalk.matrix.argmax(axis=1))[one.symbols]
+        agree.append((named == classes)[named >= 0].mean())
+    share = np.exp(turn.log_q).mean(axis=(0, 1), dtype=np.float64)
+    return sight(turn.fused, share, float(np.mean(agree)) if agree else None)
 
 
 def _turn(area: Area, models: tuple[Observations, ...], round: int, before: Turn | None) -> Turn:
