@@ -40,6 +40,8 @@ KEYS = {
     "attribution",
     "licence",
     "notes",
+    "ties",
+    "audits",
 }
 
 DESCRIBED_BY = ("item.json", "PROPOSAL_README.md", "datapackage.json", "metrics.json")
