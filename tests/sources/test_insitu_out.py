@@ -92,6 +92,23 @@ def test_a_layer_that_was_moved_is_told_its_way_back(tmp_path: Path) -> None:
     assert layer_shift(few, _said(few)[0], others) is None
 
 
+def test_noise_of_single_points_is_no_shift_of_the_layer(tmp_path: Path) -> None:
+    told = []
+    for seed in range(12):
+        truth, rng = _patchwork(seed), np.random.default_rng(seed)
+        inner = rng.uniform(40, 760, (40, 2))
+        column, row = (inner // 10).astype(int).T
+        wrong = rng.random(40) < 0.2
+        names = [
+            LEGEND.names[k] for k in np.where(wrong, 1 - truth[row, column], truth[row, column])
+        ]
+        x, y = inner.T + rng.normal(0, 12, (2, 40))
+        seen = _seen(_points(tmp_path, 400_000 + x, 5_800_000 - y, names, 12.0), 12.0)
+        found = layer_shift(seen, _said(seen)[0], np.eye(2)[truth] * 0.9 + 0.05)
+        told.append(found is not None and found.significant)
+    assert sum(told) <= 1
+
+
 def test_a_point_across_the_edge_is_told_where_it_fits(tmp_path: Path) -> None:
     others = np.full((80, 80, 2), 0.03)
     others[:, :40, 0] = others[:, 40:, 1] = 0.97

@@ -15,11 +15,14 @@ from glocal.io.stac import multihash
 from glocal.run.area import Area, Image
 from glocal.run.proposals import Gift, attribution_of, licence_of
 from glocal.run.rounds import Turn
+from glocal.run.schema import ImagerySource, SourceConfig
 from glocal.sources.fill import Filling, fill_gaps
 from glocal.sources.image_out import encode_image
 from glocal.sources.image_registration import SceneFile
 
 __all__ = ["to_image"]
+
+ALONE = "no source without a root in common with the image"
 
 SINGLE = (".tif", ".tiff", ".jp2")
 
@@ -30,7 +33,8 @@ def to_image(area: Area, turn: Turn, name: str, room: Path) -> Gift:
     everybody = [*area.observations, *turn.models]
     kin = {one.source for one in everybody if one.provenance.shares_root(image.chip.provenance)}
     strangers = [one for one in everybody if one.source not in kin]
-    registration, filling = None, "no source without a root in common with the image"
+    registration: Registration | None = None
+    filling: Filling | str = ALONE
     if strangers:
         others = np.exp(turn.fused.cells(frozenset(kin)))
         registration = _registered(area, image, others, [one.source for one in strangers])
@@ -45,12 +49,12 @@ def to_image(area: Area, turn: Turn, name: str, room: Path) -> Gift:
         geobox=area.geobox,
         interval=image.chip.interval,
         scene=", ".join(sorted(own.roots)),
-        file=_single(area.config.source(name).path),
+        file=_single(area.config.source(name)),
         filling=filling,
         bands=image.chip.bands,
         why_no_registration="no peak: the others' classes do not show in this image"
         if strangers
-        else "no source without a root in common with the image",
+        else ALONE,
         licence=licence_of(provenance.licences),
         attribution=attribution_of(provenance),
     )
@@ -74,7 +78,7 @@ def _registered(
     area: Area, image: Image, others: NDArray[np.float32], names: list[str]
 ) -> Registration | None:
     layers = _layers(image)
-    clear = np.isfinite(layers).all(axis=0)
+    clear = np.asarray(np.isfinite(layers).all(axis=0))
     step = abs(float(area.geobox.resolution.x))
     found = register(np.nan_to_num(layers), clear, others, step, seed=area.config.seed)
     if found is None:
@@ -93,7 +97,7 @@ def _filled(area: Area, name: str, others: NDArray[np.float32]) -> Filling | str
     ]
     return fill_gaps(
         image.chip.values,
-        np.isfinite(_layers(image)).all(axis=0),
+        np.asarray(np.isfinite(_layers(image)).all(axis=0)),
         _hidden(image),
         rest,
         others,
@@ -102,9 +106,12 @@ def _filled(area: Area, name: str, others: NDArray[np.float32]) -> Filling | str
     )
 
 
-def _single(path: Path) -> SceneFile | None:
+def _single(source: SourceConfig) -> SceneFile | None:
     """Return the scene's raster where it is a single file with a grid."""
-    if not path.is_file() or path.suffix.lower() not in SINGLE:
+    if not isinstance(source, ImagerySource) or not source.path.is_file():
+        return None
+    path = source.path
+    if path.suffix.lower() not in SINGLE:
         return None
     content = path.read_bytes()
     return SceneFile(

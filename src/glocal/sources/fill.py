@@ -194,8 +194,13 @@ def _hidden_on_purpose(
         parts.append((at, *known.describe(clear & ~moved, at)))
     if not parts:
         return None
-    at, x, around, far = zip(*parts, strict=True)
-    return np.concatenate(at), np.concatenate(x), np.concatenate(around, -1), np.concatenate(far)
+    cells, x, around, far = zip(*parts, strict=True)
+    return (
+        np.concatenate(cells),
+        np.concatenate(x),
+        np.concatenate(around, axis=-1),
+        np.concatenate(far),
+    )
 
 
 def _basis(others: Sequence[tuple[Layers, bool]], shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -160,8 +160,8 @@ def _verdict(
 ) -> dict[str, list[Any]]:
     """Return our columns: verdicts of the points that spoke, and what stands elsewhere."""
     place = {name: i for i, name in enumerate(observations.record.tolist())}
-    numbers = {
-        "loop_p": np.round(verdicts.p_correct.astype(np.float64), 4),
+    numbers: dict[str, NDArray[np.float64]] = {
+        "loop_p": verdicts.p_correct.astype(np.float64).round(4),
         "loop_dx_m": np.round(verdicts.places.dx, 2),
         "loop_dy_m": np.round(verdicts.places.dy, 2),
         "loop_shift_sd_m": np.round(verdicts.places.sd, 2),
@@ -177,8 +177,8 @@ def _verdict(
             continue
         out["loop_flag"][row] = int(verdicts.flags[at])
         out["loop_class"][row] = str(verdicts.suggested[at])
-        for column, values in numbers.items():
-            out[column][row] = float(values[at])
+        for column in numbers:
+            out[column][row] = float(numbers[column][at])
     return {name: out[name] for name in OURS}
 
 

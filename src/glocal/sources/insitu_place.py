@@ -13,11 +13,12 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from scipy import ndimage
 
 from glocal.core.grid import cells_of_points
 from glocal.core.observation import Observations
 from glocal.core.result import Displacement
-from glocal.fusion.alignment import CELLS_PER_STATEMENT, relative_shift
+from glocal.fusion.alignment import MAX_SHIFT
 from glocal.fusion.support import PointCells, point_cells
 
 __all__ = ["Places", "layer_shift", "suggest_places"]
@@ -30,6 +31,9 @@ GROSS_SD = 3.0
 
 MIN_POINTS = 30
 """Points below which no shift of a layer is told."""
+
+BORDER = 0.05
+"""Chance of a shift beyond the window above which none is told."""
 
 Floats = NDArray[np.floating]
 
@@ -104,31 +108,61 @@ def _may_lie(source: Observations) -> PointCells:
     weight = np.concatenate([(1 - GROSS) * near.weight, GROSS * far.weight])
     both, at = np.unique(key, return_inverse=True)
     point, cell = np.divmod(both, cells)
-    return PointCells(point=point, cell=cell, weight=np.bincount(at, weight, len(both)))
+    joint = np.bincount(at, weight, len(both)).astype(np.float64)
+    return PointCells(point=point, cell=cell, weight=joint)
 
 
 def _centres(
     cell: NDArray[np.int64], geobox: GeoBox
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     row, column = np.divmod(cell, geobox.shape[1])
-    x, y = geobox.transform * (column + 0.5, row + 0.5)
-    return np.asarray(x), np.asarray(y)
+    a, b, c, d, e, f = tuple(geobox.transform)[:6]
+    return a * (column + 0.5) + b * (row + 0.5) + c, d * (column + 0.5) + e * (row + 0.5) + f
 
 
 def layer_shift(source: Observations, said: Floats, others: Floats) -> Displacement | None:
     """Return the one shift that brings all points together onto what the others say.
 
-    ``None`` with fewer than 30 points, or where no shift stands out. Parameters as in
+    The mean and covariance of its posterior over a window of 6 cells to each side: the chance
+    of all points' symbols, each point blurred by its own accuracy. ``None`` with fewer than
+    30 points, or where the window does not hold the shift. Parameters as in
     :func:`suggest_places`.
     """
+    step = abs(float(source.geobox.resolution.x))
     x, y = shapely.get_x(source.geometry), shapely.get_y(source.geometry)
-    at = cells_of_points(source.geobox, x, y)
-    use = (at >= 0) & (source.symbols > 0)
+    use = (cells_of_points(source.geobox, x, y) >= 0) & (source.symbols > 0)
     if use.sum() < MIN_POINTS:
         return None
-    log_said = np.log(np.maximum(said, 1e-9))
-    told = np.zeros((int(np.prod(source.geobox.shape)), said.shape[1]), np.float32)
-    # every point is a statement of its own, unlike the cells of a layer
-    np.add.at(told, at[use], CELLS_PER_STATEMENT * (log_said - log_said.mean(axis=1)[:, None])[use])
-    step = abs(float(source.geobox.resolution.x))
-    return relative_shift(told.reshape(others.shape), others.astype(np.float32), step)
+    blur = float(np.median(source.position_sd_m[use])) / step
+    near = ndimage.gaussian_filter(others.astype(np.float64), (blur, blur, 0), mode="nearest")
+    column, row = ~source.geobox.transform * (x[use], y[use])
+    reach = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
+    score = np.empty((len(reach), len(reach)))
+    for i, down in enumerate(reach):
+        rows = np.clip(np.floor(row) + down, 0, others.shape[0] - 1).astype(np.int64)
+        for j, right in enumerate(reach):
+            columns = np.clip(np.floor(column) + right, 0, others.shape[1] - 1).astype(np.int64)
+            fit = (said[use] * near[rows, columns]).sum(axis=1)
+            score[i, j] = np.log(np.maximum(fit, 1e-9)).sum()
+    return _summary(np.exp(score - score.max()), reach.astype(np.float64), step)
+
+
+def _summary(
+    mass: NDArray[np.float64], reach: NDArray[np.float64], step: float
+) -> Displacement | None:
+    """Return mean and covariance of ``mass`` over shifts; None where it leans on the border."""
+    mass = mass / mass.sum()
+    if 1 - mass[1:-1, 1:-1].sum() > BORDER:
+        return None
+    down, right = mass.sum(axis=1) @ reach, mass.sum(axis=0) @ reach
+    off_down, off_right = reach - down, reach - right
+    # a shift within a cell is not seen
+    var_down = mass.sum(axis=1) @ off_down**2 + 1 / 12
+    var_right = mass.sum(axis=0) @ off_right**2 + 1 / 12
+    # rows run south, northing runs north
+    both = -float(off_down @ mass @ off_right) * step**2
+    return Displacement(
+        dy=float(-down * step),
+        dx=float(right * step),
+        covariance=((float(var_down) * step**2, both), (both, float(var_right) * step**2)),
+    )
