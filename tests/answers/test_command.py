@@ -36,7 +36,8 @@ def state(folder: Path) -> dict[str, bytes]:
 
 
 def test_it_says_what_it_understood_and_what_to_do_next(mine: Path, tmp_path: Path) -> None:
-    ids = proposals(mine)["proposal"].tolist()
+    asked = proposals(mine)
+    ids = asked.loc[asked["fate"] == "modify", "proposal"].tolist()
     status = dict(zip(ids, ("Fixed", "Not_An_Issue", "Too_Hard", "Skipped", 5), strict=False))
     view = challenge_view(mine, status, tmp_path / "view.geojson")
     result = glocal("answers", mine, view)
