@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
-from glocal.core.correction import Corrections
 from glocal.core.result import Displacement
 from glocal.run import schema
 from glocal.run.area import Area
+from glocal.run.osm_shift import as_mapped, with_shifts
 from glocal.run.promise import sharpness_of
 from glocal.run.proposals import MISSING_HA, Gift, propose
 from glocal.run.rounds import Turn
-from glocal.sources.osm_edits import SHIFT
 from glocal.sources.osm_history import is_history
 from glocal.sources.osm_tasks import encode_osm
 
@@ -51,7 +48,8 @@ def to_osm(
     extract = config.path if elements and not is_history(config.path) else None
     told = gift.corrections
     if shift is not None and shift.significant:
-        told = _with_shift(area, told, shift)
+        told, source = as_mapped(told, source, shift) if shift.applied else (told, source)
+        told = with_shifts(area, told, shift)
     made = encode_osm(
         told,
         source,
@@ -62,6 +60,7 @@ def to_osm(
         min_area_ha=MISSING_HA,
         dates={name: image.chip.interval for name, image in area.images.items()},
         promise=_promise(gift, area.config.precision, checked, sharpness),
+        in_place=shift is None or not shift.significant,
     )
     note = gift.note
     if not elements:
@@ -83,30 +82,4 @@ def _promise(gift: Gift, wanted: float, checked: NDArray[np.float64], sharpness:
         f"{wanted:.2f}; only those of probability {gift.threshold:.2f} and more go out. Log-odds "
         f"are multiplied by {sharpness:.2f}, the cautious end of what {points} reference points "
         "in objects allow that the run did not see."
-    )
-
-
-def _with_shift(area: Area, corrections: Corrections, shift: Displacement) -> Corrections:
-    """Add a question about the place of the whole layer; it is never an edit."""
-    off = np.array([shift.dy, shift.dx])
-    distance = float(off @ np.linalg.inv(np.asarray(shift.covariance)) @ off)
-    box = shapely.box(*area.geobox.extent.boundingbox)
-    n = len(corrections)
-
-    def added(values: NDArray[Any], one: object) -> NDArray[Any]:
-        return np.concatenate([values, np.array([one])])
-
-    columns = {
-        name: np.append(corrections.columns.get(name, np.full(n, np.nan)), value)
-        for name, value in (("dx", shift.dx), ("dy", shift.dy))
-    }
-    return replace(
-        corrections,
-        record=added(corrections.record, f"{SHIFT}{corrections.source}"),
-        action=added(corrections.action, "flag"),
-        current=added(corrections.current, ""),
-        proposed=added(corrections.proposed, ""),
-        probability=added(corrections.probability, 1 - np.exp(-distance / 2)),
-        support=added(corrections.support, box),
-        columns={**corrections.columns, **columns},
     )

@@ -43,6 +43,7 @@ BUILDING_M2 = 30.0
 """Smallest building that is proposed, square metres."""
 
 LAYER_IS_PART = "a layer holds only a part of OpenStreetMap, so it may be mapped elsewhere"
+LAYER_IS_OFF = "the layer lies off the images, so its outline would not fit its neighbours"
 NO_LICENCE = "its evidence is under a licence that OpenStreetMap can't accept"
 
 
@@ -140,6 +141,7 @@ def make_plan(
     dates: Mapping[str, Interval],
     max_tasks: int,
     min_area_ha: float,
+    in_place: bool = True,
 ) -> Plan:
     """Return what becomes of each row; ``rows`` come in order of preference."""
     made = decide(rows, observations, legend)
@@ -157,7 +159,8 @@ def make_plan(
     _hold_back(plan, max_tasks)
     _take_elements(plan, rows, extract, legend)
     for i in np.flatnonzero(missing).tolist():
-        _draw(plan, i, rows, observations, legend, min_area_ha)
+        why = "" if in_place else LAYER_IS_OFF
+        _draw(plan, i, rows, observations, legend, min_area_ha, why)
     return plan
 
 
@@ -216,6 +219,7 @@ def _draw(
     observations: Observations,
     legend: Legend,
     min_area_ha: float,
+    barred: str,
 ) -> None:
     """Make a missing area an edit with an outline, or else a question with the reason."""
     cell = abs(float(observations.geobox.resolution.x))
@@ -229,6 +233,8 @@ def _draw(
     plan.shape[i] = shapely.simplify(shapely.force_2d(patch), cell)
     if plan.layer:
         why = LAYER_IS_PART
+    elif barred:
+        why = barred
     elif rows.action[i] != "create":
         why = NO_LICENCE
     elif not tags:

@@ -128,7 +128,7 @@ def _pairs(tags: Mapping[str, str]) -> str:
 def _about_shift(rows: Corrections, i: int) -> str:
     east, north = (float(rows.columns[name][i]) for name in ("dx", "dy"))
     return (
-        f"The whole layer seems to lie off: the other sources ({', '.join(rows.because)}) agree "
+        f"The layer seems to lie off here: the other sources ({', '.join(rows.because)}) agree "
         f"best when it is moved by {east:+.1f} m east and {north:+.1f} m north. That may be the "
         "imagery that mappers traced, the images that were compared, or both. Compare GPS traces "
         "or survey points at several places and set the imagery offset. Never move objects in "

@@ -53,6 +53,7 @@ def encode_osm(
     min_area_ha: float = 2.0,
     dates: Mapping[str, Interval] = NO_DATES,
     promise: str = "",
+    in_place: bool = True,
 ) -> Encoded:
     """Write what OpenStreetMap's mappers need to judge the corrections; uploads nothing.
 
@@ -67,7 +68,8 @@ def encode_osm(
     (`osm_index.write_index`), ``PROPOSAL_README.md`` tells the rest.
 
     At most ``max_tasks`` edits and ``max_tasks`` questions, the most probable first. A
-    missing area smaller than ``min_area_ha`` is not drawn. ``dates`` names the images and
+    missing area smaller than ``min_area_ha`` is not drawn, and none is unless the layer
+    lies ``in_place``: its neighbours would be off. ``dates`` names the images and
     when they were taken, for the mappers; ``promise`` says how many edits should be
     right. Files of these names that have nothing to say are removed. Geometries become
     longitude and latitude (RFC 7946).
@@ -87,6 +89,7 @@ def encode_osm(
         dates=dates,
         max_tasks=max_tasks,
         min_area_ha=min_area_ha,
+        in_place=in_place,
     )
     if promise:
         plan.notes.insert(0, promise)
