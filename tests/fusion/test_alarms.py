@@ -57,7 +57,7 @@ def rung(*rounds):
 
 def test_a_good_round_rings_nothing(scene):
     found = alarms([seen(scene)])
-    assert len(found) == 3
+    assert len(found) == 4
     assert not any(one.rings for one in found)
     assert all(np.isfinite([one.value, one.limit]).all() for one in found)
 
@@ -108,7 +108,7 @@ def test_a_family_that_grows_without_data_rings(scene):
 def test_a_class_that_shrinks_round_after_round_rings(scene):
     shares = [np.array([0.3, 0.3 + 0.4 * (1 - s), 0.4 * s]) for s in (1, 0.95, 0.85, 0.75)]
     # without anchors the drift of shares is all that can be seen
-    rounds = [seen(scene, held_out=None, audits=(), share=one) for one in shares]
+    rounds = [seen(scene, held_out=None, audits=(), share=one, spread=None) for one in shares]
     found = alarms(rounds)
     assert [one.rings for one in found] == [False, True]
     assert found[1].value == pytest.approx(0.75)
@@ -141,3 +141,16 @@ def test_a_round_that_harms_one_source_is_seen(scene):
     quiet = replace(fused, fit=replace(fused.fit, problem=problem))
     assert fallen(worse, quiet) == ("s1", "s2")
     assert fallen(replace(worse, held_out=None), fused) == ()
+
+
+def test_anchors_in_one_corner_ring(scene):
+    _, _, maps = scene
+    truth = np.random.default_rng(0).integers(0, K, (SIDE, SIDE))
+    corner = anchors_at(BOX, truth, 200, LEGEND, seed=2)
+    box = BOX.boundingbox
+    half = replace(
+        corner, x=box.left + (corner.x - box.left) / 2, y=box.top - (box.top - corner.y) / 2
+    )
+    share = np.full(K, 1 / K)
+    assert any("distance" in name for name in rung(sight(fuse(maps, half), share, None)))
+    assert not any("distance" in name for name in rung(sight(fuse(maps, corner), share, None)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from glocal.fusion.dependence import gammas
 from glocal.fusion.fuse import Fused, HeldOut
@@ -33,6 +34,15 @@ SHRINK, ROUNDS = 0.8, 3
 
 RISE = 0.25
 """A family's weight may rise by this from one round to the next."""
+
+SPREAD_ERROR = 0.5227
+"""Standard error of the mean distance between n random points, times root n, relative."""
+
+COST = (
+    "in a synthetic world whose errors drift across the area, 200 anchors in one quarter cost "
+    "2.7 points of accuracy, and promised a log-loss of 0.12 where it was 0.45"
+)
+"""World ``misspecified`` of 256 cells, development seed 0; in ``standard`` they cost nothing."""
 
 FALL_ERRORS = 2.0
 """Standard errors by which a source's audited log-score must fall to count as a loss."""
@@ -86,6 +96,10 @@ class Sight:
     agreement: float | None
     """Share of cells where the models name the estimate's class; None without models."""
 
+    spread: float | None
+    """Mean distance from an anchor to the next, over that of random points (Clark and Evans
+    1954); None without anchors."""
+
 
 def sight(fused: Fused, share: Table, agreement: float | None) -> Sight:
     """Return what is kept of a round, from its fusion (see `Sight` for the rest)."""
@@ -95,6 +109,7 @@ def sight(fused: Fused, share: Table, agreement: float | None) -> Sight:
         weights=_weights(fused),
         share=share,
         agreement=agreement,
+        spread=_spread(fused),
     )
 
 
@@ -153,7 +168,7 @@ def fallen(now: Fused, before: Fused) -> tuple[str, ...]:
 def alarms(rounds: Sequence[Sight]) -> tuple[Alarm, ...]:
     """Return every sign that can be measured after these rounds (the last one is judged)."""
     now = rounds[-1]
-    found: list[Alarm | None] = [_sure(now.held_out), _areas(now), _lost(now)]
+    found: list[Alarm | None] = [_sure(now.held_out), _areas(now), _lost(now), _clustered(now)]
     if len(rounds) > 1:
         found += [_echo(rounds[-2], now), _risen(rounds[-2], now)]
     if len(rounds) > ROUNDS:
@@ -204,6 +219,29 @@ def _areas(now: Sight) -> Alarm | None:
         limit=AREA_ERRORS,
         rings=value > AREA_ERRORS,
         advice="take areas from the reference points, not from the map",
+    )
+
+
+def _spread(fused: Fused) -> float | None:
+    held, shape = fused.held_out, fused.fit.problem.geobox.shape
+    if held is None or len(fused.fit.problem.units.of_cell) != shape[0] * shape[1]:
+        return None  # in a sample of cells nothing is known of distances
+    place = np.column_stack(np.divmod(held.anchors.cell, shape[1]))
+    near = cKDTree(place).query(place, k=2)[0][:, 1]
+    return float(near.mean() / (0.5 * np.sqrt(shape[0] * shape[1] / len(place))))
+
+
+def _clustered(now: Sight) -> Alarm | None:
+    """Measure whether anchors lie closer together than random points would."""
+    if now.spread is None or now.held_out is None:
+        return None
+    limit = 1 - 3 * SPREAD_ERROR / np.sqrt(len(now.held_out.anchors))
+    return Alarm(
+        name="distance between anchors over that of a random sample",
+        value=now.spread,
+        limit=float(limit),
+        rings=now.spread < limit,
+        advice=f"draw anchors at random over the whole area: {COST}",
     )
 
 

@@ -210,7 +210,7 @@ def region_side(shape: tuple[int, int]) -> int:
 def regions(geobox: GeoBox) -> NDArray[np.int64]:
     """Return the region of every cell, shape (H * W,), numbered from 0 along rows."""
     height, width = geobox.shape
-    side = region_side(geobox.shape)
+    side = region_side((height, width))
     row, column = np.arange(height) // side, np.arange(width) // side
     across = int(column[-1]) + 1
     return (row[:, None] * across + column[None, :]).ravel().astype(np.int64)
