@@ -13,9 +13,10 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from glocal.fusion.fuse import fuse
+from glocal.fusion.setting import ENGINE
 from glocal.run.area import Area, read_area
 from glocal.run.baselines import EVERY, baselines
 from glocal.run.config import load
@@ -59,13 +62,27 @@ def score(world: str, seed: int, size: int, methods: Iterable[str] = EVERY) -> d
     with threadpool_limits(1):
         scene, area = make(world, seed, size)
         truth = scene.ground.classes().astype(np.int64)
+        rows = {}
         start = time.process_time()
-        rows = {"loop": _scored(np.exp(turns(area, area.config.rounds)[1].log_q), truth, start)}
-        start = time.process_time()
-        for name, p in baselines(area, methods):
+        for name, p in chain(loops(area), baselines(area, methods)):
             rows[name] = _scored(p, truth, start)
             start = time.process_time()
     return {"world": world, "seed": seed, "size": size, "methods": rows}
+
+
+def loops(area: Area) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the loop, its first round alone, and its last as if all sources were independent."""
+    aligned, turn = turns(area, area.config.rounds)
+    yield "loop", np.exp(turn.log_q)
+    yield "loop, one round", np.exp(turns(area, 1)[1].log_q)
+    alone = fuse(
+        [*aligned.observations, *turn.models],
+        aligned.anchors,
+        similarity=aligned.similarity,
+        seed=aligned.config.seed,
+        setting=replace(ENGINE, exponents="one"),
+    )
+    yield "loop, exponents 1", np.exp(alone.cells())
 
 
 def _scored(p: NDArray[Any], truth: NDArray[np.int64], start: float) -> dict[str, float]:
@@ -98,7 +115,7 @@ def _read(path: Path, size: int) -> dict[tuple[str, int], dict[str, Any]]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    rivals = {name: one["accuracy"] for name, one in row["methods"].items() if name != "loop"}
+    rivals = {name: one["accuracy"] for name, one in row["methods"].items() if name in EVERY}
     best = max(rivals, key=rivals.__getitem__, default="")
     rival = f", best baseline {best} {rivals[best]:.3f}" if best else ""
     return f"{row['world']} {row['seed']}: loop {row['methods']['loop']['accuracy']:.3f}{rival}"

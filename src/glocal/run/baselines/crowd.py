@@ -98,7 +98,7 @@ def dawid_skene(votes: Votes, sweeps: int = SWEEPS, tolerance: float = TOLERANCE
     """Return P(class) of every item (I, K) by Dawid and Skene (1979).
 
     Expectation-maximisation from the majority vote; maximum likelihood with a floor of
-    1e-10 instead of zeros.
+    1e-10 under the counts.
     """
 
     def fit(q: Table) -> tuple[Table, Table]:
