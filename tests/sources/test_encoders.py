@@ -27,10 +27,10 @@ from glocal.core.chip import Chip
 from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
 from glocal.core.legend import ClassDef, Legend
+from glocal.core.placement import ControlPoint, Registration
 from glocal.core.provenance import Provenance
 from glocal.core.result import Displacement
 from glocal.core.sensor import sensor
-from glocal.fusion.scene_shift import ControlPoint, Registration
 from glocal.sources.image_out import encode_image
 from glocal.sources.image_registration import (
     SceneFile,

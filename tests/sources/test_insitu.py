@@ -18,6 +18,7 @@ from pyproj import Transformer
 from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
 from glocal.core.legend import ClassDef, Legend
+from glocal.core.placement import Places
 from glocal.errors import (
     BadSourceError,
     ConfigError,
@@ -28,7 +29,6 @@ from glocal.errors import (
 from glocal.sources.insitu import observe_insitu, read_anchors
 from glocal.sources.insitu_classes import meanings
 from glocal.sources.insitu_out import Verdicts, encode_insitu
-from glocal.sources.insitu_place import Places
 
 NAMES = ["tree", "grass", "cropland", "built", "water"]
 LEGEND = Legend(

@@ -22,11 +22,12 @@ from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
 from glocal.core.legend import ClassDef, Legend
 from glocal.core.observation import Observations
+from glocal.core.placement import Places
+from glocal.fusion.places import layer_shift, suggest_places
 from glocal.io.vector import FORMULA, guard
 from glocal.sources.insitu import observe_insitu
 from glocal.sources.insitu_out import Verdicts, encode_insitu
 from glocal.sources.insitu_personal import is_personal, read_field_table
-from glocal.sources.insitu_place import Places, layer_shift, suggest_places
 
 GRID = area_geobox((400_000, 5_799_200, 400_800, 5_800_000), "EPSG:32633", 10)
 LEGEND = Legend(

@@ -24,7 +24,7 @@ from glocal.fusion.dependence import (
 )
 from glocal.fusion.hazard import dated
 from glocal.fusion.posterior import Fit, class_prior, estimate
-from glocal.fusion.problem import Located, Problem, Sampled, locate, prepare
+from glocal.fusion.problem import Located, Problem, Sampled, adapted, locate, prepare
 from glocal.fusion.setting import ENGINE, Setting
 from glocal.fusion.spatial import SMOOTHING_SWEEPS, Similarity, smooth
 from glocal.fusion.ties import Tie, hidden_ties, joined
@@ -204,6 +204,7 @@ def fuse(
     """
     _check(observations, anchors, similarity)
     kept, twins = merge_copies(sorted(observations, key=lambda one: one.source))
+    setting = adapted(setting, anchors)
     problem = prepare(kept, families_of(kept), setting, sampled)
     if sampled is not None:
         flat = sampled.anchor

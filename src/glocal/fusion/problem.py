@@ -18,13 +18,24 @@ from glocal.fusion.patterns import Units, compress
 from glocal.fusion.setting import ENGINE, Setting
 from glocal.fusion.support import PointCells, paint, point_cells
 
-__all__ = ["Located", "Problem", "Sampled", "Term", "locate", "prepare", "region_side", "regions"]
+__all__ = [
+    "Located",
+    "Problem",
+    "Sampled",
+    "Term",
+    "adapted",
+    "locate",
+    "prepare",
+    "region_side",
+    "regions",
+]
 
 REGION, LEAST_REGION = 2048, 32
 """Largest and least side in cells of the regions in which reliabilities may differ."""
 
-PARTS = 3
-"""An area has at least so many regions along its longer side, if they are not too small."""
+REGION_ANCHORS = 20
+"""Anchors per region that make regions smaller than `REGION` worth while: without them a
+region's table only repeats what the engine believes already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -148,9 +159,7 @@ def prepare(
         if one.support == "points"
     }
     layers = [_layer(one, geobox) for one in observations if one.support != "points"]
-    region = regions(geobox) if sampled is None else sampled.region
-    if not setting.regions:
-        region = np.zeros_like(region)
+    region = regions(geobox, setting.parts) if sampled is None else sampled.region
     units = compress([*layers, region, _touched(spread, cells)], cells)
     if sampled is not None:
         count = np.bincount(units.of_cell, sampled.weight, minlength=len(units))
@@ -198,19 +207,30 @@ def _layer(one: Observations, geobox: GeoBox) -> NDArray[np.int64]:
     return np.where(symbols > 0, one.stratum.ravel().astype(np.int64) * width + symbols, 0)
 
 
-def region_side(shape: tuple[int, int]) -> int:
+def adapted(setting: Setting, anchors: Anchors | None) -> Setting:
+    """Return the setting with no more regions than the anchors can tell apart."""
+    known = 0 if anchors is None else int(anchors.answered.sum())
+    enough = known >= REGION_ANCHORS * setting.parts**2
+    return setting if enough else replace(setting, parts=min(setting.parts, 1))
+
+
+def region_side(shape: tuple[int, int], parts: int) -> int:
     """Return the side in cells of the regions of an area.
 
-    >>> [region_side((n, n)) for n in (20, 256, 1500, 20_000)]
+    >>> [region_side((n, n), 3) for n in (20, 256, 1500, 20_000)]
     [32, 86, 500, 2048]
+    >>> region_side((1500, 1000), 1), region_side((20_000, 100), 0)
+    (1500, 20000)
     """
-    return min(max(-(-max(shape) // PARTS), LEAST_REGION), REGION)
+    if parts == 0:
+        return max(shape)
+    return min(max(-(-max(shape) // parts), LEAST_REGION), REGION)
 
 
-def regions(geobox: GeoBox) -> NDArray[np.int64]:
+def regions(geobox: GeoBox, parts: int) -> NDArray[np.int64]:
     """Return the region of every cell, shape (H * W,), numbered from 0 along rows."""
     height, width = geobox.shape
-    side = region_side((height, width))
+    side = region_side((height, width), parts)
     row, column = np.arange(height) // side, np.arange(width) // side
     across = int(column[-1]) + 1
     return (row[:, None] * across + column[None, :]).ravel().astype(np.int64)

@@ -173,7 +173,7 @@ def _said(fused: Fused, source: Observations) -> NDArray[np.float64]:
     age = 0 if term.age is None else term.age[1:]
     stratum = 0 if source.stratum is None else source.stratum.astype(np.int64)
     if source.support == "cells":
-        region = regions(source.geobox) * fused.fit.problem.setting.regions
+        region = regions(source.geobox, fused.fit.problem.setting.parts)
         stratum = stratum * (int(region.max()) + 1) + region.reshape(source.geobox.shape)
     own = table[age, stratum, :, np.maximum(source.symbols.astype(np.int64) - 1, 0)]
     own = own * fused.fit.exponents.g[name]

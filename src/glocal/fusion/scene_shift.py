@@ -7,16 +7,16 @@ learned from slightly displaced labels is blunter, but its best shift is not bia
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glocal.core.placement import ControlPoint, Registration
 from glocal.core.result import Displacement, log_normalise
 from glocal.fusion.alignment import MAX_SHIFT, relative_shift
 
-__all__ = ["ControlPoint", "Registration", "register"]
+__all__ = ["register"]
 
 TILE = 48
 """Smallest side of a part of the scene that gets a shift of its own, in cells."""
@@ -28,28 +28,6 @@ FLOOR = -4.0
 """Least log-score, so that single odd cells do not decide."""
 
 SAMPLES = 20_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlPoint:
-    """The middle of a part of the scene, and its shift."""
-
-    row: float
-    column: float
-    shift: Displacement
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
-    """How a scene is displaced."""
-
-    shift: Displacement
-    points: tuple[ControlPoint, ...]
-    """Parts of the scene that could be measured by themselves."""
-
-    affine: tuple[tuple[float, float, float], tuple[float, float, float]] | None
-    """Rows (east, north): metres at the middle, per cell to the right, per cell down; None
-    where one shift explains all parts."""
 
 
 def register(

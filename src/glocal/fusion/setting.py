@@ -18,8 +18,9 @@ class Setting:
     back_off: bool = True
     """Whether crosswalks and global tables are worth anything; if not, tables are counts."""
 
-    regions: bool = True
-    """Whether a source may be more reliable in one region than in another."""
+    parts: int = 3
+    """Regions along the longer side of an area, at least, where each has some 20 anchors;
+    0: a source is equally reliable everywhere."""
 
     start: Literal["crosswalk", "votes"] = "crosswalk"
     """``votes``: estimation begins with the mean of what the sources say at their word."""
@@ -48,7 +49,7 @@ class Setting:
 ENGINE = Setting()
 
 DAWID_SKENE = Setting(
-    exponents="one", back_off=False, regions=False, start="votes", prior="posterior",
+    exponents="one", back_off=False, parts=0, start="votes", prior="posterior",
     spatial=False, cells_per_statement=1.0, sweeps=100,
 )  # fmt: skip
 """The model of Dawid and Skene (1979), for items that are independent of each other."""

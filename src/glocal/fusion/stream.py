@@ -30,7 +30,7 @@ from glocal.fusion.counting import LIMIT, Coding, Counter, Lookup, Patterns
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.kernels import Codes, Stack, decode_direct
 from glocal.fusion.posterior import Fit, hear
-from glocal.fusion.problem import Problem, Sampled, prepare, region_side
+from glocal.fusion.problem import Problem, Sampled, adapted, prepare, region_side
 from glocal.fusion.setting import ENGINE, Setting
 from glocal.fusion.spatial import SMOOTHING_SWEEPS, Similarity, decide
 
@@ -271,7 +271,8 @@ def fuse_stream(
     """
     radix = tuple(size for one in sources for size in one.radix)
     height, width = geobox.shape
-    side = region_side((height, width))
+    setting = adapted(setting, anchors)
+    side = region_side((height, width), setting.parts)
     coding = Coding(radix=radix, region=side, shape=(height, width))
     cell = (
         cells_of_points(geobox, anchors.x, anchors.y)

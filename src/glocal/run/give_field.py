@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.observation import Observations
+from glocal.fusion.places import layer_shift, suggest_places
 from glocal.fusion.propose import Doubts, meant, point_doubts
 from glocal.run import schema
 from glocal.run.area import Area
 from glocal.run.proposals import DOUBTED, Gift, attribution_of, evidence_of, licence_of, propose
 from glocal.run.rounds import Turn
 from glocal.sources.insitu_out import Verdicts, encode_insitu
-from glocal.sources.insitu_place import layer_shift, suggest_places
 from glocal.sources.sampling import expected_information, plan_visits, write_visits
 
 __all__ = ["to_field"]

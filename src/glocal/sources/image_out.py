@@ -10,8 +10,8 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.interval import Interval
 from glocal.core.legend import ClassDef, Legend
+from glocal.core.placement import Registration
 from glocal.core.sensor import Band
-from glocal.fusion.scene_shift import Registration
 from glocal.io.atomic import write_json
 from glocal.io.raster import write_cog, write_qml
 from glocal.sources.fill import Filling

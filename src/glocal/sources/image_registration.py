@@ -11,8 +11,8 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from rasterio.transform import Affine
 
+from glocal.core.placement import Registration
 from glocal.core.result import Displacement
-from glocal.fusion.scene_shift import Registration
 from glocal.io.atomic import write_json, write_text
 
 __all__ = ["SceneFile", "registration_report", "write_registration"]

@@ -18,12 +18,12 @@ from pyproj import Transformer
 
 from glocal.core.correction import Corrections
 from glocal.core.observation import Observations
+from glocal.core.placement import Places
 from glocal.core.result import Displacement
 from glocal.io.atomic import write_json
 from glocal.io.vector import write_csv, write_gpkg, write_table
 from glocal.sources.insitu_classes import is_silent
 from glocal.sources.insitu_personal import read_field_table
-from glocal.sources.insitu_place import Places
 from glocal.sources.insitu_points import PointTable, read_points
 
 __all__ = ["QARTOD", "Verdicts", "encode_insitu"]

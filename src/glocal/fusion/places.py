@@ -7,8 +7,6 @@ small chance of a gross error, classes by how often this source is right.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -17,11 +15,12 @@ from scipy import ndimage
 
 from glocal.core.grid import cells_of_points
 from glocal.core.observation import Observations
+from glocal.core.placement import Places
 from glocal.core.result import Displacement
 from glocal.fusion.alignment import MAX_SHIFT
 from glocal.fusion.support import PointCells, point_cells
 
-__all__ = ["Places", "layer_shift", "suggest_places"]
+__all__ = ["layer_shift", "suggest_places"]
 
 GROSS = 0.1
 """Chance that a position is much worse than stated; declared, not measured."""
@@ -36,20 +35,6 @@ BORDER = 0.05
 """Chance of a shift beyond the window above which none is told."""
 
 Floats = NDArray[np.floating]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Places:
-    """A better place for each point, where there is one; NaN elsewhere."""
-
-    dx: NDArray[np.float64]
-    """Shape (n,), metres to the east, to be added to the recorded position."""
-
-    dy: NDArray[np.float64]
-    """Shape (n,), metres to the north."""
-
-    sd: NDArray[np.float64]
-    """Shape (n,), standard uncertainty of the new place along one axis, metres."""
 
 
 def suggest_places(
