@@ -19,9 +19,10 @@ from sklearn.ensemble import RandomForestClassifier
 from threadpoolctl import threadpool_limits
 
 from glocal.core.observation import Anchors, Observations
-from glocal.fusion.propose import object_doubts
+from glocal.fusion.propose import object_doubts, threshold_for
 from glocal.fusion.support import paint
 from glocal.run.area import Area, cells_of
+from glocal.run.promise import sharpness_of, shrunk
 from glocal.run.proposals import corrected_classes, propose, recalibrated, said_class
 from glocal.run.rounds import Turn, for_osm, owners, point_labels, turns
 from glocal.sources.osm import apply_corrections
@@ -146,10 +147,10 @@ def _pair(before: NDArray[Any], after: NDArray[Any]) -> dict[str, list[Any]]:
 def _objects(area: Area, turn: Turn, name: str, at: Codes) -> dict[str, list[Any]]:
     source = next(one for one in area.observations if one.source == name)
     gift = propose(area, turn, source)
-    after = source
+    after, sure = source, np.empty(0)
     if gift.corrections is not None:
         edits = gift.corrections.take(gift.corrections.action == "modify")
-        after = apply_corrections(source, edits)
+        after, sure = apply_corrections(source, edits), edits.probability
     pair = _pair(_object_class(source, area, at), _object_class(after, area, at))
     doubts = object_doubts(turn.fused, source)
     owner = paint(source.geometry, area.geobox).ravel()[at]
@@ -157,6 +158,7 @@ def _objects(area: Area, turn: Turn, name: str, at: Codes) -> dict[str, list[Any
         **pair,
         "stated": np.round(np.append(0, doubts.probability)[owner], 6).tolist(),
         "proposed": np.append(-1, doubts.proposed)[owner].tolist(),
+        "edits": np.round(sure, 6).tolist(),
     }
 
 
@@ -271,6 +273,21 @@ def held_out(area: Area, folds: list[dict[str, Any]]) -> dict[str, NDArray[Any]]
     return out
 
 
+def _sent(area: Area, folds: list[dict[str, Any]], name: str) -> NDArray[np.bool_]:
+    """Return at which points an edit is sure enough to go out, as `give_osm` decides.
+
+    A fold's edits were chosen at full sharpness, which never chooses fewer.
+    """
+    sharpness = sharpness_of(*held_out(area, folds)[name].T)
+    out = []
+    for fold in folds:
+        part = fold["sources"][name]
+        sure = shrunk(np.array(part["edits"]), sharpness)
+        threshold, _ = threshold_for(sure, area.config.precision)
+        out.append(shrunk(np.array(part["stated"]), sharpness) >= threshold)
+    return np.concatenate(out)
+
+
 def _stated(
     reference: Anchors, index: Codes, parts: list[dict[str, list[Any]]]
 ) -> NDArray[np.float64]:
@@ -313,6 +330,9 @@ def summarise(area: Area, folds: list[dict[str, Any]]) -> dict[str, Any]:
     scored = {}
     for name in folds[0]["sources"]:
         before, after = column("sources", name, "before"), column("sources", name, "after")
+        if "stated" in folds[0]["sources"][name]:
+            sent = _sent(area, folds, name)
+            after = np.where(sent, after, before)
         if before.ndim == 2:
             use = answered & column("sources", name, "speaks")
             scored[name] = _gain(_log_score(before, shares), _log_score(after, shares), use, block)
