@@ -139,10 +139,12 @@ def alone(shared, tmp_path_factory) -> tuple[Path, dict[str, Any]]:
 
 
 def changes(path: Path) -> dict[tuple[str, int], Whole]:
-    """Return the elements of a change file; every one must be a change of what exists."""
+    """Return the elements of a change file that exist already; all others are new areas."""
     found = {}
     for one in osmium.FileProcessor(str(path)):
         assert one.visible
+        if one.id < 0:
+            continue
         key = "way" if one.is_way() else "relation"
         assert one.is_way() or one.is_relation()
         found[key, one.id] = whole(one)
@@ -196,11 +198,18 @@ def test_the_change_repeats_each_element_whole(run, request, shared):
 
 
 @pytest.mark.parametrize("run", ["free", "alone"])
-def test_nothing_is_created_or_deleted(run, request):
-    text = (request.getfixturevalue(run)[0] / "corrections" / "osm" / "proposal.osc").read_text()
+def test_nothing_is_deleted_and_what_is_new_overlaps_nothing(run, request):
+    room = request.getfixturevalue(run)[0] / "corrections" / "osm"
+    text = (room / "proposal.osc").read_text()
     assert "<modify" in text
     assert "<delete" not in text
-    assert "<create" not in text
+    index = gpd.read_parquet(room / "proposals.parquet")
+    created = index[index.fate == "create"]
+    assert text.count("<create") == (len(created) > 0)
+    tags = set(created.set_tags)
+    assert all({"natural", "source"} >= set(json.loads(one)) - {"type"} for one in tags)
+    mapped = index[index.element != ""].union_all()
+    assert created.intersection(mapped).area.sum() == 0
     assert "user=" not in text
     assert "uid=" not in text
 
@@ -219,7 +228,8 @@ def test_the_preview_applies_to_a_scratch_copy(run, request, shared, tmp_path):
         key: one.tags for key, one in edits.items()
     }
     number = [sum(1 for _ in osmium.FileProcessor(str(one))) for one in (extract_of(shared), copy)]
-    assert number[0] == number[1]
+    new = sum(one.id < 0 for one in osmium.FileProcessor(str(preview)))
+    assert number[0] + new == number[1]
 
 
 def test_tasks_pass_the_schema_of_maproulette(free, shared):
