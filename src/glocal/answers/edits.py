@@ -8,7 +8,7 @@ from pathlib import Path
 
 import osmium
 import shapely
-from osmium.osm import RELATION, WAY
+from osmium.osm import RELATION, WAY, Relation, Way
 
 from glocal.answers.asked import Asked, element_of, version_of
 from glocal.answers.verdict import Answer, Heard, Verdict
@@ -78,6 +78,8 @@ def _states(path: Path, keys: set[Key]) -> dict[Key, list[State]]:
     ids = osmium.filter.IdFilter([number for _, number in keys])
     try:
         for item in osmium.FileProcessor(str(path), WAY | RELATION).with_filter(ids):
+            if not isinstance(item, Way | Relation):
+                continue
             key = ("way" if item.is_way() else "relation", item.id)
             if key in keys:
                 tags = {tag.k: tag.v for tag in item.tags}

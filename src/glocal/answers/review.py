@@ -85,7 +85,7 @@ def table_of(classes: int, bias: Bias) -> NDArray[np.float64]:
         out[1 + c, :, c] += yes
         out[1 + c, :, classes + c] += (1 - yes) * (1 - REFUSAL_TELLS)
         out[1 + c, :, 2 * classes :] += ((1 - yes) * REFUSAL_TELLS)[:, None] * other
-    return out / out.sum(axis=2, keepdims=True)
+    return np.asarray(out / out.sum(axis=2, keepdims=True))
 
 
 def _crosswalk(legend: Legend) -> Crosswalk:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +79,7 @@ class Ballots:
 
     def opinion_of(self, source: int) -> Table:
         """Return P(class) at face value, shape (N, K), zeros where a source is silent."""
-        return self.opinions[source][self.symbols[source]]
+        return np.asarray(self.opinions[source][self.symbols[source]])
 
     def votes(self) -> tuple[Votes, NDArray[np.int64]]:
         """Return all statements as votes on distinct patterns, and the pattern of each cell.
@@ -183,7 +184,7 @@ def _quarters(height: int, width: int) -> NDArray[np.int64]:
     return np.asarray((row[:, None] * 2 + column[None, :]).ravel())
 
 
-def _labelled(area: Area) -> dict[str, NDArray[np.generic]]:
+def _labelled(area: Area) -> dict[str, Any]:
     """Return anchors and field points; without enough anchors field points judge too."""
     cell, shares = point_labels(area)
     weight = np.ones(len(cell))

@@ -79,7 +79,7 @@ class Votes:
         key = self.worker * words + self.label
         mass = (q * self.count[:, None])[self.item]
         flat = [np.bincount(key, one, minlength=workers * words) for one in mass.T]
-        return np.stack(flat, axis=1).reshape(workers, words, -1)
+        return np.asarray(np.stack(flat, axis=1).reshape(workers, words, -1), np.float64)
 
     def clamped(self, q: Table) -> Table:
         """Return ``q`` (I, K) with known classes in their place."""

@@ -94,7 +94,7 @@ def master_slave(area: Area, ballots: Ballots, *, prune: bool = False) -> Table 
     mapped = np.asarray(told)
     usual = mapped.sum(axis=0) / mapped.sum()
     blind = np.where(mapped.sum(axis=1, keepdims=True) > 0, 0.8 * mapped + 0.2 * usual, usual)
-    return np.where(np.isfinite(mean), mean, blind).astype(np.float64)
+    return np.asarray(np.where(np.isfinite(mean), mean, blind), np.float64)
 
 
 def _of(ballots: Ballots, name: str) -> Table:
