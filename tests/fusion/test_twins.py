@@ -63,8 +63,8 @@ def test_the_fast_engine_equals_the_slow_twin(seed, setting):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(problem_module, "REGION", 5)
         problem = prepare(sources, families_of(sources), setting)
-        region = problem_module.regions(problem.geobox) * setting.regions
-    assert region.max() == 3 * setting.regions
+        region = problem_module.regions(problem.geobox, setting.parts)
+    assert region.max() == (3 if setting.parts else 0)
     exponents = Exponents(
         g={one.source: float(rng.uniform(0, 1)) for one in sources},
         delta={one.name: float(rng.uniform(0, 1)) for one in problem.terms if len(one.kin) > 1},
