@@ -10,6 +10,7 @@ import pytest
 import rasterio
 import yaml
 
+from glocal.run.baselines import FEW
 from glocal.simulate import simulate, write_scene
 from glocal.simulate.world import CLASSES, standard
 from tests.run.areas import glocal, run_area
@@ -35,6 +36,13 @@ def test_the_loop_runs_on_a_world_and_is_better_than_its_sources(tmp_path: Path)
     assert set(scores["sources"]) == set(metrics["sources"])
     assert scores["estimate"]["accuracy"] == pytest.approx((estimate == truth).mean())
     assert 0 < scores["estimate"]["ece"] < scores["estimate"]["log_loss"] < 1
+    assert set(scores["baselines"]) == set(FEW)
+    assert all(set(row) == set(scores["estimate"]) for row in scores["baselines"].values())
+    assert scores["baselines"]["majority"]["log_loss"] > scores["estimate"]["log_loss"]
+    with rasterio.open(tmp_path / "out" / "probabilities.tif") as raster:
+        p = raster.read().astype(float) / 65_535
+    np.testing.assert_allclose(p.sum(axis=0), 1, atol=7 / 65_535)
+    assert (values[p.argmax(axis=0)] == estimate).mean() > 0.999
     for name in ("worldcover", "dynamicworld"):
         said = scene.maps[name]
         right = (values[np.minimum(said, len(CLASSES))] == truth)[said < len(CLASSES)]
