@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,13 @@ def test_overconfidence_rings(scene):
 def test_a_vanished_class_rings(scene):
     found = rung(seen(scene, share=np.array([0.5, 0.5, 0.0])))
     assert [name.split(",")[0] for name in found] == ["class share off its estimate from anchors"]
+
+
+def test_all_that_is_found_can_be_written_as_json(scene):
+    rounds = [seen(scene, agreement=0.5), seen(scene, agreement=0.6)] * 2
+    found = [asdict(one) for one in (*alarms(rounds), *audits(scene[0]))]
+    assert len(found) == 7 + 3
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_an_echo_rings_only_without_a_gain(scene):

@@ -235,11 +235,11 @@ def _clustered(now: Sight) -> Alarm | None:
     """Measure whether anchors lie closer together than random points would."""
     if now.spread is None or now.held_out is None:
         return None
-    limit = 1 - 3 * SPREAD_ERROR / np.sqrt(len(now.held_out.anchors))
+    limit = float(1 - 3 * SPREAD_ERROR / np.sqrt(len(now.held_out.anchors)))
     return Alarm(
         name="distance between anchors over that of a random sample",
         value=now.spread,
-        limit=float(limit),
+        limit=limit,
         rings=now.spread < limit,
         advice=f"draw anchors at random over the whole area: {COST}",
     )
