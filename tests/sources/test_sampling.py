@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from glocal.core.grid import area_geobox
-from glocal.core.legend import ClassDef, Legend
 from glocal.errors import ConfigError
 from glocal.sources.sampling import (
     hilbert_index,
@@ -105,16 +104,11 @@ def test_negative_scores_are_refused() -> None:
 
 def test_files(tmp_path: Path) -> None:
     grid = _grid(10, 12)
-    legend = Legend(
-        name="one", classes=(ClassDef(value=10, name="tree", title="Tree", color="00aa00"),)
-    )
     visits = plan_visits(
         np.ones(grid.shape),
         grid,
         3,
         seed=4,
-        legend=legend,
-        classes=np.full(grid.shape, 10, np.uint8),
         entropy=np.full(grid.shape, 0.5),
         reason="<doubt>",
     )
@@ -122,7 +116,7 @@ def test_files(tmp_path: Path) -> None:
     first = [path.read_bytes() for path in write_visits(visits, tmp_path, **notes)]
     assert first == [path.read_bytes() for path in write_visits(visits, tmp_path, **notes)]
     features = json.loads(first[0])["features"]
-    assert [one["properties"]["class_now"] for one in features] == ["tree"] * 3
+    assert [one["properties"]["reason"] for one in features] == ["<doubt>"] * 3
     tree = ElementTree.fromstring(first[1])
     assert len(tree.findall("{http://www.topografix.com/GPX/1/1}wpt")) == 3
     lines = first[2].decode().splitlines()
@@ -130,3 +124,16 @@ def test_files(tmp_path: Path) -> None:
     lat, lon = (float(value) for value in lines[1].split(",")[3].split()[:2])
     assert 52 < lat < 53
     assert 12 < lon < 13
+
+
+def test_observers_see_nothing_but_the_place(tmp_path: Path) -> None:
+    grid = _grid(16, 16)
+    files = []
+    for name, score in (("even", 1.0), ("odd", 1.0 + np.indices(grid.shape).sum(axis=0))):
+        plan = plan_visits(score * np.ones(grid.shape), grid, 256, seed=4, reason=name)
+        files.append(write_visits(plan, tmp_path / name, licence="CC0-1.0", attribution="A"))
+    told, observed = files[0][0], files[0][1:]
+    assert told.read_bytes() != files[1][0].read_bytes()
+    for one, other in zip(observed, files[1][1:], strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    assert "class" not in " ".join(plan.columns)

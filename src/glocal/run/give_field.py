@@ -62,8 +62,6 @@ def _visits(area: Area, turn: Turn, source: Observations) -> gpd.GeoDataFrame:
         number,
         seed=area.config.seed,
         min_distance_m=_apart(entropy.shape, number) * abs(float(area.geobox.resolution.x)),
-        legend=area.legend,
-        classes=np.array(area.legend.values)[turn.log_q.argmax(axis=-1)],
         entropy=entropy,
         reason=np.where(
             turn.fused.disagreement() > entropy / 2, "sources disagree", "sources say little"

@@ -6,12 +6,14 @@ neighbours on the ground; of them the visits by the local pivotal method (see
 ``glocal.sources.pivotal``). Every place can be drawn, and its probability is written
 beside it, so that design-based estimates stay valid although places that tell more are
 visited more often.
+
+No file names the class of the estimate: who sees a suggestion tends to agree with it, and
+what observers say of these places becomes reference points.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 from xml.sax.saxutils import escape
 
 import geopandas as gpd
@@ -21,7 +23,6 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from glocal.core.legend import Legend
 from glocal.errors import ConfigError
 from glocal.io.atomic import write_text
 from glocal.io.vector import write_csv, write_geojson
@@ -157,8 +158,6 @@ def plan_visits(
     *,
     seed: int,
     min_distance_m: float = 0,
-    legend: Legend | None = None,
-    classes: NDArray[np.integer[Any]] | None = None,
     entropy: Floats | None = None,
     reason: str | NDArray[np.str_] = "uncertain",
 ) -> gpd.GeoDataFrame:
@@ -172,8 +171,8 @@ def plan_visits(
     min_distance_m
         Least distance between two visits. Cells are then drawn from a lattice with a
         random origin: each cell lies on exactly one, so probabilities stay exact.
-    legend, classes, entropy
-        What the estimate says now, shape (H, W): class values, and 0 (sure) to 1.
+    entropy
+        How unsure the estimate is now, shape (H, W), 0 (sure) to 1.
     reason
         Why one would go there: one text, or one per cell, shape (H, W).
 
@@ -182,7 +181,7 @@ def plan_visits(
     Points at cell centres in the grid's CRS: ``sample_id`` (from the place, so the same
     place has the same id in every round), ``x``, ``y``, ``lon``, ``lat``,
     ``inclusion_probability``, ``rank`` (1 has the highest score), ``information`` (the
-    score), ``reason``, ``class_now``, ``entropy``; in the order of ``rank``.
+    score), ``reason``, ``entropy``; in the order of ``rank``.
 
     Raises
     ------
@@ -199,7 +198,7 @@ def plan_visits(
     row, column = row * step + top, column * step + left
     best = np.argsort(-inclusion_score[row, column], kind="stable")
     row, column, probability = row[best], column[best], p.ravel()[drawn[best]] / step**2
-    table = _table(geobox, row, column, legend, classes)
+    table = _table(geobox, row, column)
     return table.assign(
         inclusion_probability=probability,
         rank=np.arange(1, n + 1),
@@ -226,26 +225,17 @@ def _drawn(size: Floats, n: int, rng: np.random.Generator) -> tuple[Floats, NDAr
     return p, candidate[local_pivotal(second, xy, rng)]
 
 
-def _table(
-    geobox: GeoBox,
-    row: NDArray[np.int64],
-    column: NDArray[np.int64],
-    legend: Legend | None,
-    classes: NDArray[np.integer[Any]] | None,
-) -> gpd.GeoDataFrame:
+def _table(geobox: GeoBox, row: NDArray[np.int64], column: NDArray[np.int64]) -> gpd.GeoDataFrame:
     a, b, c, d, e, f = tuple(geobox.transform)[:6]
     x = a * (column + 0.5) + b * (row + 0.5) + c
     y = d * (column + 0.5) + e * (row + 0.5) + f
     lon, lat = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True).transform(x, y)
-    names = dict(zip(legend.values, legend.names, strict=True)) if legend else {}
-    now = classes[row, column].tolist() if classes is not None else [None] * len(row)
     columns = {
         "sample_id": [f"visit-{one:.1f}-{two:.1f}" for one, two in zip(x, y, strict=True)],
         "x": x,
         "y": y,
         "lon": np.round(lon, 7),
         "lat": np.round(lat, 7),
-        "class_now": ["" if value is None else names.get(value, str(value)) for value in now],
     }
     return gpd.GeoDataFrame(columns, geometry=shapely.points(x, y), crs=str(geobox.crs))
 
@@ -253,51 +243,30 @@ def _table(
 def write_visits(
     visits: gpd.GeoDataFrame, folder: Path, *, licence: str, attribution: str
 ) -> list[Path]:
-    """Write the plan for phones and maps: GeoJSON, GPX 1.1, and an ODK entity list (CSV).
+    """Write the plan: GeoJSON for the planner; GPX 1.1 and an ODK entity list for observers.
 
-    The CSV serves as an entity list or as choices of a form (``name``, ``label``); the form
-    must bring ``sample_id`` back, so that an answer finds its place.
+    Only the GeoJSON has all columns. Observers get ids and places, nothing of what the
+    estimate says or how sure it is. The CSV serves as an entity list or as choices of a
+    form (``name``, ``label``); the form must bring ``sample_id`` back, so that an answer
+    finds its place.
     """
     folder = Path(folder)
-    geojson = write_geojson(
-        folder / "visits.geojson", visits, licence=licence, attribution=attribution
-    )
-    write_text(folder / "visits.gpx", _gpx(visits, licence, attribution))
+    credit = {"licence": licence, "attribution": attribution}
+    geojson = write_geojson(folder / "visits.geojson", visits, **credit)
+    places = visits.sort_values("sample_id")  # the order of rank would tell how sure we are
+    write_text(folder / "visits.gpx", _gpx(places, licence, attribution))
     rows = [
-        [
-            one.sample_id,
-            one.sample_id,
-            f"{one.sample_id} ({one.class_now or 'no class'})",
-            f"{one.lat:.7f} {one.lon:.7f} 0 0",
-            f"{one.inclusion_probability:.9g}",
-            one.rank,
-            f"{one.information:.4g}",
-            one.reason,
-            one.class_now,
-            licence,
-            attribution,
-        ]
-        for one in visits.itertuples()
+        [*[one.sample_id] * 3, f"{one.lat:.7f} {one.lon:.7f} 0 0", licence, attribution]
+        for one in places.itertuples()
     ]
-    header = [
-        "name",
-        "sample_id",
-        "label",
-        "geometry",
-        "inclusion_probability",
-        "rank",
-        "information",
-        "reason",
-        "class_now",
-    ]
-    entities = write_csv(folder / "visits_odk.csv", [*header, "licence", "attribution"], rows)
+    header = ["name", "sample_id", "label", "geometry", *credit]
+    entities = write_csv(folder / "visits_odk.csv", header, rows)
     return [geojson, folder / "visits.gpx", entities]
 
 
 def _gpx(visits: gpd.GeoDataFrame, licence: str, attribution: str) -> str:
     points = "".join(
-        f'<wpt lat="{one.lat:.7f}" lon="{one.lon:.7f}"><name>{escape(one.sample_id)}</name>'
-        f"<desc>{escape(f'{one.rank}: {one.reason}; now: {one.class_now}')}</desc></wpt>\n"
+        f'<wpt lat="{one.lat:.7f}" lon="{one.lon:.7f}"><name>{escape(one.sample_id)}</name></wpt>\n'
         for one in visits.itertuples()
     )
     return (
