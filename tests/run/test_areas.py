@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
 
+from glocal.run.area import read_area
 from glocal.run.config import load
+from glocal.run.rounds import model_provenance
 from tests.catalogue import stac_errors
 from tests.run.areas import CRS, USER, glocal, make_area, make_ground, run_area
 
@@ -183,6 +186,23 @@ def test_the_report_is_one_self_contained_page(out):
     assert not [one for one in loaded if not one.startswith(("data:", "#"))]
     assert "@import" not in page
     assert "parcels" in page
+
+
+def test_a_model_with_packaged_weights_names_them_and_is_not_heard_for_osm(area):
+    read = read_area(load(area), lambda what, share: None)
+    (name,) = read.seen
+    bands = model_provenance(read, name)
+    sources = [
+        one.model_copy(update={"features": "msgfm"}) if one.name == name else one
+        for one in read.config.sources
+    ]
+    taught = replace(read, config=read.config.model_copy(update={"sources": tuple(sources)}))
+    both = model_provenance(taught, name)
+    assert both.licences - bands.licences == {"Apache-2.0"}
+    assert "eurosat-rgb" in both.roots - bands.roots
+    assert set(bands.attribution) < set(both.attribution)
+    assert list(read.only_for_osm().seen) == [name]
+    assert list(taught.only_for_osm().seen) == []
 
 
 def test_a_second_run_has_nothing_to_do_and_touches_nothing(area, out):

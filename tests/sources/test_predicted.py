@@ -18,7 +18,14 @@ from glocal.core.sensor import sensor
 from glocal.errors import BadSourceError, MissingExtraError, UnknownSensorError
 from glocal.model import Encoder, EncoderConfig, batch_of
 from glocal.sources import predicted_msgfm as msgfm
-from glocal.sources.predicted import Features, Labels, features, observe_predicted, predict
+from glocal.sources.predicted import (
+    Features,
+    Labels,
+    features,
+    observe_predicted,
+    predict,
+    weights_behind,
+)
 from glocal.testing import grid, legend_of, provenance_of
 
 H, W, K, BLOCK, FOLDS = 24, 24, 3, 6, 4
@@ -206,6 +213,15 @@ def test_features_of_the_model_stand_beside_those_of_bands():
     np.testing.assert_array_equal(both.valid, bands.valid)
     assert both.values.shape[1] == count + 2 * 4 * msgfm.COMPONENTS
     np.testing.assert_array_equal(features(chips, clear, "msgfm").values, both.values)
+
+
+def test_weights_bring_their_origins_licence_and_credits():
+    (one,) = weights_behind("msgfm")
+    assert one.licences == {"Apache-2.0"}
+    assert {"eurosat-rgb", "bigearthnet"} <= one.roots
+    assert one.labels == frozenset()
+    assert any("OpenAerialMap" in credit for credit in one.attribution)
+    assert weights_behind("bands") == ()
 
 
 def test_cells_that_are_not_clear_do_not_reach_the_model():

@@ -29,7 +29,7 @@ from glocal.sources.imagery import read_image, read_scl
 from glocal.sources.insitu import observe_insitu, read_anchors
 from glocal.sources.landcover import observe_landcover
 from glocal.sources.osm import observe_osm
-from glocal.sources.predicted import FeatureKind, Features, features
+from glocal.sources.predicted import FeatureKind, Features, features, weights_behind
 from glocal.sources.rules import observe_rules
 
 __all__ = ["Area", "Image", "Progress", "read_area"]
@@ -125,12 +125,20 @@ class Area:
             and len(small.anchors or ()) == len(self.anchors or ())
         )
 
+    def _model(self, name: str) -> schema.PredictedSource:
+        source = self.config.source(name)
+        if not isinstance(source, schema.PredictedSource):
+            raise ValueError(f"{name} is a {source.kind}, not a model")
+        return source
+
     def images_of(self, model: str) -> tuple[Image, ...]:
         """Return the images that a model reads."""
-        source = self.config.source(model)
-        if not isinstance(source, schema.PredictedSource):
-            raise ValueError(f"{model} is a {source.kind}, not a model")
-        return tuple(self.images[name] for name in source.of)
+        return tuple(self.images[name] for name in self._model(model).of)
+
+    def behind_model(self, model: str) -> tuple[Provenance, ...]:
+        """Return where a model's features come from: its images, and weights if it has any."""
+        images = (image.chip.provenance for image in self.images_of(model))
+        return (*images, *weights_behind(self._model(model).features))
 
     def interval_of_model(self, model: str) -> Interval:
         """Return the time from the first to the last image that a model reads."""
@@ -138,10 +146,8 @@ class Area:
         return reduce(Interval.union, rest, first)
 
     def licences_of_model(self, model: str) -> frozenset[str]:
-        """Return the licences of the images that a model reads."""
-        return frozenset().union(
-            *(image.chip.provenance.licences for image in self.images_of(model))
-        )
+        """Return the licences of what a model's features come from."""
+        return frozenset().union(*(one.licences for one in self.behind_model(model)))
 
 
 def drop_records(source: Observations, records: NDArray[np.str_]) -> Observations:

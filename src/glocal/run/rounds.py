@@ -225,13 +225,13 @@ def _predicted(area: Area, name: str, labels: Labels) -> Observations:
 
 
 def model_provenance(area: Area, name: str) -> Provenance:
-    """Return where a model's statements come from: its images, and whoever taught it."""
+    """Return where a model's statements come from: its images, weights and teachers."""
     teachers = [one.provenance for one in area.observations]
     if area.anchors is not None:
         teachers.append(area.anchors.provenance)
     return Provenance.derive(
         "predict out of fold",
-        [image.chip.provenance for image in area.images_of(name)],
+        area.behind_model(name),
         used=(name,),
         labels=teachers,
     )

@@ -27,7 +27,15 @@ from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.errors import BadSourceError
 
-__all__ = ["FeatureKind", "Features", "Labels", "features", "observe_predicted", "predict"]
+__all__ = [
+    "FeatureKind",
+    "Features",
+    "Labels",
+    "features",
+    "observe_predicted",
+    "predict",
+    "weights_behind",
+]
 
 FeatureKind = Literal["bands", "msgfm"]
 
@@ -125,6 +133,11 @@ def features(
     np.clip(stack, -6, 6, out=stack)
     stack[~valid] = 0
     return Features(values=stack.astype(np.float32), valid=valid, names=tuple(names))
+
+
+def weights_behind(kind: FeatureKind) -> tuple[Provenance, ...]:
+    """Return where the weights behind features of a kind come from; () without weights."""
+    return (_msgfm().weights_provenance(),) if kind == "msgfm" else ()
 
 
 def _msgfm() -> Any:

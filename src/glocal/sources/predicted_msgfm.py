@@ -5,6 +5,7 @@ Import this file only after asking for it: ``pip install 'glocal[model]'``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.chip import Chip
 from glocal.core.grid import tiles
+from glocal.core.provenance import Provenance
 from glocal.errors import MissingExtraError, UnknownSensorError
 
 try:
@@ -20,13 +22,17 @@ try:
     from torch.nn import functional
 
     from glocal.model.batch import Batch, bands_of, batch_of
+    from glocal.model.checkpoint import find
     from glocal.model.encoder import Encoder
 except ImportError as error:
     raise MissingExtraError(
         "features: msgfm needs PyTorch; run: pip install 'glocal[model]', or write features: bands"
     ) from error
 
-__all__ = ["scene_components"]
+__all__ = ["scene_components", "weights_provenance"]
+
+WEIGHTS = "nano"
+"""Packaged weights that scenes are read with."""
 
 SIDE, HALO = 256, 64
 """Cells of a tile that goes through the encoder, and of its surroundings; multiples of 32."""
@@ -60,7 +66,7 @@ def scene_components(
     UnknownSensorError
         The encoder knows the sensor of none of the images.
     """
-    encoder = encoder or Encoder.from_pretrained("nano")
+    encoder = encoder or Encoder.from_pretrained(WEIGHTS)
     out: list[tuple[str, Array]] = []
     for number, chip in enumerate(chips):
         short = _short(chip, encoder)
@@ -76,6 +82,23 @@ def scene_components(
             f"{', '.join(encoder.config.sensors)}. Write features: bands"
         )
     return out
+
+
+def weights_provenance() -> Provenance:
+    """Return where the packaged weights come from, as their model card says.
+
+    Roots are the origins of the images that taught them (no labels did), under the
+    licence that the weights are given out with.
+    """
+    card = json.loads((find(WEIGHTS) / "manifest.json").read_text("utf-8"))["card"]
+    return Provenance(
+        activity="pretrain without labels",
+        agent="glocal",
+        used=(card["name"],),
+        licences=frozenset({card["licence"]}),
+        roots=frozenset(row["origin"] for row in card["data"]),
+        attribution=tuple(row["credit"] for row in card["data"]),
+    )
 
 
 def _short(chip: Chip, encoder: Encoder) -> str | None:
