@@ -19,7 +19,7 @@ import typer.core
 import yaml
 
 import glocal
-from glocal.cli.main import app
+from glocal.cli.main import COMMANDS
 from glocal.run.config import validate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,11 +102,10 @@ def test_commands_in_documents_exist(text):
 
 def check_command(words):
     """Check that a command exists and knows the options given to it."""
-    group = typer.main.get_command(app)
     if words[0].startswith("-"):
         assert words[0] in ("--help", "--version")
         return
-    command = group.commands[words[0]]
+    (command,) = [one.load() for one in COMMANDS if one.name == words[0]]
     while isinstance(command, typer.core.TyperGroup):
         words = words[1:]
         command = command.get_command(None, words[0])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from glocal import __version__, errors
-from glocal.cli import doctor, main
+from glocal.cli import demo, doctor, main, run
 
 METRICS = {
     "software": "glocal 0.1.0",
@@ -77,13 +80,44 @@ def fake_run(monkeypatch, result=METRICS):
             raise result
         return result
 
-    monkeypatch.setattr(main, "run_area", run_area)
+    monkeypatch.setattr(run, "run_area", run_area)
     return seen
 
 
 def test_version_and_help():
     assert glocal("--version").stdout == f"glocal {__version__}\n"
     assert "Exit codes" in glocal("--help").stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["rnu"]])
+def test_what_needs_no_command_loads_none(words):
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from glocal.cli.main import app\n"
+        f"CliRunner().invoke(app, {words})\n"
+        "print(*sorted(sys.modules))\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(errors.__file__).parents[1])}
+    result = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    loaded = set(result.stdout.split())
+    ours = {one for one in loaded if one.partition(".")[0] == "glocal"}
+    light = {"glocal.errors", "glocal.cli.lazy", "glocal.cli.main", "glocal.cli.shell"}
+    assert ours == {"glocal", "glocal.cli", *light}, result.stderr
+    heavy = {"geopandas", "matplotlib", "numba", "numpy", "scipy", "sklearn", "torch"}
+    assert loaded & heavy == set()
+
+
+@pytest.mark.parametrize("later", main.COMMANDS, ids=lambda one: one.name)
+def test_the_list_of_commands_says_what_they_say_themselves(later):
+    assert later.load().help.partition("\n\n")[0] == later.help
+    assert later.help in " ".join(glocal("--help").stdout.replace("\u2502", " ").split())
+
+
+def test_a_mistyped_command_is_told_what_it_may_be():
+    result = glocal("rnu")
+    assert result.exit_code == 2
+    assert "Did you mean 'run'?" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["demo", "run", "show", "doctor"])
@@ -196,8 +230,8 @@ def test_demo_without_data(monkeypatch, tmp_path):
 
 def test_demo_says_what_it_used(monkeypatch, tmp_path):
     fake_run(monkeypatch)
-    monkeypatch.setattr(main, "require_files", lambda config: None)
-    monkeypatch.setattr(main, "find_data", lambda data: Path("/data"))
+    monkeypatch.setattr(run, "require_files", lambda config: None)
+    monkeypatch.setattr(demo, "find_data", lambda data: Path("/data"))
     result = glocal("demo", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     for words in ("Copernicus", "ODbL-1.0", "CC0-1.0", "MCD12C1"):

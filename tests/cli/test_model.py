@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,8 +15,6 @@ from glocal.cli import lazy, main, model
 from glocal.model import EncoderConfig
 from recipes.pretrain import RECIPES
 from tests.train.pools import ENCODER
-
-ROOT = Path(__file__).parents[2]
 
 
 def glocal(*args):
@@ -109,19 +103,6 @@ def test_help_of_every_command_has_an_example(command):
     result = glocal("model", command, "--help")
     assert result.exit_code == 0
     assert f"Example: glocal model {command}" in result.stdout
-
-
-def test_help_is_quick_because_torch_is_not_loaded():
-    code = (
-        "import sys\n"
-        "from typer.testing import CliRunner\n"
-        "from glocal.cli.main import app\n"
-        "result = CliRunner().invoke(app, ['--help'])\n"
-        "print(result.exit_code, 'model' in result.stdout, 'torch' in sys.modules)\n"
-    )
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    assert run.stdout.split() == ["0", "True", "False"], run.stderr
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch):

@@ -11,15 +11,18 @@ from rich.table import Table
 
 from glocal.answers.files import KINDS
 from glocal.answers.verdict import MEANING
-from glocal.cli.shell import Json, readable_errors, stdout
+from glocal.cli.shell import Json, one_command, readable_errors, stdout
 from glocal.run.answers import table_to_answer, take_answers
 
-__all__ = ["answers"]
+__all__ = ["app"]
+
+app = one_command()
 
 SHOWN = 5
 """Rows that could not be understood are shown up to this number."""
 
 
+@app.command(epilog="Example: glocal answers out/mine challenge.geojson newer.osm.pbf")
 def answers(
     folder: Annotated[Path, typer.Argument(help="Folder of the run that was answered.")],
     files: Annotated[

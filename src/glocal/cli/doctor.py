@@ -1,7 +1,8 @@
-"""What is installed, what is missing, and how to get it."""
+"""``glocal doctor``: what is installed, what is missing, and how to get it."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -11,14 +12,18 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from glocal.cli.shell import Json, one_command, readable_errors, stdout
 from glocal.errors import SourceUnavailableError
 from glocal.run.demo import find_data
 
-__all__ = ["Finding", "findings", "healthy", "print_findings", "to_json"]
+__all__ = ["Finding", "app", "findings", "healthy", "print_findings", "to_json"]
+
+app = one_command()
 
 REQUIREMENT = re.compile(
     r"^(?P<name>[A-Za-z0-9._-]+)(\[[^]]*\])?(?P<bounds>[^;]*)(;.*extra\s*==\s*['\"](?P<extra>\w+)['\"])?"
@@ -38,6 +43,19 @@ class Finding:
 
     fix: str
     """What to run when it is absent or too old; empty when all is well."""
+
+
+@app.command(epilog="Example: glocal doctor")
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed, what is missing, and how to get it."""
+    with readable_errors():
+        found = findings()
+        if as_json:
+            typer.echo(json.dumps(to_json(found), indent=2))
+        else:
+            print_findings(found, stdout())
+        if not healthy(found):
+            raise typer.Exit(1)
 
 
 def findings() -> list[Finding]:

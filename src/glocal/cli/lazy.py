@@ -1,57 +1,66 @@
-"""Command groups whose module is imported when one of their commands is asked for.
+"""Commands whose module is imported when they are asked for.
 
 So ``glocal --help`` stays quick, and what needs an optional package says how to get it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from glocal.cli.shell import readable_errors
 from glocal.errors import MissingExtraError
 
-__all__ = ["add_group"]
+__all__ = ["Later", "add_command"]
 
 
-def add_group(app: typer.Typer, name: str, module: str, *, extra: str, help: str) -> None:
-    """Add the typer app of ``module``, which needs an extra, as ``glocal name``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """A command, or a group of commands, that is listed before it is imported."""
 
-    Raises
-    ------
-    MissingExtraError
-        When one of its commands is asked for and a package is not installed; shown as text.
-    """
+    name: str
+    module: str
+    """Holds the command as ``app``, a typer app."""
 
-    class Group(TyperGroup):
-        """Asks the module for its commands."""
+    help: str
+    """The first paragraph of the command's own help."""
 
-        def list_commands(self, ctx: Any) -> list[str]:
-            return list(_commands(module, extra))
+    extra: str = ""
+    """What has to be installed beside the core."""
 
-        def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:
-            return _commands(module, extra).get(cmd_name)
+    def load(self) -> Any:
+        """Import the module and return its command.
 
-    group = typer.Typer(cls=Group, help=help, no_args_is_help=True, rich_markup_mode="rich")
-    group.callback()(lambda: None)
-    app.add_typer(group, name=name)
+        Raises
+        ------
+        typer.Exit
+            A package is not installed; what to install is on stderr.
+        """
+        with readable_errors():
+            try:
+                found = import_module(self.module)
+            except ModuleNotFoundError as error:
+                if error.name is None or error.name.partition(".")[0] == "glocal":
+                    raise
+                package = f"'glocal[{self.extra}]'" if self.extra else "glocal"
+                raise MissingExtraError(
+                    f"this command needs the package {error.name}, which is not installed; run: "
+                    f"pip install {package}"
+                ) from error
+        return typer.main.get_command(found.app)
 
 
-def _commands(module: str, extra: str) -> dict[str, Any]:
-    """Return the commands of the app in a module, by name."""
-    with readable_errors():
-        try:
-            found = import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.partition(".")[0] == "glocal":
-                raise
-            raise MissingExtraError(
-                f"this command needs the package {error.name}, which is not installed; run: "
-                f"pip install 'glocal[{extra}]'"
-            ) from error
-    group: Any = typer.main.get_command(found.app)
-    commands: dict[str, Any] = group.commands
-    return commands
+def add_command(app: typer.Typer, later: Later) -> None:
+    """List a command in ``app``; whoever calls it, or asks for its help, gets the real one."""
+
+    class Listed(TyperCommand):
+        """Gives way to the real command, which parses the words after its name."""
+
+        def make_context(self, *words: Any, **options: Any) -> Any:
+            return later.load().make_context(*words, **options)
+
+    app.command(later.name, cls=Listed, help=later.help)(lambda: None)

@@ -26,7 +26,9 @@ __all__ = ["app"]
 OBJECTIVE = ObjectiveConfig(joint=0.25, agree=1.0)
 """What told scenes apart better than random weights; the paper's objective alone did not."""
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", epilog=EXIT_HELP)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode="rich", epilog=EXIT_HELP
+)
 
 
 class Size(StrEnum):

@@ -25,7 +25,15 @@ from glocal.errors import (
     UnknownSensorError,
 )
 
-__all__ = ["EXIT_HELP", "Json", "print_rows", "progress_bar", "readable_errors", "stdout"]
+__all__ = [
+    "EXIT_HELP",
+    "Json",
+    "one_command",
+    "print_rows",
+    "progress_bar",
+    "readable_errors",
+    "stdout",
+]
 
 EXIT_CODES: tuple[tuple[type[GlocalError], int], ...] = (
     (ConfigError, 2),
@@ -43,6 +51,11 @@ EXIT_HELP = (
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only, for programs.")]
+
+
+def one_command() -> typer.Typer:
+    """Return an app for the one command of a module, which ``glocal`` lists."""
+    return typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
 def stdout() -> Console:

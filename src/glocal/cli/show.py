@@ -1,20 +1,42 @@
-"""A finished run as tables, read from its ``metrics.json`` only."""
+"""``glocal show``: a finished run as tables, read from its ``metrics.json`` only."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from glocal.cli.shell import Json, one_command, readable_errors, stdout
 from glocal.errors import RunError
 
-__all__ = ["print_run", "read_metrics"]
+__all__ = ["app", "print_metrics", "print_run", "read_metrics"]
+
+app = one_command()
 
 Metrics = Mapping[str, Any]
+
+
+@app.command(epilog="Example: glocal show out/demo --json | jq .estimate")
+def show(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    as_json: Json = False,
+) -> None:
+    """Print the results of a run: gains, baselines, corrections, rounds."""
+    with readable_errors():
+        print_metrics(read_metrics(folder), folder, as_json)
+
+
+def print_metrics(metrics: Metrics, folder: Path, as_json: bool) -> None:
+    """Print the results of a run: as JSON, or as tables to read."""
+    if as_json:
+        typer.echo(json.dumps(metrics, indent=2, sort_keys=True, ensure_ascii=False))
+    else:
+        print_run(metrics, folder, stdout())
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,55 @@
+"""``glocal evaluate``: the score of a run on a synthetic world against its truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from glocal.cli.shell import Json, one_command, readable_errors, stdout
+from glocal.run.known_truth import evaluate_run
+
+__all__ = ["app"]
+
+app = one_command()
+
+
+@app.command(epilog="Example: glocal evaluate out/mine --truth out/world/truth")
+def evaluate(
+    out: Annotated[Path, typer.Argument(help="Folder of a finished run on a synthetic world.")],
+    truth: Annotated[Path, typer.Option(help="The folder 'truth' of that world.")],
+    as_json: Json = False,
+) -> None:
+    """Score a run on a synthetic world against its truth: the map, and what each source gained."""
+    with readable_errors():
+        scores = evaluate_run(out, truth)
+        if as_json:
+            typer.echo(json.dumps(scores, indent=2, sort_keys=True))
+            return
+        stdout().print(_maps({"the loop": scores["estimate"], **scores["baselines"]}))
+        table = Table("source", "metric", "before", "after", "gain (95 %)", "n")
+        for name, row in scores["sources"].items():
+            if "why" in row:
+                table.add_row(name, f"not scored: {row['why']}", "–", "–", "–", "–")
+                continue
+            gain = row["after"] - row["before"]
+            text = f"{gain:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+            shares = (f"{row['before']:.3f}", f"{row['after']:.3f}")
+            table.add_row(name, row["metric"], *shares, text, str(row["n"]))
+        stdout().print(table)
+
+
+def _maps(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the scores of the loop's map and of simpler ways to make one."""
+    table = Table("map", "accuracy", "macro-F1", "log-loss", "calibration error")
+    for name, row in rows.items():
+        if "why" in row:
+            table.add_row(name, f"not made: {row['why']}", "–", "–", "–")
+            continue
+        scores = (row[key] for key in ("accuracy", "macro_f1", "log_loss", "ece"))
+        table.add_row(name, *(f"{one:.3f}" for one in scores))
+    return table
