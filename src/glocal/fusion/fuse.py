@@ -13,6 +13,7 @@ from glocal.core.interval import Interval
 from glocal.core.observation import Anchors, Observations, Reliability
 from glocal.core.result import log_normalise
 from glocal.errors import GridMismatchError, LegendMismatchError
+from glocal.fusion.context import REACH, Readout, learn_readout, surroundings, usual_readout
 from glocal.fusion.dependence import (
     MIN_ANCHORS,
     Exponents,
@@ -34,6 +35,9 @@ __all__ = ["Fused", "HeldOut", "fuse"]
 FOLDS = 5
 BETAS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 """Spatial weights that are tried; the anchors choose."""
+
+HALO = REACH + SMOOTHING_SWEEPS
+"""A cell depends on cells up to this many steps away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,6 +84,9 @@ class Fused:
     held_out: HeldOut | None = None
     """What the anchors' own folds did not see; None without enough anchors."""
 
+    readout: Readout | None = None
+    """How the pool and its surroundings are read; None: the pool as it is."""
+
     def cells(self, silent: frozenset[str] = frozenset()) -> NDArray[np.float32]:
         """Return the decoded log-posterior of every cell, shape (H, W, K).
 
@@ -95,7 +102,7 @@ class Fused:
         Equal to the whole to the last bit, with the memory of one tile and its halo.
         """
         log_q = self.units(silent).astype(np.float32)
-        for inner, outer in tiles(self.fit.problem.geobox, size, SMOOTHING_SWEEPS):
+        for inner, outer in tiles(self.fit.problem.geobox, size, HALO):
             rows, columns = (
                 slice(part.start - whole.start, part.stop - whole.start)
                 for part, whole in zip(inner, outer, strict=True)
@@ -107,7 +114,8 @@ class Fused:
     ) -> NDArray[np.float32]:
         problem = self.fit.problem
         of_cell = problem.units.of_cell.reshape(problem.geobox.shape)[window]
-        return smooth(log_q[of_cell], self.beta, _ties(self.similarity, window))
+        seen = log_q[of_cell] if self.readout is None else self.readout(log_q[of_cell])
+        return smooth(seen, self.beta, _ties(self.similarity, window))
 
     def units(self, silent: frozenset[str] = frozenset()) -> NDArray[np.float64]:
         """Return the log-posterior of every unit, shape (U, K), before the spatial term."""
@@ -181,8 +189,9 @@ def fuse(
         One per source, all on one grid and legend. Order and names do not matter.
     anchors
         A probability sample of reference points, which sets the class prior, the
-        exponents and the spatial weight (cross-fitted). With fewer than 30 answered
-        anchors exponents stay conservative and there is no spatial term.
+        exponents, how the pool and its surroundings are read, and the spatial weight (all
+        cross-fitted). With fewer than 30 answered anchors exponents stay conservative and
+        surroundings are read with fixed weights.
     similarity
         How alike neighbouring cells look, from an image (see ``spatial.smooth``).
     interval
@@ -229,8 +238,9 @@ def fuse(
         similarity=similarity,
         ties=ties,
     )
+    context = setting.spatial and setting.context and sampled is None
     if len(located) < MIN_ANCHORS:
-        return plain
+        return replace(plain, readout=usual_readout(len(problem.legend)) if context else None)
     fold = np.random.default_rng(seed).permutation(len(located)) % FOLDS
     heard, priors = _held_out_messages(problem, first, located, fold)
 
@@ -241,7 +251,7 @@ def fuse(
         return learn(problem, said, priors[use], located.take(use))
 
     fits = [_refit(problem, located.take(fold != f), learned(fold != f)) for f in range(FOLDS)]
-    beta, log_q = _learn_beta(fits, located, fold, similarity)
+    readout, beta, log_q = _learn_decoding(fits, located, fold, similarity, whole=sampled is None)
     held_out = HeldOut(anchors=located, log_q=log_q)
     final = learned(np.ones(len(located), bool))
     return replace(
@@ -250,6 +260,7 @@ def fuse(
         beta=beta,
         anchor_log_loss=held_out.log_loss,
         held_out=held_out,
+        readout=readout,
     )
 
 
@@ -306,28 +317,95 @@ def _held_out_messages(
     return messages, log_prior
 
 
-def _learn_beta(
-    fits: list[Fit], anchors: Located, fold: NDArray[np.int64], similarity: Similarity | None
-) -> tuple[float, NDArray[np.float64]]:
-    """Return the spatial weight that held-out anchors like best, and what it says of them.
+def _learn_decoding(
+    fits: list[Fit],
+    anchors: Located,
+    fold: NDArray[np.int64],
+    similarity: Similarity | None,
+    *,
+    context: bool,
+) -> tuple[Readout | None, float, NDArray[np.float64]]:
+    """Return the reading and the spatial weight that held-out anchors like best, and what they say.
 
-    The weight is chosen on all anchors; the log-posterior (A, K) of each fold is that of
-    the weight which the *other* folds choose, so no anchor scores a number that it set.
+    Both are chosen on all anchors; the log-posterior (A, K) of each fold is that of the
+    choice which the *other* folds make, so no anchor scores a number that it set.
+    Without ``context`` the pool is taken as it is.
     """
-    betas = BETAS if fits[0].problem.setting.spatial else BETAS[:1]
-    there = np.zeros((len(betas), *anchors.shares.shape))
-    for f, fit in enumerate(fits):
-        log_q = fit.log_q().astype(np.float32)
-        for i in np.flatnonzero(fold == f):
-            window, tie, at = _window(fit.problem, log_q, int(anchors.cell[i]), similarity)
-            for j, beta in enumerate(betas):
-                there[j, i] = smooth(window, beta, tie)[at]
+    setting = fits[0].problem.setting
+    views = _views(fits, anchors, fold, similarity)
+    betas = BETAS if setting.spatial else BETAS[:1]
+    there = _smoothed(views, [view.log_q for view in views], betas)
+    readout = None
+    if context:
+        said = [view.said for view in views]
+        centre = np.stack([one[view.at] for one, view in zip(said, views, strict=True)])
+        readout, others = learn_readout(centre, anchors.shares, anchors.weight, fold)
+        read = [others[fold[i]].read(one) for i, one in enumerate(said)]
+        there = np.concatenate([there, _smoothed(views, read, betas)])
     loss = -anchors.weight * (anchors.shares * there).sum(axis=2)
     chosen = [
         _least(loss[:, fold != f].sum(axis=1), anchors.weight[fold != f]) for f in range(FOLDS)
     ]
     best = _least(loss.sum(axis=1), anchors.weight)
-    return betas[best], there[np.array(chosen)[fold], np.arange(len(anchors))]
+    return (
+        readout if best >= len(betas) else None,
+        betas[best % len(betas)],
+        there[np.array(chosen)[fold], np.arange(len(anchors))],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _View:
+    """The cells that the decoding of one anchor's cell depends on."""
+
+    log_q: NDArray[np.float32]
+    """Shape (h, w, K), by the fit that did not see the anchor."""
+
+    said: NDArray[np.float32]
+    """Shape (h, w, F), its surroundings (``context``)."""
+
+    tie: Similarity | None
+    at: tuple[int, int]
+    """Row and column of the anchor's cell."""
+
+
+def _views(
+    fits: list[Fit], anchors: Located, fold: NDArray[np.int64], similarity: Similarity | None
+) -> list[_View]:
+    log_q = [fit.log_q().astype(np.float32) for fit in fits]
+    problem = fits[0].problem
+    views = []
+    for cell, f in zip(anchors.cell.tolist(), fold.tolist(), strict=True):
+        wide, far = _window(problem, cell, HALO)
+        window, at = _window(problem, cell, SMOOTHING_SWEEPS)
+        of_cell = problem.units.of_cell.reshape(problem.geobox.shape)[wide]
+        rows, columns = (
+            slice(there - here, there - here + part.stop - part.start)
+            for part, here, there in zip(window, at, far, strict=True)
+        )
+        seen = log_q[f][of_cell]
+        views.append(
+            _View(
+                log_q=seen[rows, columns],
+                said=surroundings(seen)[rows, columns],
+                tie=_ties(similarity, window),
+                at=at,
+            )
+        )
+    return views
+
+
+def _smoothed(
+    views: list[_View], log_q: list[NDArray[np.float32]], betas: tuple[float, ...]
+) -> NDArray[np.float64]:
+    """Return the log-posterior of each anchor under each spatial weight, (betas, A, K)."""
+    return np.array(
+        [
+            [smooth(one, beta, view.tie)[view.at] for one, view in zip(log_q, views, strict=True)]
+            for beta in betas
+        ],
+        np.float64,
+    )
 
 
 def _least(total: NDArray[np.float64], weight: NDArray[np.float64]) -> int:
@@ -336,19 +414,16 @@ def _least(total: NDArray[np.float64], weight: NDArray[np.float64]) -> int:
     return int(np.flatnonzero(mean <= mean.min() + 1e-3)[0])
 
 
-def _window(
-    problem: Problem, log_q: NDArray[np.float32], cell: int, similarity: Similarity | None
-) -> tuple[NDArray[np.float32], Similarity | None, tuple[int, int]]:
-    """Return the cells that the decoding of one cell depends on, and where it is in them."""
+def _window(problem: Problem, cell: int, reach: int) -> tuple[tuple[slice, slice], tuple[int, int]]:
+    """Return the cells up to ``reach`` steps from a cell, and where it is in them."""
     height, width = problem.geobox.shape
     row, column = divmod(cell, width)
-    top, left = max(row - SMOOTHING_SWEEPS, 0), max(column - SMOOTHING_SWEEPS, 0)
+    top, left = max(row - reach, 0), max(column - reach, 0)
     window = (
-        slice(top, min(row + SMOOTHING_SWEEPS + 1, height)),
-        slice(left, min(column + SMOOTHING_SWEEPS + 1, width)),
+        slice(top, min(row + reach + 1, height)),
+        slice(left, min(column + reach + 1, width)),
     )
-    of_cell = problem.units.of_cell.reshape(height, width)[window]
-    return log_q[of_cell], _ties(similarity, window), (row - top, column - left)
+    return window, (row - top, column - left)
 
 
 def _ties(similarity: Similarity | None, window: tuple[slice, slice]) -> Similarity | None:

@@ -31,6 +31,10 @@ class Setting:
     spatial: bool = True
     """Whether neighbours are heard, if anchors like it."""
 
+    context: bool = True
+    """Whether anchors may teach how the pool and its surroundings are to be read
+    (``context``); not without ``spatial``."""
+
     cells_per_statement: float = 1000.0
     """Neighbouring cells repeat each other: about 30 x 30 cells (a field, a wood) are one
     independent statement. Only the ratio of data to prior depends on it."""

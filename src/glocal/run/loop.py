@@ -381,7 +381,8 @@ def _notes(area: Area, turn: Turn) -> list[str]:
     if turn.anchor_log_loss is None:
         notes.append(
             f"{turn.fused.anchors} answered anchors, fewer than the 30 needed: exponents are "
-            "conservative, there is no spatial term, and probabilities are not calibrated"
+            "conservative, surroundings are read with fixed weights, and probabilities are "
+            "not calibrated"
         )
     usual = float(np.exp(np.median(turn.log_q.max(axis=-1))))
     if usual < WEAK:

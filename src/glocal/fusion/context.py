@@ -1,0 +1,172 @@
+"""What anchors teach about the pool as a whole: how far to trust it, and its surroundings.
+
+The pool weighs sources by one number each and sees a cell alone. Two things stay: classes
+that all sources confuse alike, and that a cell is rarely another class than all around it.
+Both are read from a few numbers per cell, the pooled log-posterior and what it says on
+average in wider and wider squares, by one linear map that the anchors teach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+
+from glocal.core.result import log_normalise
+
+__all__ = ["REACH", "SIDES", "Readout", "learn_readout", "surroundings", "usual_readout"]
+
+SIDES = (5, 11, 21)
+"""Sides of the squares whose mean is read, in cells."""
+
+REACH = max(SIDES) // 2
+"""A cell hears cells up to this many steps away."""
+
+USUAL = (0.6, 0.0, 0.4, 0.2)
+"""Weights of a cell and of the squares around it where no anchors teach them: an assumption,
+set on one synthetic area."""
+
+PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)
+"""Pulls towards the pool as it is that are tried, in nats per squared weight."""
+
+FREE = 0.1
+"""The constants of the classes are pulled by this share of it."""
+
+CLIP = -8.0
+"""Log-odds against the likeliest class beyond which nothing is told apart."""
+
+STEPS = 65535
+"""Probabilities are averaged as whole numbers, so that a tile's means are the whole's."""
+
+Table = NDArray[np.float64]
+Layers = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Readout:
+    """A linear map from a cell's numbers to its class."""
+
+    weight: Table
+    """Shape (K (1 + sides), K)."""
+
+    constant: Table
+    """Shape (K,)."""
+
+    def __call__(self, log_q: Layers) -> Layers:
+        """Return the log-posterior (H, W, K) that ``log_q`` (H, W, K) is read as."""
+        return self.read(surroundings(log_q))
+
+    def read(self, said: Layers) -> Layers:
+        """Return the log-posterior (H, W, K) that `surroundings` (H, W, F) are read as."""
+        total = np.broadcast_to(
+            self.constant.astype(np.float32), (*said.shape[:-1], len(self.constant))
+        ).copy()
+        # added up one by one: a product of matrices may round otherwise in tiles
+        for i, row in enumerate(self.weight.astype(np.float32)):
+            total += said[..., i, None] * row
+        return log_normalise(total)
+
+
+def usual_readout(classes: int) -> Readout:
+    """Return how surroundings are read where nothing teaches it: alike for all classes."""
+    weight = np.concatenate([one * np.eye(classes) for one in USUAL])
+    return Readout(weight=weight, constant=np.zeros(classes))
+
+
+def surroundings(log_q: Layers) -> Layers:
+    """Return what is said at each cell and, on average, around it: (H, W, K (1 + sides)).
+
+    ``log_q`` (H, W, K) is a normalised log-posterior. Means are over the cells that exist,
+    so a cell needs `REACH` cells around it, or the edge of the grid.
+    """
+    share = np.rint(np.exp(log_q) * STEPS).astype(np.int64)
+    near = [np.log(np.maximum(_mean(share, side), 1e-4)) for side in SIDES]
+    return np.concatenate([_bounded(one) for one in (log_q, *near)], axis=-1)
+
+
+def _bounded(log_p: Layers) -> Layers:
+    return np.maximum(log_p - log_p.max(axis=-1, keepdims=True), CLIP).astype(np.float32)
+
+
+def _mean(share: NDArray[np.int64], side: int) -> Layers:
+    """Return the mean of ``share`` / `STEPS` in squares, from sums of whole numbers."""
+    total, cells = share, np.ones(share.shape[:2], np.int64)
+    for axis in (0, 1):
+        total, cells = _sums(total, side, axis), _sums(cells, side, axis)
+    return (total / (cells[..., None] * STEPS)).astype(np.float32)
+
+
+def _sums(values: NDArray[np.int64], side: int, axis: int) -> NDArray[np.int64]:
+    """Return sums over ``side`` neighbours along an axis, as far as they exist."""
+    length = values.shape[axis]
+    upto = np.cumsum(values, axis=axis)
+    upto = np.concatenate([np.zeros_like(upto.take([0], axis)), upto], axis=axis)
+    at = np.arange(length)
+    last = upto.take(np.minimum(at + side // 2 + 1, length), axis)
+    return np.asarray(last - upto.take(np.maximum(at - side // 2, 0), axis))
+
+
+def learn_readout(
+    said: Table, shares: Table, weight: Table, fold: NDArray[np.int64]
+) -> tuple[Readout, list[Readout]]:
+    """Return the map that makes anchors likeliest, and for each fold one that did not see it.
+
+    Parameters
+    ----------
+    said
+        Shape (A, K (1 + sides)): `surroundings` at each anchor, of a pool that did not use
+        the anchor's fold.
+    shares, weight
+        Shapes (A, K) and (A,): the anchors.
+    fold
+        Shape (A,), numbered from 0.
+
+    Notes
+    -----
+    Multinomial regression with a ridge towards the pool as it is. Its strength is the one
+    that held-out folds like best; for a fold's own map, the one that the *other* folds like.
+    """
+    folds = range(int(fold.max()) + 1)
+    tried = [[_fit(said, shares, weight, fold != f, pull) for f in folds] for pull in PENALTIES]
+    loss = np.array([[_loss(maps[f], said, shares, weight, fold == f) for f in folds]
+                     for maps in tried])  # fmt: skip
+    choice = [int(np.delete(loss, f, axis=1).sum(axis=1).argmin()) for f in folds]
+    best = int(loss.sum(axis=1).argmin())
+    every = np.ones(len(said), bool)
+    return (
+        _fit(said, shares, weight, every, PENALTIES[best]),
+        [tried[choice[f]][f] for f in folds],
+    )
+
+
+def _loss(
+    readout: Readout, said: Table, shares: Table, weight: Table, use: NDArray[np.bool_]
+) -> float:
+    log_p = log_normalise(said[use] @ readout.weight + readout.constant)
+    return float(-(weight[use, None] * shares[use] * log_p).sum())
+
+
+def _fit(said: Table, shares: Table, weight: Table, use: NDArray[np.bool_], pull: float) -> Readout:
+    x, y, w = said[use].astype(np.float64), shares[use], weight[use, None]
+    classes = y.shape[1]
+    origin = np.zeros((x.shape[1], classes))
+    origin[:classes] = np.eye(classes)
+
+    def loss(flat: Table) -> tuple[float, Table]:
+        weights, constant = flat[:-classes].reshape(origin.shape), flat[-classes:]
+        log_p = x @ weights + constant
+        log_p = log_p - logsumexp(log_p, axis=1, keepdims=True)
+        wrong = w * (np.exp(log_p) - y)
+        away = weights - origin
+        slope = x.T @ wrong + 2 * pull * away, wrong.sum(axis=0) + 2 * FREE * pull * constant
+        cost = pull * ((away**2).sum() + FREE * (constant**2).sum()) - (w * y * log_p).sum()
+        return float(cost), np.concatenate([slope[0].ravel(), slope[1]])
+
+    start = np.concatenate([origin.ravel(), np.zeros(classes)])
+    best = minimize(loss, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-13, "gtol": 1e-7})
+    return Readout(
+        weight=best.x[:-classes].reshape(origin.shape), constant=best.x[-classes:].copy()
+    )
