@@ -115,6 +115,5 @@ def _single(source: SourceConfig) -> SceneFile | None:
     if path.suffix.lower() not in SINGLE:
         return None
     content = path.read_bytes()
-    return SceneFile(
-        name=path.name, grid=info(path).grid, size=len(content), checksum=multihash(content)
-    )
+    grid = info(path, source.crs).grid
+    return SceneFile(name=path.name, grid=grid, size=len(content), checksum=multihash(content))
