@@ -28,7 +28,7 @@ def proposal_id(source: str, record: str, proposed: str) -> str:
     """Return the id of a proposal; the same element, version and class give the same id.
 
     >>> proposal_id("osm", "way/1@2", "tree_cover")
-    'g-8d6ef6d3e07d'
+    'g-3c435c83ce1c'
     """
     return "g-" + hashlib.sha256(f"{source}|{record}|{proposed}".encode()).hexdigest()[:12]
 
