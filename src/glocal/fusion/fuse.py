@@ -251,7 +251,7 @@ def fuse(
         return learn(problem, said, priors[use], located.take(use))
 
     fits = [_refit(problem, located.take(fold != f), learned(fold != f)) for f in range(FOLDS)]
-    readout, beta, log_q = _learn_decoding(fits, located, fold, similarity, whole=sampled is None)
+    readout, beta, log_q = _learn_decoding(fits, located, fold, similarity, context=context)
     held_out = HeldOut(anchors=located, log_q=log_q)
     final = learned(np.ones(len(located), bool))
     return replace(

@@ -240,7 +240,8 @@ def fuse_stream(
 ) -> Streamed:
     """Fuse ``cells`` sources of any area in memory that depends on their patterns only.
 
-    The same estimate as :func:`~glocal.fusion.fuse.fuse` of the whole area, up to rounding;
+    The same estimate as :func:`~glocal.fusion.fuse.fuse` of the whole area up to rounding,
+    except that surroundings wider than the next cells are not read (``setting.context``);
     ask the result for its tiles. It does not depend on ``workers``; on ``tile`` only if
     patterns had to be merged. Objects, points and coarse cells need the whole-array door.
 
