@@ -15,6 +15,7 @@ from glocal.fusion import problem as problems
 from glocal.fusion.dependence import MIN_ANCHORS, families_of, gammas
 from glocal.fusion.fuse import fuse
 from glocal.fusion.propose import cell_doubts
+from glocal.fusion.setting import ENGINE
 from glocal.testing import anchors_at, grid, legend_of, provenance_of
 
 
@@ -145,7 +146,7 @@ def test_regions_have_reliabilities_of_their_own(monkeypatch):
     _, sources = world(side=12)
     stratum = (np.arange(144).reshape(12, 12) % 2).astype(np.uint8)
     sources[0] = replace(sources[0], stratum=stratum)
-    fused = fuse(sources)
+    fused = fuse(sources, setting=replace(ENGINE, context=False))
     fit = fused.fit
     assert fit.confusion["m0"].log_p.shape[0] == 2 * 9
     of_cell = fit.problem.units.of_cell

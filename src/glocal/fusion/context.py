@@ -88,7 +88,7 @@ def surroundings(log_q: Layers) -> Layers:
 
 
 def _bounded(log_p: Layers) -> Layers:
-    return np.maximum(log_p - log_p.max(axis=-1, keepdims=True), CLIP).astype(np.float32)
+    return np.asarray(np.maximum(log_p - log_p.max(axis=-1, keepdims=True), CLIP), np.float32)
 
 
 def _mean(share: NDArray[np.int64], side: int) -> Layers:
