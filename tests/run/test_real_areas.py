@@ -131,7 +131,7 @@ def test_waremme_gives_something_to_every_source(waremme_run):
     given = metrics["corrections"]
     assert set(given) == set(metrics["sources"])
     assert given["corine"]["count"] == {"shares": 121}
-    assert given["model"]["count"] == {"label_cells": 10_000}
+    assert given["model"]["count"] == {"label_cells": 10_000, "chips": 16}
     assert given["rules"]["count"] == {"symbols": 5}
     for name in ("s2-6", "s1-6", "dem"):
         assert f"corrections/{name}/registration.json" in given[name]["files"]
