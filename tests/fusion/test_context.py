@@ -49,7 +49,7 @@ def test_a_tile_with_its_halo_reads_as_the_whole(seed: int, row: int, column: in
 
 def test_what_all_cells_say_stays_likeliest() -> None:
     log_q = np.broadcast_to(np.log([0.2, 0.7, 0.1]), (12, 12, 3)).astype(np.float32)
-    read = usual_readout(3)(log_q)
+    read = Readout(weight=np.tile(np.eye(3) / 4, (4, 1)), constant=np.zeros(3))(log_q)
     assert (read.argmax(axis=-1) == 1).all()
     assert np.exp(read).sum(axis=-1) == pytest.approx(1)
 
@@ -57,7 +57,17 @@ def test_what_all_cells_say_stays_likeliest() -> None:
 def test_a_lone_cell_is_heard_less_than_its_surroundings() -> None:
     log_q = np.full((25, 25, 2), np.log([0.9, 0.1]), np.float32)
     log_q[12, 12] = np.log([0.4, 0.6])
-    assert usual_readout(2)(log_q)[12, 12].argmax() == 0
+    log_q[:, 13:] = log_q[:, 13:, ::-1]
+    readout = usual_readout(log_q)
+    assert readout is not None
+    assert log_q[5, 12].argmax() == 0
+    log_q[5, 6] = np.log([0.4, 0.6])
+    assert readout(log_q)[5, 6].argmax() == 0
+
+
+def test_strangers_are_not_read() -> None:
+    """Where each cell is drawn by itself, its neighbours tell nothing of it."""
+    assert usual_readout(drawn(3, (60, 60))) is None
 
 
 def anchors(seed: int, n: int = 300) -> tuple[np.ndarray, ...]:

@@ -25,9 +25,12 @@ SIDES = (5, 11, 21)
 REACH = max(SIDES) // 2
 """A cell hears cells up to this many steps away."""
 
-USUAL = (0.6, 0.0, 0.4, 0.2)
+USUAL = (0.5, 0.0, 0.3, 0.2)
 """Weights of a cell and of the squares around it where no anchors teach them: an assumption,
-set on one synthetic area."""
+set on one synthetic area. They add up to 1, so that reading alone makes nobody surer."""
+
+TELLING = 0.1
+"""Nats that surroundings must tell of a cell, on average, to be read without anchors."""
 
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)
 """Pulls towards the pool as it is that are tried, in nats per squared weight."""
@@ -70,8 +73,19 @@ class Readout:
         return log_normalise(total)
 
 
-def usual_readout(classes: int) -> Readout:
-    """Return how surroundings are read where nothing teaches it: alike for all classes."""
+def usual_readout(log_q: Layers) -> Readout | None:
+    """Return how surroundings are read where nothing teaches it: alike for all classes.
+
+    None where squares of 11 cells say no more of the cell in their middle than the whole
+    area does: then its neighbours are strangers.
+    """
+    classes = log_q.shape[-1]
+    share = np.rint(np.exp(log_q) * STEPS).astype(np.int64)
+    near = _mean(share, SIDES[1]) - np.exp(log_q) / SIDES[1] ** 2  # without the cell itself
+    p, usual = np.exp(log_q), np.exp(log_q).mean(axis=(0, 1))
+    told = (p * (np.log(np.maximum(near, 1e-4)) - np.log(np.maximum(usual, 1e-4)))).sum(axis=-1)
+    if told.mean() < TELLING:
+        return None
     weight = np.concatenate([one * np.eye(classes) for one in USUAL])
     return Readout(weight=weight, constant=np.zeros(classes))
 

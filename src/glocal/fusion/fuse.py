@@ -240,7 +240,7 @@ def fuse(
     )
     context = setting.spatial and setting.context and sampled is None
     if len(located) < MIN_ANCHORS:
-        return replace(plain, readout=usual_readout(len(problem.legend)) if context else None)
+        return replace(plain, readout=usual_readout(plain.cells())) if context else plain
     fold = np.random.default_rng(seed).permutation(len(located)) % FOLDS
     heard, priors = _held_out_messages(problem, first, located, fold)
 
