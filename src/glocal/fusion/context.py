@@ -79,10 +79,9 @@ def usual_readout(log_q: Layers) -> Readout | None:
     None where squares of 11 cells say no more of the cell in their middle than the whole
     area does: then its neighbours are strangers.
     """
-    classes = log_q.shape[-1]
-    share = np.rint(np.exp(log_q) * STEPS).astype(np.int64)
-    near = _mean(share, SIDES[1]) - np.exp(log_q) / SIDES[1] ** 2  # without the cell itself
-    p, usual = np.exp(log_q), np.exp(log_q).mean(axis=(0, 1))
+    classes, p = log_q.shape[-1], np.exp(log_q)
+    near = _mean(_sums(p), SIDES[1]) - p / SIDES[1] ** 2  # without the cell itself
+    usual = p.mean(axis=(0, 1))
     told = (p * (np.log(np.maximum(near, 1e-4)) - np.log(np.maximum(usual, 1e-4)))).sum(axis=-1)
     if told.mean() < TELLING:
         return None
@@ -96,8 +95,8 @@ def surroundings(log_q: Layers) -> Layers:
     ``log_q`` (H, W, K) is a normalised log-posterior. Means are over the cells that exist,
     so a cell needs `REACH` cells around it, or the edge of the grid.
     """
-    share = np.rint(np.exp(log_q) * STEPS).astype(np.int64)
-    near = [np.log(np.maximum(_mean(share, side), 1e-4)) for side in SIDES]
+    sums = _sums(np.exp(log_q))
+    near = [np.log(np.maximum(_mean(sums, side), 1e-4)) for side in SIDES]
     return np.concatenate([_bounded(one) for one in (log_q, *near)], axis=-1)
 
 
@@ -105,22 +104,26 @@ def _bounded(log_p: Layers) -> Layers:
     return np.asarray(np.maximum(log_p - log_p.max(axis=-1, keepdims=True), CLIP), np.float32)
 
 
-def _mean(share: NDArray[np.int64], side: int) -> Layers:
-    """Return the mean of ``share`` / `STEPS` in squares, from sums of whole numbers."""
-    total, cells = share, np.ones(share.shape[:2], np.int64)
-    for axis in (0, 1):
-        total, cells = _sums(total, side, axis), _sums(cells, side, axis)
-    return (total / (cells[..., None] * STEPS)).astype(np.float32)
+def _sums(p: Layers) -> NDArray[np.int64]:
+    """Return the sums of whole `STEPS` above and left of each corner, (H + 1, W + 1, K)."""
+    sums = np.zeros((p.shape[0] + 1, p.shape[1] + 1, p.shape[2]), np.int64)
+    np.cumsum(np.rint(p * STEPS), axis=0, dtype=np.int64, out=sums[1:, 1:])
+    return np.cumsum(sums, axis=1, out=sums)
 
 
-def _sums(values: NDArray[np.int64], side: int, axis: int) -> NDArray[np.int64]:
-    """Return sums over ``side`` neighbours along an axis, as far as they exist."""
-    length = values.shape[axis]
-    upto = np.cumsum(values, axis=axis)
-    upto = np.concatenate([np.zeros_like(upto.take([0], axis)), upto], axis=axis)
+def _mean(sums: NDArray[np.int64], side: int) -> Layers:
+    """Return the mean in the square around each cell, as far as it exists, (H, W, K)."""
+    (top, bottom), (left, right) = (_ends(length - 1, side) for length in sums.shape[:2])
+    lower, upper = sums[bottom], sums[top]
+    total = lower[:, right] - lower[:, left] - upper[:, right] + upper[:, left]
+    cells = np.outer(bottom - top, right - left)
+    return np.asarray(total / (cells[..., None] * STEPS), np.float32)
+
+
+def _ends(length: int, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where the ``side`` cells around each cell of a line begin and end."""
     at = np.arange(length)
-    last = upto.take(np.minimum(at + side // 2 + 1, length), axis)
-    return np.asarray(last - upto.take(np.maximum(at - side // 2, 0), axis))
+    return np.maximum(at - side // 2, 0), np.minimum(at + side // 2 + 1, length)
 
 
 def learn_readout(

@@ -337,7 +337,7 @@ def _learn_decoding(
     there = _smoothed(views, [view.log_q for view in views], betas)
     readout = None
     if context:
-        said = [view.said for view in views]
+        said = [surroundings(view.wide)[view.inner] for view in views]
         centre = np.stack([one[view.at] for one, view in zip(said, views, strict=True)])
         readout, others = learn_readout(centre, anchors.shares, anchors.weight, fold)
         read = [others[fold[i]].read(one) for i, one in enumerate(said)]
@@ -361,8 +361,11 @@ class _View:
     log_q: NDArray[np.float32]
     """Shape (h, w, K), by the fit that did not see the anchor."""
 
-    said: NDArray[np.float32]
-    """Shape (h, w, F), its surroundings (``context``)."""
+    wide: NDArray[np.float32]
+    """The same as far as surroundings are read."""
+
+    inner: tuple[slice, slice]
+    """Where ``log_q`` lies in ``wide``."""
 
     tie: Similarity | None
     at: tuple[int, int]
@@ -379,19 +382,12 @@ def _views(
         wide, far = _window(problem, cell, HALO)
         window, at = _window(problem, cell, SMOOTHING_SWEEPS)
         of_cell = problem.units.of_cell.reshape(problem.geobox.shape)[wide]
-        rows, columns = (
-            slice(there - here, there - here + part.stop - part.start)
-            for part, here, there in zip(window, at, far, strict=True)
-        )
+        top, left = far[0] - at[0], far[1] - at[1]
+        rows, columns = (part.stop - part.start for part in window)
+        inner = slice(top, top + rows), slice(left, left + columns)
         seen = log_q[f][of_cell]
-        views.append(
-            _View(
-                log_q=seen[rows, columns],
-                said=surroundings(seen)[rows, columns],
-                tie=_ties(similarity, window),
-                at=at,
-            )
-        )
+        tie = _ties(similarity, window)
+        views.append(_View(log_q=seen[inner], wide=seen, inner=inner, tie=tie, at=at))
     return views
 
 

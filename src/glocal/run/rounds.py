@@ -24,6 +24,7 @@ __all__ = [
     "better",
     "for_osm",
     "labels_of",
+    "model_source",
     "next_turn",
     "resumed_turn",
     "sight_of",
@@ -213,7 +214,13 @@ def point_labels(area: Area) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 
 def _predicted(area: Area, name: str, labels: Labels) -> Observations:
-    probability = predict(area.seen[name], labels, area.fold, seed=area.config.seed)
+    return model_source(
+        area, name, predict(area.seen[name], labels, area.fold, seed=area.config.seed)
+    )
+
+
+def model_source(area: Area, name: str, probability: NDArray[np.float32]) -> Observations:
+    """Return what a model says, given its class probabilities."""
     return observe_predicted(
         probability,
         area.geobox,

@@ -14,8 +14,8 @@ from glocal.fusion.spatial import Similarity
 from glocal.fusion.support import paint
 from glocal.run.area import Area, cells_of
 from glocal.run.baselines.crowd import Votes
-from glocal.run.rounds import owners, point_labels
-from glocal.sources.predicted import Features, Labels, observe_predicted, predict
+from glocal.run.rounds import model_source, owners, point_labels
+from glocal.sources.predicted import Features, Labels, predict
 
 __all__ = ["MIN_POINTS", "Ballots", "ballots_of", "model_trained_on", "teachers"]
 
@@ -125,7 +125,7 @@ def ballots_of(area: Area) -> Ballots:
     for name in sorted(area.seen):
         p = model_trained_on(area, name, teachers(area), with_points=True)
         probability[name] = p
-        observations.append(_as_source(area, name, p))
+        observations.append(model_source(area, name, p))
     classes = len(area.legend)
     return Ballots(
         names=tuple(one.source for one in observations),
@@ -142,17 +142,6 @@ def ballots_of(area: Area) -> Ballots:
         region=_quarters(*area.geobox.shape),
         seed=area.config.seed,
         **_labelled(area),
-    )
-
-
-def _as_source(area: Area, name: str, probability: NDArray[np.float32]) -> Observations:
-    return observe_predicted(
-        probability,
-        area.geobox,
-        area.legend,
-        source=name,
-        interval=area.interval_of_model(name),
-        provenance=area.observations[0].provenance,
     )
 
 
