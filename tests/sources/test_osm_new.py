@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.features import shapes
 from scipy import ndimage
-from shapely.affinity import rotate
 
-from glocal.sources.osm_new import new_elements, orthogonal, outline
+from glocal.sources.osm_new import new_elements, outline
 
 CELL = 10.0
 
@@ -50,29 +49,6 @@ def test_without_neighbours_area_is_kept_and_steps_are_gone(seed: int) -> None:
     assert why == ""
     assert shapely.area(drawn) == pytest.approx(shapely.area(patch), rel=0.2)
     assert shapely.count_coordinates(drawn) <= shapely.count_coordinates(patch)
-
-
-@given(
-    st.floats(3, 40), st.floats(3, 40), st.floats(0, 180),
-    st.floats(0.2, 0.8), st.floats(0.2, 0.8), st.integers(0, 1000),
-)  # fmt: skip
-@settings(max_examples=50, deadline=None)
-def test_a_building_gets_its_right_angles_back(
-    width: float, height: float, turn: float, u: float, v: float, seed: int
-) -> None:
-    whole = shapely.box(0, 0, 10 * width, 10 * height)
-    wing = shapely.box(10 * width * u, 10 * height * v, 20 * width, 20 * height)
-    true = rotate(shapely.difference(whole, wing), turn, origin=(0, 0))
-    noise = np.random.default_rng(seed).normal(scale=0.2, size=(6, 2))
-    ring = shapely.get_coordinates(true.exterior)[:-1] + noise
-    square = orthogonal(shapely.Polygon(ring))
-    corners = shapely.get_coordinates(square.exterior)
-    sides = np.diff(corners, axis=0)
-    assert len(sides) in (4, 6)
-    cosine = np.einsum("ij,ij->i", sides, np.roll(sides, -1, axis=0))
-    assert np.abs(cosine).max() < 1e-6 * np.linalg.norm(sides, axis=1).max() ** 2
-    both = shapely.area(shapely.intersection(square, true))
-    assert both > 0.9 * shapely.area(true)
 
 
 def test_elements_of_a_holed_area_refer_to_each_other() -> None:

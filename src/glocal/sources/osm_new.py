@@ -7,27 +7,21 @@ from typing import Any
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 
 from glocal.sources.osm_file import Whole
 
-__all__ = ["new_elements", "orthogonal", "outline"]
+__all__ = ["new_elements", "outline"]
 
 PART = 0.5
 """Simplified lines stay within this part of a cell of the outline along cells."""
 
-SQUARE = np.deg2rad(90)
 
-
-def outline(
-    patch: Any, taken: Any, cell: float, *, min_area: float, building: bool = False
-) -> tuple[Any, str]:
+def outline(patch: Any, taken: Any, cell: float, *, min_area: float) -> tuple[Any, str]:
     """Return the outline of a patch of cells, and why it can't be proposed ("" if it can).
 
     The steps along cells are cut, and what lies within half a cell of ``taken`` (the
     union of everything mapped there) is left out, so that nothing mapped is overlapped.
-    Only the largest part is kept. Only buildings get right angles: nothing else on the
-    ground has them by nature.
+    Only the largest part is kept.
 
     ``cell`` is the side of a cell and ``min_area`` the minimum mapping unit, in the units
     of ``patch``.
@@ -37,8 +31,6 @@ def outline(
         shape = shapely.difference(shape, shapely.buffer(taken, PART * cell))
         shape = shapely.simplify(_largest(shape), PART * cell / 2)
     shape = _largest(shapely.make_valid(shape))
-    if building and not shapely.is_empty(shape):
-        shape = orthogonal(shape)
     shape = _without_small_holes(shape, taken, min_area)
     if shapely.is_empty(shape) or shapely.area(shape) < min_area:
         return shape, "what is not mapped yet is smaller than the minimum mapping unit"
@@ -63,47 +55,6 @@ def _without_small_holes(shape: Any, taken: Any, min_area: float) -> Any:
         if shapely.area(hole := shapely.Polygon(ring)) >= min_area or hole.intersects(taken)
     ]
     return shapely.Polygon(shape.exterior, kept)
-
-
-def orthogonal(polygon: Any) -> Any:
-    """Return a polygon without holes whose sides follow two directions at right angles.
-
-    The directions are those of its sides, by length. Each side becomes a line along the
-    nearer direction through its middle; lines in a row along the same direction are
-    joined. A shape that comes out broken is replaced by its smallest rectangle.
-    """
-    ring = shapely.get_coordinates(polygon.exterior)
-    sides = np.diff(ring, axis=0)
-    length = np.hypot(*sides.T)
-    angle = np.arctan2(sides[:, 1], sides[:, 0])
-    # a quarter turn is the same direction: multiply by four before the mean
-    turn = np.angle((length * np.exp(4j * angle)).sum()) / 4
-    spin = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    flat = ring @ spin.T
-    corners = _corners(flat, np.abs(np.cos(angle - turn)) > np.abs(np.sin(angle - turn)), length)
-    square = shapely.Polygon(corners @ spin) if len(corners) > 3 else shapely.Polygon()
-    if not shapely.is_valid(square) or shapely.is_empty(square):
-        return shapely.minimum_rotated_rectangle(polygon)
-    return square
-
-
-def _corners(
-    ring: NDArray[np.float64], flat: NDArray[np.bool_], length: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return where successive runs of horizontal and vertical sides meet, shape (n, 2)."""
-    change = np.flatnonzero(flat != np.roll(flat, 1))
-    if len(change) < 4:
-        return np.empty((0, 2))
-    order = np.roll(np.arange(len(flat)), -change[0])
-    run = np.cumsum(flat[order] != np.roll(flat[order], 1)) - 1
-    middle = (ring[:-1] + ring[1:])[order] / 2
-    weight = np.bincount(run, length[order])
-    x, y = (np.bincount(run, length[order] * middle[:, axis]) / weight for axis in (0, 1))
-    horizontal = np.zeros(len(weight), bool)
-    horizontal[run] = flat[order]
-    level = np.where(horizontal, y, x)
-    after = np.roll(level, -1)
-    return np.column_stack((np.where(horizontal, after, level), np.where(horizontal, level, after)))
 
 
 def new_elements(polygon: Any, tags: Mapping[str, str], first: int = -1) -> list[Whole]:

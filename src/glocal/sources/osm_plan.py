@@ -39,9 +39,6 @@ that nothing maps, a doubt on a map, or held back for another batch."""
 DECIMALS = 7
 """Of a degree; OSM stores no more."""
 
-BUILDING_M2 = 30.0
-"""Smallest building that is proposed, square metres."""
-
 LAYER_IS_PART = "a layer holds only a part of OpenStreetMap, so it may be mapped elsewhere"
 LAYER_IS_OFF = "the layer lies off the images, so its outline would not fit its neighbours"
 NO_LICENCE = "its evidence is under a licence that OpenStreetMap can't accept"
@@ -227,9 +224,7 @@ def _draw(
     tags = tags_of_new(str(rows.proposed[i]), legend)
     near = shapely.intersects(observations.geometry, shapely.buffer(patch, cell))
     taken = shapely.union_all(shapely.make_valid(observations.geometry[near]))
-    building = "building" in tags
-    smallest = BUILDING_M2 if building else min_area_ha * 1e4
-    shape, why = outline(patch, taken, cell, min_area=smallest, building=building)
+    shape, why = outline(patch, taken, cell, min_area=min_area_ha * 1e4)
     plan.shape[i] = shapely.simplify(shapely.force_2d(patch), cell)
     if plan.layer:
         why = LAYER_IS_PART

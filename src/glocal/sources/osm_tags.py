@@ -345,7 +345,7 @@ def tags_for(class_value: int, current_tags: Mapping[str, str], legend: Legend) 
 def tags_of_new(name: str, legend: Legend) -> dict[str, str]:
     """Return the tags of a new area of class ``name``, empty when it has none.
 
-    Built-up ground has no tag of its own; where single buildings can be seen, it is one.
+    Built-up ground has none: it is roofs, roads and yards alike.
 
     >>> from glocal.core import legends
     >>> tags_of_new("water", legends.legend("worldcover"))
@@ -353,7 +353,7 @@ def tags_of_new(name: str, legend: Legend) -> dict[str, str]:
     """
     hub = legends.legend(legends.HUB)
     code = hub.values[hub.index(name)] if name in legend.names and name in hub.names else -1
-    key, value = {**CANONICAL, 50: ("building", "yes")}.get(code, ("", ""))
+    key, value = CANONICAL.get(code, ("", ""))
     return {key: value} if key else {}
 
 
