@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -19,7 +18,7 @@ from osmium.osm import AREA, NODE, RELATION, WAY
 from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.sources.osm_tags import KEYS
 
-__all__ = ["Elements", "Whole", "read_areas", "read_context", "read_elements", "read_header_date"]
+__all__ = ["Elements", "Whole", "read_areas", "read_context", "read_elements"]
 
 PERSONAL = ("addr:", "contact:", "email", "fax", "mobile", "phone", "created_by", "note", "fixme")
 """Tags that may name or locate a person, or say nothing of the ground; dropped on read."""
@@ -108,17 +107,6 @@ def _unreadable(path: Path, error: RuntimeError) -> SourceUnavailableError:
     return SourceUnavailableError(
         f"{path.name} can't be read as OpenStreetMap data ({error}); {step}"
     )
-
-
-def read_header_date(path: Path) -> datetime | None:
-    """Return the date that the file's header states for its content, if any."""
-    header = osmium.FileProcessor(_checked(path)).header
-    for name in ("osmosis_replication_timestamp", "timestamp"):
-        try:
-            return datetime.fromisoformat(header.get(name, ""))
-        except ValueError:
-            continue
-    return None
 
 
 def read_areas(path: Path, *, with_uid: bool = False) -> Elements:
