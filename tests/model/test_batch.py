@@ -305,6 +305,22 @@ def test_a_batch_gives_some_sensors_and_some_places():
         whole.only("sar")
 
 
+def test_classes_of_a_map_come_in_as_whole_numbers_on_the_grid_of_the_images():
+    image = usual("rgb", count=2)
+    classes = np.arange(2 * 8 * 8).reshape(2, 8, 8) % 5 - 1
+    batch = batch_of({"rgb": image}, maps={"cover": classes.astype(np.int16)})
+    assert batch.maps["cover"].dtype == torch.int64
+    assert batch.maps["cover"].tolist() == classes.tolist()
+    for wrong, rule in (
+        (classes.astype(float), "whole numbers"),
+        (classes[:, :4], "shape"),
+        (classes[:1], "shape"),
+        (classes - 1, "-1 is unknown"),
+    ):
+        with pytest.raises(BadSourceError, match=rule):
+            batch_of({"rgb": image}, maps={"cover": wrong})
+
+
 def test_what_the_door_lets_in_gives_finite_features():
     torch.manual_seed(0)
     encoder = Encoder(EncoderConfig(width=8, depths=(1, 2), heads=(1, 2), window=4, experts=2))

@@ -140,6 +140,7 @@ def batch_of(
     valid: Mapping[str, ArrayLike] | None = None,
     gsd_m: Mapping[str, float | ArrayLike] | None = None,
     day: Mapping[str, float | ArrayLike] | None = None,
+    maps: Mapping[str, ArrayLike] | None = None,
 ) -> Batch:
     """Check arrays and put their bands in the table's order.
 
@@ -158,6 +159,9 @@ def batch_of(
         Metres at the sensor, one number or one per place; the table's when absent.
     day
         Day of year, one number or one per place; unknown when absent.
+    maps
+        Name -> (B, H, W) whole numbers: classes of land cover or the like, counted from 0, -1
+        where unknown. Targets of pretraining only: an encoder never sees them.
 
     Raises
     ------
@@ -180,6 +184,7 @@ def batch_of(
         valid={short: torch.from_numpy(part[1]) for short, part in parts.items()},
         gsd_m={s: _per_place((gsd_m or {}).get(s, _finest(s)), len(first), s) for s in parts},
         day={s: _per_place((day or {}).get(s, np.nan), len(first), s) for s in parts},
+        maps={name: _map(name, chart, first.shape) for name, chart in (maps or {}).items()},
     )
     _refuse_impossible(batch)
     _refuse_empty(batch)
@@ -333,6 +338,20 @@ def _per_place(given: float | ArrayLike, count: int, short: str) -> Tensor:
             f"sensor {short}: one number or {count} are needed, got shape {array.shape}"
         )
     return torch.from_numpy(np.broadcast_to(array, (count,)).copy())
+
+
+def _map(name: str, given: ArrayLike, shape: tuple[int, ...]) -> Tensor:
+    classes, wanted = np.asarray(given), (shape[0], *shape[2:])
+    if classes.shape != wanted or classes.dtype.kind not in "iu":
+        raise BadSourceError(
+            f"map {name}: classes must be whole numbers of shape (B, H, W) as the images, "
+            f"{wanted}; got {classes.dtype} of shape {classes.shape}"
+        )
+    if int(classes.min()) < -1:
+        raise BadSourceError(
+            f"map {name}: classes count from 0, and -1 is unknown; got {classes.min()}"
+        )
+    return torch.from_numpy(classes.astype(np.int64))
 
 
 def _refuse_impossible(batch: Batch) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -317,3 +318,42 @@ def test_tensorboard_gets_the_same_steps(tmp_path):
     events = accumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [one.step for one in events.Scalars("reconstruction/rgb>rgb")] == [0, 1, 2]
+
+
+class Mapped(Generated):
+    """Colour images of which one class of cover is bright and the other is dark; 1 in 8 unknown."""
+
+    def draw(self, sensors, n, rng):
+        drawn = super().draw(sensors, n, rng)
+        if sensors != ("rgb",):
+            return drawn
+        bright = rng.random((n, 1, 1)) < 0.5
+        cover = np.broadcast_to(bright, (n, self.side, self.side)).astype(np.int8)
+        drawn["arrays"]["rgb"] *= np.where(bright, 0.9, 0.3)[:, None]
+        unknown = rng.random(cover.shape) < 1 / 8
+        return {**drawn, "maps": {"cover": np.where(unknown, -1, cover)}}
+
+
+def painting(classes=2, share=0.7, **training):
+    maps = {"cover": classes} if classes else {}
+    return replace(recipe(**training), objective=ObjectiveConfig(maps=share), maps=maps)
+
+
+def test_a_map_is_painted_where_there_is_one_and_learned(tmp_path):
+    given = painting(steps=60, batch=8)
+    pretrain(given, Mapped(rgb=40, s2_sar=20), tmp_path, options=RunOptions(**QUIET))
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    costs = [row["reconstruction"] for row in rows if row["plan"] == "rgb>cover"]
+    assert len(costs) > 10
+    assert not any(">cover" in row["plan"] for row in rows if not row["plan"].startswith("rgb"))
+    assert costs[0] > 0.6  # two classes, one guess: log 2
+    assert np.mean(costs[-3:]) < 0.4, costs
+    assert MSGFM.from_pretrained(tmp_path / "weights").maps == {"cover": 2}
+
+
+def test_maps_that_do_not_fit_the_recipe_are_refused():
+    for classes, share in ((0, 0.5), (2, 0.0)):
+        with pytest.raises(ConfigError, match="are needed together"):
+            painting(classes, share)
+    with pytest.raises(ConfigError, match="map cover holds class 1, but the recipe has 1"):
+        draw(Mapped(rgb=40), painting(1), 0)

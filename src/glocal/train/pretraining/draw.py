@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glocal.errors import ConfigError
 from glocal.model.batch import Batch, batch_of
 from glocal.model.objective import Plan, draw_mask, draw_plan
 from glocal.train.pretraining.recipe import Recipe
@@ -55,10 +56,22 @@ def draw(pool: ChipPool, recipe: Recipe, step: int) -> Draw:
     groups = sorted(pool.groups)
     weights = np.array([pool.groups[group] for group in groups], float) ** config.count_power
     group = groups[rng.choice(len(groups), p=weights / weights.sum())]
-    plan = draw_plan(group, rng, recipe.objective)
+    plan = draw_plan(group, rng, recipe.objective, tuple(recipe.maps))
     batch = batch_of(**pool.draw(group, config.batch, rng))
+    if plan.target in recipe.maps and plan.target not in batch.maps:
+        plan = plan._replace(target=plan.sources[0])  # nobody mapped these places
+    _refuse_classes(batch, recipe.maps)
     masked = draw_mask(len(batch), batch.shape_yx, rng, recipe.objective)
     return Draw(batch=batch, plan=plan, masked=torch.from_numpy(masked))
+
+
+def _refuse_classes(batch: Batch, maps: Mapping[str, int]) -> None:
+    for name in maps.keys() & batch.maps.keys():
+        if (most := int(batch.maps[name].max())) >= maps[name]:
+            raise ConfigError(
+                f"pretraining: map {name} holds class {most}, but the recipe has {maps[name]} "
+                "classes, counted from 0; correct Recipe.maps or the map"
+            )
 
 
 def draws(pool: ChipPool, recipe: Recipe, first: int, readers: int) -> Iterator[Draw]:

@@ -77,7 +77,8 @@ def learner(
     config = recipe.training
     fabric = _fabric(config)
     torch.manual_seed(config.seed)
-    objective = Pretraining(MSGFM(recipe.encoder), recipe.objective, teacher, teacher_width)
+    model = MSGFM(recipe.encoder, recipe.maps)
+    objective = Pretraining(model, recipe.objective, teacher, teacher_width)
     groups = decay_groups(objective, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, fused=True)
     one_pass = _Pass(objective)

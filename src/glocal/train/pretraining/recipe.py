@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -106,6 +106,15 @@ class Recipe:
     encoder: EncoderConfig
     objective: ObjectiveConfig
     training: PretrainConfig
+    maps: Mapping[str, int] = field(default_factory=dict)
+    """Target maps that the pool has for some places, and their number of classes."""
+
+    def __post_init__(self) -> None:
+        if bool(self.maps) != (self.objective.maps > 0):
+            raise ConfigError(
+                f"pretraining: target maps {dict(self.maps)} and the chance to paint one, "
+                f"objective.maps={self.objective.maps}, are needed together or not at all"
+            )
 
 
 def learning_rate(step: int, config: PretrainConfig) -> float:
