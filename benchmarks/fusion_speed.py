@@ -10,12 +10,13 @@ errors in patches, parcels, silent patches and single wrong cells. ``incoherent`
 cell is drawn by itself, which no ground is like: the worst case.
 
 A pool of 16 tiles (16.8 million cells) is generated first and read again and again, as
-reading files is the caller's. Every size, alphabet and kind runs in a process of its own,
-whose largest resident size is given; an idle one is the floor. Rates are cells by the
-clock on the wall. The ratio is to ``np.copyto`` of the same planes into a buffer that is
-there already, in the same process, by one thread: the best of five copies of the pool.
-Where rare patterns had to be merged, decoding is not timed: nearly every cell is then a
-pattern of its own.
+reading files is the caller's. Every size, alphabet and kind runs in a process of its own.
+Its memory is given before fusing (the interpreter and the pool, which no real run has) and
+at its largest while fusing; the kernel's mark of the largest size is set back in between,
+so this needs Linux. Rates are cells by the clock on the wall. The ratio is to
+``np.copyto`` of the same planes into a buffer that is there already, in the same process,
+by one thread: the best of five copies of the pool. Where rare patterns had to be merged,
+decoding is not timed: nearly every cell is then a pattern of its own.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ import argparse
 import gc
 import importlib
 import json
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -127,6 +129,14 @@ def pool_of(alphabet: str, kind: str) -> NDArray[np.uint8]:
     return pool
 
 
+def load_pool(alphabet: str, kind: str, folder: Path) -> NDArray[np.uint8]:
+    """Return the tiles from a file in ``folder``, made by a process of its own if missing."""
+    path = folder / f"{alphabet}-{kind}.npy"
+    if not path.exists():
+        child("pool", alphabet, kind, str(path))
+    return np.asarray(np.load(path))
+
+
 def reader(pool: NDArray[np.uint8]) -> stream.Read:
     """Return a reader that hands out tiles of the pool, cut at the edges of the area."""
     inner = np.ascontiguousarray(pool[:, :, :TILE, :TILE])
@@ -197,21 +207,23 @@ def drain(result: stream.Streamed, read: stream.Read, workers: int) -> int:
     return sum(int(first[0, 0]) for _, first, _ in result.tiles(read, workers=workers))
 
 
-def measure(alphabet: str, kind: str, side: int, workers: int) -> dict[str, Any]:
+def measure(alphabet: str, kind: str, side: int, workers: int, folder: Path) -> dict[str, Any]:
     """Return the rates of one setting; runs in a process of its own."""
     # one region for the small alphabet, 10 x 10 for the large one
-    problem.PARTS, problem.REGION = (10, side) if alphabet == "large" else (1, side)
+    problem.REGION = -(-side // 10) if alphabet == "large" else side
     sources = sources_of(alphabet)
-    pool = pool_of(alphabet, kind)
+    pool = load_pool(alphabet, kind, folder)
     copied, copied_together = copy_rates(pool, workers)
     read = reader(pool)
     del pool
     box, cells = grid(side, side), side * side
-    region = problem.region_side((side, side))
+    region = problem.region_side((side, side), parts=1)
     coding = Coding(radix=radix_of(alphabet), region=region, shape=(side, side))
     none = np.empty(0, np.int64)
     warm = Coding(radix=radix_of(alphabet), region=region, shape=(TILE, TILE))
     count_tiles(read, warm, grid(TILE, TILE), none)  # compiles
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # sets the largest size back
     counting, (patterns, _) = seconds(lambda: count_tiles(read, coding, box, none, workers=workers))
     row: dict[str, Any] = {
         "alphabet": alphabet,
@@ -222,9 +234,10 @@ def measure(alphabet: str, kind: str, side: int, workers: int) -> dict[str, Any]
         "copyto": copied,
         "copyto_threads": copied_together,
         "count": cells / counting,
+        "before": before,
     }
     if patterns.thinned:
-        return row | {"rss": rss()}
+        return row | {"peak": resident("VmHWM")}
     learning, result = seconds(lambda: fuse_stream(read, sources, box, workers=workers))
     row["learn_seconds"] = learning - counting
     for name, beta in (("decode", 0.0), ("decode_spatial", BETA)):
@@ -232,12 +245,13 @@ def measure(alphabet: str, kind: str, side: int, workers: int) -> dict[str, Any]
         drain(replace(decided, geobox=grid(TILE, TILE)), read, 1)  # compiles
         took, _ = seconds(lambda one=decided: drain(one, read, workers))
         row[name] = cells / took
-    return row | {"rss": rss()}
+    return row | {"peak": resident("VmHWM")}
 
 
-def rss() -> float:
-    """Return the largest resident size of this process in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def resident(what: str) -> float:
+    """Return the resident size of this process in MiB: ``VmRSS`` now, ``VmHWM`` its largest."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(one for one in lines if one.startswith(what)).split()[1]) / 1024
 
 
 def em_seconds(patterns: int = 100_000) -> dict[str, Any]:
@@ -281,10 +295,11 @@ def in_child(arguments: list[str]) -> Any:
         return em_seconds()
     if arguments[0] == "crowdkit":
         return crowdkit_rate()
-    if arguments[0] == "idle":
-        return {"rss": rss()}
-    alphabet, kind, side, workers = arguments
-    return measure(alphabet, kind, int(side), int(workers))
+    if arguments[0] == "pool":
+        np.save(arguments[3], pool_of(arguments[1], arguments[2]))
+        return None
+    alphabet, kind, side, workers, folder = arguments
+    return measure(alphabet, kind, int(side), int(workers), Path(folder))
 
 
 def rate(row: dict[str, Any], name: str) -> str:
@@ -299,7 +314,8 @@ def line_of(row: dict[str, Any]) -> str:
         f"| {row['copyto'] / 1e6:,.0f} | {row['copyto_threads'] / 1e6:,.0f} "
         f"| {rate(row, 'count')} | {row.get('learn_seconds', float('nan')):.1f} "
         f"| {rate(row, 'decode')} | {rate(row, 'decode_spatial')} "
-        f"| {row['patterns']:,} | {row['merged_below']} cells | {row['rss']:,.0f} |"
+        f"| {row['patterns']:,} | {row['merged_below']} cells "
+        f"| {row['before']:,.0f} | {row['peak']:,.0f} |"
     )
 
 
@@ -309,15 +325,14 @@ def table(found: dict[str, Any]) -> str:
         f"Mcells/s by {found['workers']} threads (ratio to `np.copyto` of the same planes).",
         "",
         "| alphabet | cells | Mcells | copyto, 1 thread | all threads | count | learn, s | decode "
-        "| with spatial term | patterns | merged below | peak MiB |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| with spatial term | patterns | merged below | MiB before | peak MiB |",
+        "| --- | --- |" + " ---: |" * 11,
     ]
     lines += [line_of(row) for row in found["rows"]]
     em = found["em"]
     lines += [
         "",
-        f"An idle process takes {found['idle']['rss']:,.0f} MiB. Estimation on "
-        f"{em['patterns']:,} patterns (8 sweeps, one thread): {em['seconds']:.2f} s.",
+        f"Estimation on {em['patterns']:,} patterns (8 sweeps, one thread): {em['seconds']:.2f} s.",
     ]
     if "crowdkit" in found:
         one = found["crowdkit"]
@@ -337,6 +352,19 @@ def labels_per_second(rows: list[dict[str, Any]]) -> float:
     return float(6 * row["cells"] / took)
 
 
+def measured(sizes: list[int], workers: int) -> list[dict[str, Any]]:
+    """Return the rates of every alphabet, kind and size."""
+    rows = []
+    with TemporaryDirectory() as folder:
+        for alphabet, kind in product(ALPHABETS, ("coherent", "incoherent")):
+            for side in sizes:
+                if (alphabet, kind) == ("large", "incoherent") and side > 8192:
+                    continue  # merging all the time: minutes that tell nothing new
+                rows.append(child(alphabet, kind, str(side), str(workers), folder))
+                print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[2048, 8192, 20480])
@@ -348,15 +376,8 @@ def main() -> None:
     if options.child:
         print(json.dumps(in_child(options.child)))
         return
-    rows = []
-    for alphabet in ALPHABETS:
-        for kind in ("coherent", "incoherent"):
-            for side in options.sizes:
-                if (alphabet, kind) == ("large", "incoherent") and side > 8192:
-                    continue  # merging all the time: minutes that tell nothing new
-                rows.append(child(alphabet, kind, str(side), str(options.workers)))
-                print(rows[-1], file=sys.stderr, flush=True)
-    found = {"workers": options.workers, "rows": rows, "em": child("em"), "idle": child("idle")}
+    rows = measured(options.sizes, options.workers)
+    found = {"workers": options.workers, "rows": rows, "em": child("em")}
     if not options.no_crowdkit:
         found |= {"crowdkit": child("crowdkit"), "labels_per_second": labels_per_second(rows)}
     options.out.mkdir(parents=True, exist_ok=True)

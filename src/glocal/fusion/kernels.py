@@ -119,8 +119,9 @@ def count_direct(  # pragma: no cover
 
 @numba.njit(cache=True, nogil=True)
 def tally(code: Any, table: Any) -> None:  # pragma: no cover
-    """Add the codes of a row, from four places in turn: neighbours are often alike, and a
-    number can't be raised again before it has been written.
+    """Add the codes of a row, from four places in turn.
+
+    Neighbours are often alike, and a number can't be raised again before it is written.
     """
     quarter = len(code) // 4
     for i in range(quarter):
