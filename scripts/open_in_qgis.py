@@ -67,7 +67,10 @@ def main(files: list[Path]) -> None:
     program = QgsApplication([], False)
     program.initQgis()
     for path in files:
-        seen, wrong = look_at_raster(path) if path.suffix == ".tif" else look_at_layers(path)
+        try:
+            seen, wrong = look_at_raster(path) if path.suffix == ".tif" else look_at_layers(path)
+        except (sqlite3.Error, ET.ParseError, ValueError, KeyError) as error:
+            seen, wrong = "", str(error)
         print(json.dumps({"file": str(path), "seen": seen, "wrong": wrong}), flush=True)
 
 

@@ -94,7 +94,7 @@ def validate(room: Path, base: str, changes: list[str]) -> list[dict]:
     if done.returncode or not said.exists():
         reasons = [one for one in done.stderr.splitlines() if "Exception" in one or "rror" in one]
         reasons = [one for one in reasons if "UnknownHost" not in one]
-        raise RuntimeError(reasons[-1] if reasons else f"JOSM ended with {done.returncode}")
+        raise RuntimeError(reasons[0].strip() if reasons else f"JOSM ended with {done.returncode}")
     lines = said.read_text("utf-8").replace("\x1e", "").splitlines()
     return [json.loads(one) for one in lines if one.strip()]
 
@@ -144,22 +144,43 @@ def findings(room: Path, text: str) -> list[str]:
 
 def check_josm(folder: Path, room: Path) -> tuple[int, list[str]]:
     """Check one folder of proposals; return how many files were loaded and what is wrong."""
-    layer, change = folder / "proposal.osm", folder / "proposal.osc"
     files, wrong = 0, []
-    if layer.exists():
-        text = layer.read_text("utf-8")
-        copy, number = marked(text)
-        wrong += seen(room, copy, [], number, layer.name) + findings(room, text)
-        copy, number = marked(change.read_text("utf-8"))
-        wrong += seen(room, unchanged(text), [copy], number, f"{change.name} on the layer")
-        files += 2
-    inner = [marked(one) for one in change_files(folder / "new_areas.geojsonl")]
-    if inner:
-        number = sum(n for _, n in inner)
-        what = f"{len(inner)} change files of new_areas.geojsonl"
-        wrong += seen(room, EMPTY, [one for one, _ in inner], number, what)
-        files += len(inner)
+    for check in (check_layer, check_change, check_tasks):
+        try:
+            number, more = check(folder, room)
+        except (RuntimeError, ValueError, KeyError, ET.ParseError) as error:
+            number, more = 0, [f"{check.__doc__.split(';')[0]}: {error}"]
+        files, wrong = files + number, wrong + more
     return files, [f"{folder}: {one}" for one in wrong]
+
+
+def check_layer(folder: Path, room: Path) -> tuple[int, list[str]]:
+    """The layer proposal.osm; returns the number of files and what is wrong."""
+    path = folder / "proposal.osm"
+    if not path.exists():
+        return 0, []
+    text = path.read_text("utf-8")
+    copy, number = marked(text)
+    return 1, seen(room, copy, [], number, path.name) + findings(room, text)
+
+
+def check_change(folder: Path, room: Path) -> tuple[int, list[str]]:
+    """The change file proposal.osc; returns the number of files and what is wrong."""
+    layer, change = folder / "proposal.osm", folder / "proposal.osc"
+    if not change.exists():
+        return 0, []
+    copy, number = marked(change.read_text("utf-8"))
+    base = unchanged(layer.read_text("utf-8"))
+    return 1, seen(room, base, [copy], number, f"{change.name} on the layer")
+
+
+def check_tasks(folder: Path, room: Path) -> tuple[int, list[str]]:
+    """The change files inside new_areas.geojsonl; returns their number and what is wrong."""
+    inner = [marked(one) for one in change_files(folder / "new_areas.geojsonl")]
+    if not inner:
+        return 0, []
+    number, what = sum(n for _, n in inner), f"{len(inner)} change files of new_areas.geojsonl"
+    return len(inner), seen(room, EMPTY, [one for one, _ in inner], number, what)
 
 
 # QGIS -----------------------------------------------------------------------
