@@ -23,9 +23,9 @@ from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
-from glocal.errors import BadSourceError, LicenceConflictError
+from glocal.errors import LicenceConflictError
 from glocal.sources.osm import apply_corrections, observe_osm
-from glocal.sources.osm_change import change_xml, check_base, problem
+from glocal.sources.osm_change import change_xml, problem
 from glocal.sources.osm_file import Whole, read_elements
 from glocal.sources.osm_index import INDEX
 from glocal.sources.osm_tags import (
@@ -204,17 +204,6 @@ def test_at_most_so_many_tasks(wishes, observed, extract, tmp_path) -> None:
     assert len(tasks(tmp_path / "maproulette.geojsonl")) == 3
     assert len(edits(tmp_path / "proposal.osc")) == 3
     assert "held back" in (tmp_path / "PROPOSAL_README.md").read_text("utf-8")
-
-
-def test_stale_elements_are_refused_by_name_of_version(wishes, observed, extract, tmp_path) -> None:
-    check_base(extract, wishes)
-    record = wishes.record.copy()
-    element, _, version = record[0].partition("@")
-    record[0] = f"{element}@{int(version) + 5}"
-    index = [0]
-    stale = corrections(observed, [(0, "modify", "grass")], record=record[index])
-    with pytest.raises(BadSourceError, match=f"{element} is version {version} now"):
-        check_base(extract, stale)
 
 
 def test_a_newer_extract_turns_edits_into_flags(wishes, observed, shared, tmp_path) -> None:

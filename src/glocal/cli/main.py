@@ -35,6 +35,12 @@ COMMANDS = (
         "Sends nothing.",
     ),
     Later(
+        name="check-proposals",
+        module="glocal.cli.stale",
+        help="Refuse proposals to OpenStreetMap whose elements have changed since. "
+        "Exit code 3 then.",
+    ),
+    Later(
         name="simulate",
         module="glocal.cli.simulate",
         help="Write a made-up area: images, maps, OpenStreetMap, points, "

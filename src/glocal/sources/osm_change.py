@@ -15,14 +15,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from glocal.core.correction import Corrections
-from glocal.errors import BadSourceError
 from glocal.sources.osm_file import Whole, read_elements
 from glocal.sources.osm_tags import TagEdit
 
 __all__ = [
     "change_xml",
-    "check_base",
     "edited",
     "fresh_elements",
     "incomplete",
@@ -75,35 +72,20 @@ def fresh_elements(
     for one, (kind, number, version) in wanted.items():
         whole = held.get((kind, number))
         if whole is None:
-            stale[one] = f"{kind}/{number} is not in {extract.name} any more"
+            stale[one] = (
+                f"{kind}/{number} is not in {extract.name}: deleted, or outside the extract"
+            )
         elif whole.deleted:
             stale[one] = f"{kind}/{number} was deleted in version {whole.version}"
         elif whole.version != version:
+            now = "now" if whole.version > version else f"in {extract.name}, which is older"
             stale[one] = (
-                f"{kind}/{number} is version {whole.version} now, "
+                f"{kind}/{number} is version {whole.version} {now}, "
                 f"the proposal was made from version {version}"
             )
         else:
             fresh[one] = whole
     return fresh, stale
-
-
-def check_base(extract: Path, corrections: Corrections) -> None:
-    """Refuse corrections whose elements have changed since they were proposed.
-
-    Raises
-    ------
-    BadSourceError
-        Names the elements with the version that they have now.
-    """
-    edits = corrections.record[corrections.action == "modify"].tolist()
-    _, stale = fresh_elements(extract, edits)
-    if stale:
-        shown = "; ".join(list(stale.values())[:5])
-        raise BadSourceError(
-            f"{len(stale)} of {len(edits)} proposals are stale: {shown}; run the round again "
-            "on the newer extract"
-        )
 
 
 def problem(whole: Whole) -> str:
