@@ -22,13 +22,16 @@ from glocal.answers.review import (
     settled,
     settled_cells,
     table_of,
+    too_hard,
 )
 from glocal.answers.store import Stored
+from glocal.core.burn import burn
 from glocal.core.interval import Interval
 from glocal.core.legends import legend
 from glocal.core.observation import Anchors
 from glocal.core.provenance import Provenance
 from glocal.errors import LegendMismatchError
+from glocal.run.reviews import too_hard_places
 from glocal.sources.osm import observe_osm
 from tests.sources.osm_world import Way, written
 
@@ -75,7 +78,7 @@ RATES = st.floats(0.05, 0.95)
 def test_declared_tables_are_probabilities_given_the_question(
     right: float, wrong: float, blind: float, classes: int
 ) -> None:
-    if wrong >= right:
+    if wrong > right:
         with pytest.raises(ValueError, match="accept_if_wrong"):
             Bias(accept_if_right=right, accept_if_wrong=wrong, right_if_blind=blind)
         return
@@ -86,7 +89,7 @@ def test_declared_tables_are_probabilities_given_the_question(
         odds = table[1 + c, :, c] / table[1 + c, c, c]
         np.testing.assert_allclose(np.delete(odds, c), wrong / right, rtol=1e-3)
         refusals = table[1 + c, :, classes:].sum(axis=1)
-        assert refusals[c] <= np.delete(refusals, c).min()
+        assert refusals[c] <= np.delete(refusals, c).min() + 1e-9
 
 
 def test_symbols_and_questions() -> None:
@@ -183,6 +186,41 @@ def test_answered_questions_are_settled_while_the_element_says_the_same(verdict:
 def test_open_questions_may_be_asked_again(verdict: str) -> None:
     answers = stored(("way/0@3", "natural=wood", "water", verdict, ""))
     assert not done(answers, "way/0@3", "natural=wood", "water")
+
+
+def reference(x: float, y: float, shares: tuple[float, ...]) -> Anchors:
+    return Anchors(
+        x=np.array([x]), y=np.array([y]), shares=np.array([shares]), weight=np.ones(1),
+        record=np.array(["a"]), provenance=Provenance(activity="a", agent="b"),
+    )  # fmt: skip
+
+
+def test_places_that_were_too_hard_ask_for_a_visit_until_somebody_was_there() -> None:
+    answers = stored(
+        ("way/0@3", "natural=wood", "water", "too_hard", ""),
+        ("way/1@3", "natural=wood", "grass", "skipped", ""),
+        at=0,
+    )
+    place_of = too_hard_places({"review": answers}, None, GRID)
+    inside = burn(np.array([place(0)], object), GRID) > 0
+    assert (place_of > 0).tolist() == inside.tolist()
+    middle = place(0).centroid
+    told, cloudy = (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)
+    seen = too_hard_places({"review": answers}, reference(middle.x, middle.y, told), GRID)
+    assert not seen.any()
+    hidden = too_hard_places({"review": answers}, reference(middle.x, middle.y, cloudy), GRID)
+    assert (hidden == place_of).all()
+    off = (GRID.extent.boundingbox.right - 5, GRID.extent.boundingbox.top - 5)
+    assert (too_hard_places({"review": answers}, reference(*off, told), GRID) == place_of).all()
+
+
+def test_only_questions_about_the_ground_send_somebody_there() -> None:
+    row = ("way/0@3", "natural=wood", "water", "too_hard", "")
+    assert len(too_hard(stored(row), GRID)) == 1
+    assert not too_hard(stored(row, kind="displaced"), GRID)
+    assert not too_hard(stored(row, at=20), GRID)
+    assert not too_hard_places({"review": stored(row, at=20)}, None, GRID).any()
+    assert not too_hard_places({}, None, GRID).any()
 
 
 def test_missing_areas_are_settled_by_place() -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
 from numpy.typing import NDArray
 
 from glocal.core.burn import burn
+from glocal.io.vector import read_table
 from glocal.run.answers import take_answers, with_answers
 from glocal.run.area import Area, read_area
 from glocal.run.config import load, with_options
@@ -30,6 +32,7 @@ class Round:
     asked: pd.DataFrame
     accepted: list[str]
     rejected: list[str]
+    too_hard: str
     summary: dict[str, Any]
     area: Area
     """Of the next run, with the newer extract and the answers."""
@@ -41,6 +44,14 @@ class Round:
 
 def _is(asked: pd.DataFrame, fate: str) -> list[str]:
     return asked.loc[asked["fate"] == fate, "proposal"].tolist()
+
+
+def nobody_was_at(asked: pd.DataFrame, ids: list[str], anchors: Path) -> str:
+    """Return the first proposal in whose area no reference point lies."""
+    table = pd.read_csv(anchors)
+    points = shapely.multipoints(table[["x", "y"]].to_numpy())
+    shape = asked.set_index("proposal").geometry
+    return next(one for one in ids if not shape[one].intersects(points))
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +70,9 @@ def after(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Round:
         {elements[one] or "new" for one in accepted},
         room / "newer.osm",
     )
+    too_hard = nobody_was_at(asked, edits[3:-3], world / "anchors.csv")
     done = dict.fromkeys(accepted, "Fixed") | dict.fromkeys(rejected, "Not_An_Issue")
-    view = challenge_view(first, done | {edits[3]: 6}, room / "view.geojson")
+    view = challenge_view(first, done | {too_hard: 6}, room / "view.geojson")
     summary = take_answers(first, [view, newer])
     config = load(world / "area.yaml")
     sources = [one.model_dump() for one in config.sources]
@@ -70,7 +82,7 @@ def after(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Round:
     config = with_options(config, sources=sources)
     deaf = turns(read_area(config, quiet), 1)
     area, turn = turns(read_area(with_answers(config, [first / "answers"]), quiet), 1)
-    return Round(first, asked, accepted, rejected, summary, area, turn, deaf)
+    return Round(first, asked, accepted, rejected, too_hard, summary, area, turn, deaf)
 
 
 def again(after: Round) -> pd.DataFrame:
@@ -107,7 +119,7 @@ def test_the_question_that_was_too_hard_may_be_asked_again(after: Round) -> None
     deaf_area, deaf_turn = after.deaf
     osm = next(one for one in deaf_area.observations if one.source == "osm")
     before = propose(deaf_area, deaf_turn, osm).corrections.record
-    hard = after.asked.loc[after.asked["fate"] == "modify", "record"].tolist()[3]
+    hard = after.asked.set_index("proposal").loc[after.too_hard, "record"]
     assert hard in before
     assert hard in again(after)["record"].tolist()
 
@@ -212,6 +224,9 @@ def test_a_whole_run_hears_answers_and_tells_those_who_gave_them(
     config = with_answers(after.area.config, [])
     metrics = run_area(config, tmp_path / "next", progress=quiet)
     assert metrics["corrections"]["review"]["count"]["answers"] == 6 + (len(after.accepted) - 3)
+    visits = read_table(tmp_path / "next" / "corrections" / "field" / "visits.geojson")
+    sent = visits.to_crs(str(after.area.geobox.crs))[visits["reason"].str.startswith("too hard")]
+    assert sent.within(after.asked.set_index("proposal").geometry[after.too_hard]).any()
     back = pd.read_csv(tmp_path / "next" / "corrections" / "review" / "answers_checked.csv")
     assert set(back["proposal"]) == set(after.accepted + after.rejected)
     assert back["p_right"].between(0, 1).all()

@@ -18,6 +18,7 @@ from glocal.sources.sampling import (
     hilbert_index,
     inclusion_probabilities,
     plan_visits,
+    raised,
     write_visits,
 )
 
@@ -42,43 +43,87 @@ def test_curve_visits_every_cell_by_single_steps(side: int) -> None:
     assert (np.abs(np.diff(row[order])) + np.abs(np.diff(column[order])) == 1).all()
 
 
-@pytest.mark.parametrize("distance", [0, 25])
-def test_frequencies_match_the_stated_probabilities(distance: float) -> None:
+@pytest.mark.parametrize("side", [0, 25])
+def test_frequencies_match_the_stated_probabilities(side: float) -> None:
+    """Horvitz and Thompson's estimator is unbiased, for all cells and for parts of them."""
     grid = _grid(11, 14)
     score = np.random.default_rng(1).random(grid.shape) ** 4
     score[0, :3] = np.nan
     score[5, 5] = 60
-    stated = inclusion_probabilities(score, grid, 5, min_distance_m=distance)
-    assert stated.sum() == pytest.approx(5)
-    assert (stated[np.isfinite(score)] > 0).all()
-    assert (stated[~np.isfinite(score)] == 0).all()
-    draws, seen = 300, np.zeros(grid.shape)
+    places = np.zeros(grid.shape, int)
+    places[8:10, 9:12] = 1
+    row, column = np.indices(grid.shape)
+    parts = [np.isfinite(score), np.isfinite(score) & (row < 5), places > 0, column % 2 == 0]
+    draws, found = 200, np.zeros((200, len(parts)))
     for seed in range(draws):
-        visits = plan_visits(score, grid, 5, seed=seed, min_distance_m=distance)
-        row, column = _cells(visits, grid)
-        seen[row, column] += 1
-        if seed < 20:
-            np.testing.assert_allclose(visits.inclusion_probability, stated[row, column])
-    error = np.sqrt(stated * (1 - stated) / draws) + 1e-12
-    z = (seen / draws - stated)[stated > 0] / error[stated > 0]
-    assert np.abs(z).max() < 4.5
-    assert (z**2).mean() < 1.4
+        visits = plan_visits(score, grid, 5, seed=seed, square_m=side, places=places)
+        at = _cells(visits, grid)
+        weight = 1 / visits.inclusion_probability.to_numpy()
+        found[seed] = [(weight * part[at]).sum() for part in parts]
+    true = [(part & np.isfinite(score)).sum() for part in parts]
+    z = (found.mean(axis=0) - true) / (found.std(axis=0) / np.sqrt(draws))
+    assert np.abs(z).max() < 4
+
+
+@given(
+    st.integers(0, 10_000), st.integers(1, 8), st.integers(1, 5),
+    st.integers(0, 4).map(lambda power: 10.0**-power),
+)  # fmt: skip
+def test_probabilities_are_known_and_places_are_raised(
+    seed: int, n: int, side: int, known: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    size = rng.random((20, 18)) ** 3 + 1e-9
+    places = np.zeros(size.shape, int)
+    for number in range(1, 5):
+        top, left = rng.integers(0, 17, 2)
+        places[top : top + rng.integers(1, 4), left : left + rng.integers(1, 4)] = number
+    size[places > 0] *= known  # what was too hard may look as if it were known
+    size /= size.sum()
+    after = raised(size, places, n)
+    assert after.sum() == pytest.approx(1)
+    assert (after[places > 0] >= size[places > 0]).all()
+    assert (after[places == 0] >= 0.7 * size[places == 0]).all()
+    one = [np.bincount(places.ravel(), n * s.ravel(), minlength=5)[1:] for s in (size, after)]
+    assert (one[1] <= np.maximum(one[0], 1) + 1e-9).all()
+    low = (one[0] < 1) & (one[0] > 0)
+    assert (one[1][low] > one[0][low]).all()
+    square = np.indices(size.shape) // side
+    p = inclusion_probabilities(after, square, n)
+    assert p.sum() == pytest.approx(n)
+    assert (p > 0).all()
+    assert (p <= 1 + 1e-9).all()
+    flat = np.ravel_multi_index(tuple(square), (20, 18))
+    mass = np.bincount(flat.ravel(), p.ravel())
+    assert mass.max() <= 1 + 1e-9  # so a square is visited once at most
+    if n * np.bincount(flat.ravel(), size.ravel()).max() <= 1:  # no square is sure to be drawn
+        before = inclusion_probabilities(size, square, n)
+        chance = [np.bincount(places.ravel(), one.ravel(), minlength=5)[1:] for one in (before, p)]
+        assert (chance[1][low] > chance[0][low]).all()
+
+
+def test_nothing_is_raised_where_nothing_can_be_spared() -> None:
+    size = np.full((4, 4), 1 / 16)
+    for places in (np.zeros((4, 4), int), np.ones((4, 4), int)):
+        np.testing.assert_array_equal(raised(size, places, 3), size)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 99), st.integers(1, 6), st.sampled_from([0, 15, 40]))
-def test_visits_are_apart_and_repeatable(seed: int, n: int, distance: float) -> None:
+def test_visits_lie_in_different_squares_and_are_repeatable(seed: int, n: int, side: float) -> None:
     grid = _grid(24, 20)
     score = np.random.default_rng(seed).random(grid.shape)
-    one, two = (plan_visits(score, grid, n, seed=seed, min_distance_m=distance) for _ in range(2))
+    one, two = (plan_visits(score, grid, n, seed=seed, square_m=side) for _ in range(2))
     assert one.equals(two)
     assert one.sample_id.is_unique
     assert one["rank"].tolist() == list(range(1, n + 1))
     assert (np.diff(one.information) <= 0).all()
     assert len(one) == n
-    xy = one[["x", "y"]].to_numpy()
-    gap = np.linalg.norm(xy[:, None] - xy[None], axis=2) + np.eye(n) * 1e9
-    assert gap.min() >= distance
+    cells = max(1, int(np.ceil(side / 10)))
+    origin = np.random.default_rng(seed).integers(0, cells, 2)
+    row, column = _cells(one, grid)
+    squares = set(zip((row + origin[0]) // cells, (column + origin[1]) // cells, strict=True))
+    assert len(squares) == n
 
 
 def test_visits_are_spread() -> None:
@@ -91,10 +136,10 @@ def test_visits_are_spread() -> None:
     assert np.mean(off) < 1  # by chance: 16 * 1/4 * 3/4 = 3
 
 
-@pytest.mark.parametrize(("n", "distance"), [(0, 0), (200, 0), (5, 90)])
-def test_impossible_plans_are_refused(n: int, distance: float) -> None:
+@pytest.mark.parametrize(("n", "side"), [(0, 0), (200, 0), (5, 90)])
+def test_impossible_plans_are_refused(n: int, side: float) -> None:
     with pytest.raises(ConfigError, match="visit"):
-        plan_visits(np.ones((10, 10)), _grid(10, 10), n, seed=1, min_distance_m=distance)
+        plan_visits(np.ones((10, 10)), _grid(10, 10), n, seed=1, square_m=side)
 
 
 def test_negative_scores_are_refused() -> None:

@@ -32,6 +32,7 @@ from glocal.errors import LegendMismatchError
 
 __all__ = [
     "Bias", "joined", "muted", "observe_review", "reference_visits", "settled", "settled_cells",
+    "too_hard",
 ]  # fmt: skip
 
 REFUSAL_TELLS = 0.3
@@ -46,7 +47,7 @@ LEAST = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bias:
-    """How people answer; declared, not measured, and then learned like any reliability."""
+    """How people answer; declared, not measured, until `glocal.answers.rates` learns it."""
 
     accept_if_right: float = 0.9
     accept_if_wrong: float = 0.4
@@ -59,9 +60,9 @@ class Bias:
         for name in ("accept_if_right", "accept_if_wrong", "right_if_blind"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
-        if self.accept_if_wrong >= self.accept_if_right:
+        if self.accept_if_wrong > self.accept_if_right:
             raise ValueError(
-                "accept_if_wrong must be below accept_if_right, else an acceptance says the "
+                "accept_if_wrong must not be above accept_if_right, else an acceptance says the "
                 f"opposite; got {self.accept_if_wrong} and {self.accept_if_right}"
             )
 
@@ -160,13 +161,27 @@ def observe_review(
 
 
 def _spoken(table: gpd.GeoDataFrame, geobox: GeoBox, known: Collection[str]) -> gpd.GeoDataFrame:
-    """Return the answered proposals in the area as polygons, the larger first.
+    """Return the answers that say something of the ground, those to ``known`` left out."""
+    use = table["verdict"].isin(SPEAKS) & ~table["proposal"].isin(list(known))
+    return _in_area(table[use.to_numpy()], geobox)
+
+
+def too_hard(stored: Stored, geobox: GeoBox) -> list[shapely.Geometry]:
+    """Return the places in the area of which people could not tell what they are.
+
+    In the grid's CRS, the larger first; a point stands for the square of one cell.
+    """
+    table = stored.proposals.to_crs(str(geobox.crs))
+    return list(_in_area(table[table["verdict"] == "too_hard"], geobox).geometry)
+
+
+def _in_area(table: gpd.GeoDataFrame, geobox: GeoBox) -> gpd.GeoDataFrame:
+    """Return the proposals about the ground in the area as polygons, the larger first.
 
     A point stands for the square of one cell around it.
     """
     shape = table.geometry.to_numpy()
-    use = table["verdict"].isin(SPEAKS) & ~table["proposal"].isin(list(known))
-    use &= ~table["kind"].isin(NOT_OF_COVER)
+    use = ~table["kind"].isin(NOT_OF_COVER)
     use &= ~(shapely.is_missing(shape) | shapely.is_empty(shape))
     table = table[use.to_numpy()]
     half = abs(float(geobox.resolution.x)) / 2

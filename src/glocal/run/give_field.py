@@ -15,6 +15,7 @@ from glocal.fusion.propose import Doubts, meant, point_doubts
 from glocal.run import schema
 from glocal.run.area import Area
 from glocal.run.proposals import DOUBTED, Gift, attribution_of, evidence_of, licence_of, propose
+from glocal.run.reviews import too_hard_places
 from glocal.run.rounds import Turn
 from glocal.sources.insitu_out import Verdicts, encode_insitu
 from glocal.sources.sampling import expected_information, plan_visits, write_visits
@@ -52,20 +53,26 @@ def to_field(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
 
 
 def _visits(area: Area, turn: Turn, source: Observations) -> gpd.GeoDataFrame:
-    """Draw places where observers like those of ``source`` would tell most."""
+    """Draw places where observers like those of ``source`` would tell most.
+
+    Places that were too hard to tell from afar are raised (`sampling.raised`).
+    """
     table = next(one for one in turn.fused.reliabilities() if one.source == source.source)
     entropy = _entropy(turn)
     number = min(VISITS, entropy.size)
+    hard = too_hard_places(area.reviews, area.reference, area.geobox)
+    reason = np.where(
+        turn.fused.disagreement() > entropy / 2, "sources disagree", "sources say little"
+    )
     return plan_visits(
         expected_information(np.exp(turn.log_q), table.confusion.mean(axis=0)),
         area.geobox,
         number,
         seed=area.config.seed,
-        min_distance_m=_apart(entropy.shape, number) * abs(float(area.geobox.resolution.x)),
+        square_m=_side(entropy.shape, number) * abs(float(area.geobox.resolution.x)),
+        places=hard,
         entropy=entropy,
-        reason=np.where(
-            turn.fused.disagreement() > entropy / 2, "sources disagree", "sources say little"
-        ),
+        reason=np.where(hard > 0, "too hard to tell from afar", reason),
     )
 
 
@@ -91,10 +98,10 @@ def _said(turn: Turn, source: Observations) -> NDArray[np.float64]:
     return np.where((source.symbols > 0)[:, None], said, 1.0)
 
 
-def _apart(shape: tuple[int, ...], number: int) -> int:
-    """Return how many cells lie between visits: ten, or fewer where they would not fit.
+def _side(shape: tuple[int, ...], number: int) -> int:
+    """Return the cells along a square that holds one visit: ten, or fewer in a small area.
 
-    >>> _apart((768, 1536), 30), _apart((48, 48), 30), _apart((8, 8), 30)
+    >>> _side((768, 1536), 30), _side((48, 48), 30), _side((8, 8), 30)
     (10, 8, 1)
     """
     height, width = shape

@@ -16,14 +16,20 @@ from glocal.answers.review import (
     reference_visits,
     settled,
     settled_cells,
+    too_hard,
 )
 from glocal.answers.store import Stored, load_answers
+from glocal.core.burn import burn
+from glocal.core.grid import cells_of_points
 from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Anchors, Observations
 from glocal.run.schema import AreaConfig, OsmSource, ReviewSource
 
-__all__ = ["hear", "read_reviews", "settled_at", "settled_of", "with_visits"]
+__all__ = [
+    "declared_rates", "hear", "read_reviews", "settled_at", "settled_of", "too_hard_places",
+    "with_visits",
+]  # fmt: skip
 
 Reviews = Mapping[str, Stored]
 
@@ -55,19 +61,13 @@ def hear(
     heard = [_without_echo(one, reviews, config) for one in observations]
     known: set[str] = set()
     for name, stored in reviews.items():
-        source = config.source(name)
-        if not isinstance(source, ReviewSource):
-            raise TypeError(f"{name} must be a review source, is {source.kind}")
+        source = _review(config, name)
         one = observe_review(
             stored,
             geobox,
             legend,
             source=name,
-            bias=Bias(
-                accept_if_right=source.accept_if_right,
-                accept_if_wrong=source.accept_if_wrong,
-                right_if_blind=source.right_if_blind,
-            ),
+            bias=_declared(source),
             interval=Interval.parse(source.date) if source.date else config.interval,
             licences=_licences(source, stored, config),
             known=known,
@@ -76,6 +76,26 @@ def hear(
         known |= set(one.record.tolist())
         heard.append(one)
     return heard
+
+
+def _review(config: AreaConfig, name: str) -> ReviewSource:
+    source = config.source(name)
+    if not isinstance(source, ReviewSource):
+        raise TypeError(f"{name} must be a review source, is {source.kind}")
+    return source
+
+
+def _declared(source: ReviewSource) -> Bias:
+    return Bias(
+        accept_if_right=source.accept_if_right,
+        accept_if_wrong=source.accept_if_wrong,
+        right_if_blind=source.right_if_blind,
+    )
+
+
+def declared_rates(config: AreaConfig) -> dict[str, Bias]:
+    """Return what the configuration declares of those who answer, by review source."""
+    return {one.name: _declared(one) for one in config.sources if isinstance(one, ReviewSource)}
 
 
 def _without_echo(one: Observations, reviews: Reviews, config: AreaConfig) -> Observations:
@@ -128,3 +148,19 @@ def settled_at(
     for stored in reviews.values():
         out |= settled_cells(stored, source, geobox, legend) == proposed
     return out
+
+
+def too_hard_places(
+    reviews: Reviews, reference: Anchors | None, geobox: GeoBox
+) -> NDArray[np.int32]:
+    """Return which cells (H, W) belong to which place that nobody could judge, 0 for none.
+
+    Somebody should go there, unless a reference point tells already what is there.
+    """
+    shapes = [one for stored in reviews.values() for one in too_hard(stored, geobox)]
+    place = burn(np.array(shapes, object), geobox)
+    if reference is not None:
+        at = cells_of_points(geobox, reference.x, reference.y)
+        seen = place.ravel()[at[(at >= 0) & reference.answered]]
+        place = np.where(np.isin(place, seen), np.int32(0), place)
+    return place

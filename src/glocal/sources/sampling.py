@@ -1,11 +1,12 @@
 """Where to look next: places drawn with known probabilities, spread over the area.
 
-Two steps. Candidates by systematic sampling with probability proportional to size (Madow
-1949, doi:10.1214/aoms/1177729988) along a Hilbert curve, so that neighbours on the curve are
-neighbours on the ground; of them the visits by the local pivotal method (see
-``glocal.sources.pivotal``). Every place can be drawn, and its probability is written
-beside it, so that design-based estimates stay valid although places that tell more are
-visited more often.
+The area is cut into squares, of which some are drawn, in two steps: candidates by systematic
+sampling with probability proportional to size (Madow 1949, doi:10.1214/aoms/1177729988)
+along a Hilbert curve, so that neighbours on the curve are neighbours on the ground; of them
+the visits by the local pivotal method (see ``glocal.sources.pivotal``). In each square that is
+drawn one cell is visited, drawn by its size. Every place can be drawn, and its probability is
+written beside it, so that design-based estimates stay valid although places that tell more
+are visited more often.
 
 No file names the class of the estimate: who sees a suggestion tends to agree with it, and
 what observers say of these places becomes reference points.
@@ -28,12 +29,17 @@ from glocal.io.atomic import write_text
 from glocal.io.vector import write_csv, write_geojson
 from glocal.sources.pivotal import local_pivotal
 
-__all__ = ["expected_information", "inclusion_probabilities", "plan_visits", "write_visits"]
+__all__ = [
+    "expected_information", "inclusion_probabilities", "plan_visits", "raised", "write_visits",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
 UNIFORM = 0.2
 """Share of the visits that falls anywhere, whatever the score."""
+
+SPARED = 0.3
+"""Share of its visits that the rest of the area gives up for places that somebody should see."""
 
 CANDIDATES = 40
 """Candidates per visit, of which the local pivotal method takes one."""
@@ -99,21 +105,13 @@ def _capped(size: Floats, n: int) -> Floats:
         sure |= above
 
 
-def _sizes(score: Floats, n: int, step: int) -> Floats:
-    """Return relative sizes > 0 inside the population, 0 outside; shape (H, W)."""
+def _sizes(score: Floats, n: int) -> Floats:
+    """Return relative sizes that sum to 1, 0 outside the population; shape (H, W)."""
     population = np.isfinite(score)
     if n < 1 or (score[population] < 0).any():
         raise ConfigError(
             f"a visit plan needs n >= 1 and scores >= 0, got n={n} and a smallest score of "
             f"{float(np.nanmin(score)) if population.any() else None}"
-        )
-    smallest = min(
-        int(population[top::step, left::step].sum()) for top in range(step) for left in range(step)
-    )
-    if smallest < n:
-        raise ConfigError(
-            f"{n} visits at this distance do not fit: only {smallest} places may be available; "
-            "ask for fewer visits or a smaller min_distance_m"
         )
     cells = population.sum()
     total = score[population].sum()
@@ -121,26 +119,33 @@ def _sizes(score: Floats, n: int, step: int) -> Floats:
     return np.where(population, share, 0.0)
 
 
-def _step(geobox: GeoBox, min_distance_m: float) -> int:
-    cell = min(abs(float(geobox.resolution.x)), abs(float(geobox.resolution.y)))
-    return max(1, int(np.ceil(min_distance_m / cell)))
+def raised(size: Floats, places: NDArray[np.integer], n: int) -> Floats:
+    """Return sizes in which every place is visited once, as far as the rest can spare.
 
+    ``size`` (H, W) sums to 1. ``places`` (H, W) numbers places from 1; 0 is the rest of the
+    area, which gives up at most `SPARED` of its visits. No cell of a place becomes less
+    likely, none of the rest is left out, and inside a place cells keep their proportions.
 
-def inclusion_probabilities(
-    score: Floats, geobox: GeoBox, n: int, *, min_distance_m: float = 0
-) -> Floats:
-    """Return the probability that each cell is drawn by :func:`plan_visits`, shape (H, W).
-
-    ``score`` >= 0; NaN marks cells outside the population, which get 0.
+    >>> raised(np.array([[0.1, 0.1, 0.8]]), np.array([[1, 1, 0]]), 2).tolist()
+    [[0.22, 0.22, 0.56]]
     """
-    step = _step(geobox, min_distance_m)
-    size = _sizes(np.asarray(score, float), n, step)
-    p = np.zeros(size.shape)
-    for top in range(step):
-        for left in range(step):
-            lattice = (slice(top, None, step), slice(left, None, step))
-            p[lattice] = _capped(size[lattice], n) / step**2
-    return p
+    expected = n * np.bincount(places.ravel(), size.ravel())
+    missing = np.where(expected > 0, np.maximum(1 - expected, 0), 0)
+    missing[0] = 0
+    if not missing.any():
+        return size
+    given = missing * min(1.0, SPARED * expected[0] / missing.sum())
+    given[0] = -given.sum()
+    factor = 1 + given / np.where(expected > 0, expected, 1)
+    return np.asarray(size * factor[places])
+
+
+def _squares(geobox: GeoBox, square_m: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return row and column of the square of each cell, (2, H, W); where they begin is drawn."""
+    cell = min(abs(float(geobox.resolution.x)), abs(float(geobox.resolution.y)))
+    side = max(1, int(np.ceil(square_m / cell)))
+    origin = rng.integers(0, side, 2)
+    return np.asarray((np.indices(geobox.shape) + origin[:, None, None]) // side, np.int64)
 
 
 def _draw(p: Floats, order: NDArray[np.int64], start: float, n: int) -> NDArray[np.int64]:
@@ -157,7 +162,8 @@ def plan_visits(
     n: int,
     *,
     seed: int,
-    min_distance_m: float = 0,
+    square_m: float = 0,
+    places: NDArray[np.integer] | None = None,
     entropy: Floats | None = None,
     reason: str | NDArray[np.str_] = "uncertain",
 ) -> gpd.GeoDataFrame:
@@ -168,9 +174,11 @@ def plan_visits(
     inclusion_score
         Shape (H, W), >= 0: how much a visit would tell. A fifth of the visits ignores it,
         so that every cell can be drawn. NaN leaves a cell out of the population.
-    min_distance_m
-        Least distance between two visits. Cells are then drawn from a lattice with a
-        random origin: each cell lies on exactly one, so probabilities stay exact.
+    square_m
+        No two visits lie in one square of this side. Squares begin at a random corner;
+        neighbouring squares are seldom drawn together.
+    places
+        Shape (H, W), places that somebody should see, numbered from 1 (see :func:`raised`).
     entropy
         How unsure the estimate is now, shape (H, W), 0 (sure) to 1.
     reason
@@ -180,27 +188,26 @@ def plan_visits(
     -------
     Points at cell centres in the grid's CRS: ``sample_id`` (from the place, so the same
     place has the same id in every round), ``x``, ``y``, ``lon``, ``lat``,
-    ``inclusion_probability``, ``rank`` (1 has the highest score), ``information`` (the
-    score), ``reason``, ``entropy``; in the order of ``rank``.
+    ``inclusion_probability`` (given the squares), ``rank`` (1 has the highest score),
+    ``information`` (the score), ``reason``, ``entropy``; in the order of ``rank``.
 
     Raises
     ------
     ConfigError
-        Negative scores, or more visits than places at this distance.
+        Negative scores, or more visits than squares.
     """
-    step = _step(geobox, min_distance_m)
-    size = _sizes(np.asarray(inclusion_score, float), n, step)
     rng = np.random.default_rng(seed)
-    top, left = rng.integers(0, step, 2)
-    size = size[top::step, left::step]
-    p, drawn = _drawn(size, n, rng)
+    size = _sizes(np.asarray(inclusion_score, float), n)
+    if places is not None:
+        size = raised(size, places, n)
+    square = _squares(geobox, square_m, rng)
+    probability, drawn = _drawn(size, square, n, rng)
     row, column = np.unravel_index(drawn, size.shape)
-    row, column = row * step + top, column * step + left
     best = np.argsort(-inclusion_score[row, column], kind="stable")
-    row, column, probability = row[best], column[best], p.ravel()[drawn[best]] / step**2
+    row, column = row[best], column[best]
     table = _table(geobox, row, column)
     return table.assign(
-        inclusion_probability=probability,
+        inclusion_probability=probability[row, column],
         rank=np.arange(1, n + 1),
         information=inclusion_score[row, column],
         reason=[reason] * n if isinstance(reason, str) else reason[row, column],
@@ -208,21 +215,59 @@ def plan_visits(
     )
 
 
-def _drawn(size: Floats, n: int, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int64]]:
+def inclusion_probabilities(size: Floats, square: NDArray[np.int64], n: int) -> Floats:
+    """Return the probability that each cell is drawn, shape (H, W), which sums to ``n``.
+
+    A square (``square`` holds its row and column, shape (2, H, W)) is drawn with
+    probability proportional to the sizes in it, and one of its cells in proportion to its
+    size.
+
+    Raises
+    ------
+    ConfigError
+        There are fewer squares with a size than visits.
+    """
+    mass = _mass(size, square)
+    if (mass > 0).sum() < n:
+        raise ConfigError(
+            f"{n} visits do not fit into {int((mass > 0).sum())} squares; ask for fewer visits "
+            "or smaller squares"
+        )
+    inside = np.where(mass > 0, _capped(mass, n) / np.where(mass > 0, mass, 1), 0)
+    return np.asarray(size * inside[tuple(square)])
+
+
+def _mass(size: Floats, square: NDArray[np.int64]) -> Floats:
+    """Return the size of every square."""
+    shape = tuple(int(one.max()) + 1 for one in square)
+    flat = np.ravel_multi_index(tuple(square), shape).ravel()
+    return np.bincount(flat, size.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def _drawn(
+    size: Floats, square: NDArray[np.int64], n: int, rng: np.random.Generator
+) -> tuple[Floats, NDArray[np.int64]]:
     """Return the probability of every cell, and the flat indices of the ``n`` that were drawn.
 
     Candidates are drawn with probability proportional to size too, so that what is left
     for the second step sums to ``n`` exactly.
     """
-    p = _capped(size, n)
+    probability = inclusion_probabilities(size, square, n)
+    p = _mass(probability, square)
     inside = np.flatnonzero(p.ravel() > 0)
     number = min(len(inside), CANDIDATES * n)
-    first = _capped(size, number)
+    first = _capped(p, number)
     order = inside[np.argsort(hilbert_index(*np.unravel_index(inside, p.shape)), kind="stable")]
     candidate = _draw(first.ravel(), order, float(rng.random()), number)
     xy = np.column_stack(np.unravel_index(candidate, p.shape)).astype(np.float64)
     second = np.minimum(p.ravel()[candidate] / first.ravel()[candidate], 1.0)
-    return p, candidate[local_pivotal(second, xy, rng)]
+    chosen = candidate[local_pivotal(second, xy, rng)]
+    flat = np.ravel_multi_index(tuple(square), p.shape).ravel()
+    cells = [np.flatnonzero(flat == one) for one in chosen.tolist()]
+    weight = [probability.ravel()[one] / probability.ravel()[one].sum() for one in cells]
+    return probability, np.array(
+        [rng.choice(one, p=p) for one, p in zip(cells, weight, strict=True)], np.int64
+    )
 
 
 def _table(geobox: GeoBox, row: NDArray[np.int64], column: NDArray[np.int64]) -> gpd.GeoDataFrame:
