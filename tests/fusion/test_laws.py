@@ -13,7 +13,6 @@ from hypothesis.strategies import DataObject
 from glocal.core.observation import Observations
 from glocal.fusion.dependence import families_of
 from glocal.fusion.fuse import Fused, fuse
-from glocal.fusion.patterns import compress, merge
 from glocal.fusion.problem import prepare
 from glocal.testing import World, observations, provenance_of, worlds
 
@@ -215,27 +214,6 @@ def test_decoding_in_tiles_equals_decoding_at_once(world, size, beta, edges):
     for inner, log_q in fused.tiles(size):
         seen[inner] = log_q
     np.testing.assert_array_equal(seen, whole)
-
-
-@given(worlds(), st.integers(1, 9))
-@settings(max_examples=20)
-def test_counts_of_tiles_merge_to_the_table_of_the_whole(world, size):
-    fused = fused_of(world)
-    problem = fused.fit.problem
-    units = problem.units
-    layers = units.columns[units.of_cell]
-    number = np.arange(len(layers)).reshape(problem.geobox.shape)
-    cells = [
-        number[top : top + size, left : left + size].ravel()
-        for top in range(0, number.shape[0], size)
-        for left in range(0, number.shape[1], size)
-    ]
-    merged = merge([compress(list(layers[at].T), len(at)) for at in cells])
-    np.testing.assert_array_equal(merged.columns, units.columns)
-    np.testing.assert_array_equal(merged.count, units.count)
-    of_cell = np.empty_like(units.of_cell)
-    of_cell[np.concatenate(cells)] = merged.of_cell
-    np.testing.assert_array_equal(of_cell, units.of_cell)
 
 
 # The state

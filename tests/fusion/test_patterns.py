@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -139,6 +141,26 @@ def test_the_number_of_patterns_is_bounded(monkeypatch):
     assert len(found) <= 100
     assert found.thinned >= 200  # 32,768 patterns of one cell each
     assert abs(found.count.sum() - 8 * 64 * 64) <= 20 * found.thinned
+
+
+def test_a_million_patterns_take_no_more_memory_than_the_limit():
+    coding = coding_of((251, 241, 239, 4), 1024, 1024, region=1024)
+    counter, distinct = Counter(coding, limit=2**13), set()
+    tracemalloc.start()
+    for i in range(16):
+        tile = area(coding.radix, 256, 256, i).astype(np.uint8)
+        rows, columns = (slice(256 * k, 256 * k + 256) for k in divmod(i, 4))
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        counter.add(tile, (rows, columns))
+        # a table of twice the limit, half full, its content and what thinning sorts
+        assert tracemalloc.get_traced_memory()[1] - before < 20 * 16 * counter.limit
+        distinct.update(np.unique(coding.encode(tile, (rows, columns))).tolist())
+    tracemalloc.stop()
+    assert len(distinct) > 1_000_000
+    found = counter.patterns()
+    assert len(found) <= counter.limit
+    assert abs(found.count.sum() - 1024 * 1024) <= 200 * found.thinned
 
 
 @pytest.mark.parametrize("radix", [SMALL, LARGE])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -142,6 +143,49 @@ def test_a_pattern_that_was_merged_still_gets_its_own_answer():
     ) == pytest.approx(0, abs=0.1)
     a, b = mended(exact, read), mended(rough, read)
     assert (a[0] == b[0]).mean() > 0.95
+
+
+def test_memory_does_not_grow_with_the_number_of_distinct_patterns():
+    radix = (251, 241, 239)
+    crosswalk = [
+        Crosswalk(
+            symbols=tuple(map(str, range(size - 1))),
+            target=legend_of(CLASSES),
+            matrix=np.eye(CLASSES)[np.arange(size - 1) % CLASSES],
+            confidence=np.full(size - 1, 0.8),
+        )
+        for size in radix
+    ]
+    sources = [
+        TiledSource(
+            source=f"source {i}",
+            crosswalk=one,
+            phenomenon_time=Interval.of_year(2020),
+            provenance=provenance_of(str(i)),
+        )
+        for i, one in enumerate(crosswalk)
+    ]
+
+    def read(window):
+        rows, columns = window
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        rng = np.random.default_rng([rows.start, columns.start])
+        return np.stack([rng.integers(0, size, shape, np.uint8) for size in radix])
+
+    def peak(side):
+        tracemalloc.start()
+        result = fuse_stream(read, sources, grid(side, side), tile=64, limit=512)
+        seen = sum(classes.size for _, classes, _ in result.tiles(read))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert seen == side * side
+        assert len(result.patterns) <= 512
+        assert abs(result.patterns.count.sum() - seen) <= 30 * result.patterns.thinned
+        return most
+
+    peak(64)  # what is compiled and cached once
+    # nearly every cell is a pattern of its own: 16,000, then 100,000
+    assert peak(320) < 1.2 * peak(128)
 
 
 def test_a_silent_source_and_a_copy_change_nothing():

@@ -3,7 +3,8 @@
 A cell is known to the engine only through what the sources say there. Cells with
 the same statements get the same evidence, so everything is computed once per
 *unit* (a distinct combination) and looked up per cell. The cost of estimation
-follows the number of units, not the area.
+follows the number of units, not the area. Their number is bounded by the cells that are in
+memory; for larger areas see :mod:`glocal.fusion.counting`, which merges rare ones.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Units", "compress", "merge"]
+__all__ = ["Units", "compress"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,29 +61,4 @@ def compress(layers: Sequence[NDArray[np.integer]], cells: int) -> Units:
     )
     return Units(
         of_cell=inverse.astype(np.int32).ravel(), columns=columns, count=count.astype(np.float64)
-    )
-
-
-def merge(parts: Sequence[Units]) -> Units:
-    """Return the units of several tiles as one table; cells follow in the order of ``parts``.
-
-    Units have the same order as when all cells are compressed at once, so that
-    whatever is computed from the table is the same too.
-
-    >>> left, right = compress([np.array([2, 1])], 2), compress([np.array([2, 2])], 2)
-    >>> units = merge([left, right])
-    >>> units.columns[:, 0].tolist(), units.count.tolist(), units.of_cell.tolist()
-    ([1, 2], [1.0, 3.0], [1, 0, 1, 1])
-    """
-    stacked = np.concatenate([one.columns for one in parts])
-    columns, inverse = np.unique(stacked, axis=0, return_inverse=True)
-    number = inverse.ravel().astype(np.int32)
-    first = np.cumsum([0, *(len(one) for one in parts)])
-    count = np.bincount(number, np.concatenate([one.count for one in parts]))
-    return Units(
-        of_cell=np.concatenate(
-            [number[start + one.of_cell] for start, one in zip(first, parts, strict=False)]
-        ),
-        columns=columns,
-        count=count.astype(np.float64),
     )
