@@ -38,7 +38,7 @@ from glocal.sources.image_registration import (
     write_registration,
 )
 from glocal.sources.map_out import encode_map, encode_shares
-from glocal.sources.map_patches import Base, MapChange, patch_labels
+from glocal.sources.map_patches import Base, MapChange, patch_labels, patches
 from glocal.sources.map_quality import quality_xml
 from glocal.sources.model_out import SCALE, UNKNOWN, encode_model
 from tests.catalogue import stac_errors
@@ -159,9 +159,9 @@ def test_rasters_are_cloud_optimised(tmp_path: Path, grid: GeoBox) -> None:
 
 def test_patches_name_the_change(tmp_path: Path, grid: GeoBox) -> None:
     _map(tmp_path, grid)
-    patches = gpd.read_parquet(tmp_path / "patches.parquet")
-    assert len(patches) == 1
-    one = patches.iloc[0]
+    found = gpd.read_parquet(tmp_path / "patches.parquet")
+    assert len(found) == 1
+    one = found.iloc[0]
     assert (one.class_from, one.class_to, one.status) == ("tree", "crop", "proposed")
     assert one.geometry.area == 600
     assert (one.p_to, one.p_from) == pytest.approx((0.9, 0.1))
@@ -172,6 +172,25 @@ def test_patches_name_the_change(tmp_path: Path, grid: GeoBox) -> None:
     everything = _map(tmp_path, grid, mmu_cells=1)
     assert len(gpd.read_parquet(everything[3])) == 2
     assert len(gpd.read_file(_map(tmp_path, grid, mmu_cells=99)[4])) == 0
+
+
+def test_the_same_patch_of_two_maps_has_two_ids(grid: GeoBox) -> None:
+    def ids(name: str) -> list[str]:
+        original = np.full(grid.shape, 10, np.uint8)
+        year = Interval.parse("2020")
+        change = MapChange(
+            corrected=np.full(grid.shape, 20, np.uint8),
+            original=original,
+            probability=np.ones(grid.shape),
+            probability_before=np.zeros(grid.shape),
+            geobox=grid,
+            legend=LEGEND,
+            base=Base(name=name, version="v1", interval=year, now=year),
+        )
+        return patches(change, None, 1)["change_id"].tolist()
+
+    assert len({*ids("one"), *ids("other")}) == 2
+    assert ids("one") == ids("one")
 
 
 def test_accuracy_or_the_reason_why_not(tmp_path: Path, grid: GeoBox) -> None:

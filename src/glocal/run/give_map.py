@@ -15,6 +15,7 @@ from glocal.core.observation import Anchors, Observations
 from glocal.fusion.support import paint
 from glocal.io.vector import write_csv
 from glocal.run.area import Area, cells_of
+from glocal.run.confirmed import confirmed_classes
 from glocal.run.proposals import (
     MIN_PATCH_CELLS,
     Gift,
@@ -27,6 +28,7 @@ from glocal.run.proposals import (
     said_class,
     symbol_names,
 )
+from glocal.run.reviews import settled_at
 from glocal.run.rounds import Turn
 from glocal.sources.map_out import encode_map, encode_shares
 from glocal.sources.map_patches import Base, MapChange
@@ -91,6 +93,7 @@ def to_map(
         corrected=corrected,
         cavity=cavity,
         corrections=gift.corrections,
+        confirmed=confirmed_classes(area, source.source, original),
         held_out=held_out,
     )
     return replace(gift, files=tuple(_write_map(area, turn, source, room, change)))
@@ -104,6 +107,9 @@ class Change:
     corrected: NDArray[np.int64]
     cavity: NDArray[np.float32]
     """Shape (H, W, K), probabilities from everybody else."""
+
+    confirmed: NDArray[np.int64]
+    """What people confirmed (`confirmed_classes`)."""
 
     corrections: Corrections | None = None
     held_out: NDArray[np.int64] | None = None
@@ -138,6 +144,7 @@ def _write_map(
             now=area.config.interval,
         ),
         voices=_voices(turn, source, change),
+        confirmed=(change.confirmed == change.corrected) & (change.confirmed >= 0),
     )
     return encode_map(
         room,
@@ -203,7 +210,10 @@ def to_coarse_map(area: Area, turn: Turn, source: Observations, room: Path) -> G
     original = said_class(source)[symbol]
     local = np.where(cavity.max(axis=-1) > LIKELY, cavity.argmax(axis=-1), original)
     local = np.where(symbol > 0, local, -1)
-    change = Change(original=original, corrected=local, cavity=cavity)
+    confirmed = confirmed_classes(area, source.source, original)
+    done = settled_at(area.reviews, source.source, local, area.geobox, area.legend)
+    local = np.where(confirmed >= 0, confirmed, np.where(done & (local >= 0), original, local))
+    change = Change(original=original, corrected=local, cavity=cavity, confirmed=confirmed)
     files += _write_map(area, turn, source, room, change)
     return Gift(
         files=tuple(files),

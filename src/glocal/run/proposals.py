@@ -24,6 +24,7 @@ from glocal.fusion.propose import (
 )
 from glocal.fusion.support import paint
 from glocal.run.area import Area
+from glocal.run.confirmed import confirmed_classes
 from glocal.run.promise import shrunk
 from glocal.run.reviews import settled_at, settled_of
 from glocal.run.rounds import Turn
@@ -254,6 +255,8 @@ def _propose_points(area: Area, turn: Turn, source: Observations) -> Gift:
 def _propose_cells(area: Area, turn: Turn, source: Observations) -> Gift:
     doubts = cell_doubts(turn.fused, source)
     done = settled_at(area.reviews, source.source, doubts.proposed, area.geobox, area.legend)
+    said = said_class(source)[source.symbols]
+    done |= confirmed_classes(area, source.source, said) == doubts.proposed
     doubts = replace(doubts, supported=doubts.supported & ~done)
     edit, threshold, precision = _choose(area, doubts, source.symbols > 0)
     label = np.where(edit, doubts.proposed, -1)
@@ -290,8 +293,14 @@ def _gift(corrections: Corrections, threshold: float, precision: float) -> Gift:
 
 
 def corrected_classes(area: Area, source: Observations, gift: Gift) -> NDArray[np.int64]:
-    """Return the class of every cell of a map with its exported corrections applied."""
-    classes = said_class(source)[source.symbols]
+    """Return the class of every cell of a map with its exported corrections applied.
+
+    So are patches that people confirmed after earlier runs, unless a new correction of the
+    same place goes out.
+    """
+    said = said_class(source)[source.symbols]
+    confirmed = confirmed_classes(area, source.source, said)
+    classes = np.where(confirmed >= 0, confirmed, said)
     if gift.corrections is not None and len(gift.corrections):
         owner = paint(gift.corrections.support, area.geobox)
         index = {name: i for i, name in enumerate(area.legend.names)}

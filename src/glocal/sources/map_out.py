@@ -24,6 +24,7 @@ from glocal.sources.map_quality import quality_xml
 
 __all__ = ["encode_map", "encode_shares"]
 
+CONFIRMED = "confirmed.gpkg"
 UNKNOWN = 255
 """Stored confidence where there is none."""
 
@@ -44,7 +45,8 @@ def encode_map(
     """Write a corrected copy of a map, with every change as a polygon of its own.
 
     ``corrected_map.tif`` with palette and QGIS style, ``confidence.tif`` (percent),
-    ``patches.parquet`` and ``.gpkg``, ``accuracy.json``, ``quality.xml`` (ISO 19157).
+    ``patches.parquet`` and ``.gpkg``, ``confirmed.gpkg`` (changes that people confirmed
+    after earlier runs, if any), ``accuracy.json``, ``quality.xml`` (ISO 19157).
 
     Parameters
     ----------
@@ -65,6 +67,10 @@ def encode_map(
     table = patches(change, corrections, mmu_cells)
     write_table(folder / "patches.parquet", table, **given)
     write_gpkg(folder / "patches.gpkg", table, layer="patches", **given)
+    kept = patches(change, corrections, 1, confirmed=True)
+    (folder / CONFIRMED).unlink(missing_ok=True)
+    if len(kept):
+        write_gpkg(folder / CONFIRMED, kept, layer="confirmed", **given)
     unit = f"cell of {abs(float(change.geobox.resolution.x)):g} m"
     report = {
         "type": "glocal-accuracy-report",
@@ -79,7 +85,7 @@ def encode_map(
     }
     write_json(folder / "accuracy.json", report)
     names = ["corrected_map.tif", "corrected_map.qml", "confidence.tif", "patches.parquet"]
-    names += ["patches.gpkg", "accuracy.json"]
+    names += ["patches.gpkg", "accuracy.json", *([CONFIRMED] if len(kept) else [])]
     if accuracy is not None:
         text = quality_xml(accuracy, change.legend, title=change.base.name, **given)
         write_text(folder / "quality.xml", text)

@@ -63,6 +63,9 @@ class MapChange:
     voices: Mapping[str, Layer] = field(default_factory=dict)
     """Source → shape (H, W), nats by which it prefers the new class to the old one."""
 
+    confirmed: NDArray[np.bool_] | None = None
+    """Shape (H, W), True where people confirmed the change after an earlier run."""
+
     def __post_init__(self) -> None:
         shape = tuple(self.geobox.shape)
         layers = (self.corrected, self.original, self.probability, self.probability_before)
@@ -107,16 +110,22 @@ def patch_labels(code: NDArray[np.int64], smallest: int) -> NDArray[np.int32]:
     return labels.reshape(code.shape)
 
 
-def patches(change: MapChange, corrections: Corrections | None, smallest: int) -> gpd.GeoDataFrame:
+def patches(
+    change: MapChange, corrections: Corrections | None, smallest: int, *, confirmed: bool = False
+) -> gpd.GeoDataFrame:
     """Return the changed patches of ``smallest`` cells or more, in the grid's CRS.
 
-    Columns: ``change_id`` (from place, classes and size: equal in every run that finds the
-    patch again), ``class_from``, ``class_to``, ``p_from``, ``p_to`` (means over the patch),
-    ``area_ha``, ``because`` (sources that prefer the change, the most decided first),
-    ``date_from``, ``date_to``, ``round``, ``status``, ``base_map_id``, ``base_map_version``.
+    With ``confirmed`` those that people confirmed after earlier runs, else all others.
+
+    Columns: ``change_id`` (from map, place, classes and size: equal in every run that finds
+    the patch again), ``class_from``, ``class_to``, ``p_from``, ``p_to`` (means over the
+    patch), ``area_ha``, ``because`` (sources that prefer the change, the most decided
+    first), ``date_from``, ``date_to``, ``round``, ``status`` (``proposed`` or
+    ``accepted``), ``base_map_id``, ``base_map_version``.
     """
-    code = np.where(change.changed, change.original.astype(np.int64) * 256 + change.corrected, 0)
-    labels = patch_labels(code, smallest)
+    settled = np.zeros(change.changed.shape, bool) if change.confirmed is None else change.confirmed
+    code = change.original.astype(np.int64) * 256 + change.corrected
+    labels = patch_labels(np.where(change.changed & (settled == confirmed), code, 0), smallest)
     n = int(labels.max(initial=0))
     _, at = np.unique(labels, return_index=True)
     at = at[-n:] if n else at[:0]
@@ -127,7 +136,7 @@ def patches(change: MapChange, corrections: Corrections | None, smallest: int) -
     polygons = polygons_of_labels(labels, change.geobox)
     corner = shapely.bounds(polygons)[:, [0, 3]] if n else np.empty((0, 2))
     ids = [
-        f"{old}-{new}-{x:.1f}-{y:.1f}-{i}"
+        f"{change.base.name}-{old}-{new}-{x:.1f}-{y:.1f}-{i}"
         for old, new, (x, y), i in zip(before, after, corner, size.tolist(), strict=True)
     ]
     columns: dict[str, Any] = {
@@ -141,7 +150,7 @@ def patches(change: MapChange, corrections: Corrections | None, smallest: int) -
         "date_from": _text([change.base.interval.isoformat()] * n),
         "date_to": _text([change.base.now.isoformat()] * n),
         "round": np.full(n, corrections.round if corrections is not None else -1),
-        "status": _text(["proposed"] * n),
+        "status": _text(["accepted" if confirmed else "proposed"] * n),
         "base_map_id": _text([change.base.name] * n),
         "base_map_version": _text([change.base.version] * n),
     }
