@@ -145,17 +145,22 @@ def findings(room: Path, text: str) -> list[str]:
 def check_josm(folder: Path, room: Path) -> tuple[int, list[str]]:
     """Check one folder of proposals; return how many files were loaded and what is wrong."""
     files, wrong = 0, []
-    for check in (check_layer, check_change, check_tasks):
+    checks = {
+        "proposal.osm": check_layer,
+        "proposal.osc": check_change,
+        "new_areas.geojsonl": check_tasks,
+    }
+    for name, check in checks.items():
         try:
             number, more = check(folder, room)
         except (RuntimeError, ValueError, KeyError, ET.ParseError) as error:
-            number, more = 0, [f"{check.__doc__.split(';')[0]}: {error}"]
+            number, more = 0, [f"{name}: {error}"]
         files, wrong = files + number, wrong + more
     return files, [f"{folder}: {one}" for one in wrong]
 
 
 def check_layer(folder: Path, room: Path) -> tuple[int, list[str]]:
-    """The layer proposal.osm; returns the number of files and what is wrong."""
+    """Let JOSM load the layer; return the number of files and what is wrong."""
     path = folder / "proposal.osm"
     if not path.exists():
         return 0, []
@@ -165,7 +170,7 @@ def check_layer(folder: Path, room: Path) -> tuple[int, list[str]]:
 
 
 def check_change(folder: Path, room: Path) -> tuple[int, list[str]]:
-    """The change file proposal.osc; returns the number of files and what is wrong."""
+    """Let JOSM apply the change file; return the number of files and what is wrong."""
     layer, change = folder / "proposal.osm", folder / "proposal.osc"
     if not change.exists():
         return 0, []
@@ -175,7 +180,7 @@ def check_change(folder: Path, room: Path) -> tuple[int, list[str]]:
 
 
 def check_tasks(folder: Path, room: Path) -> tuple[int, list[str]]:
-    """The change files inside new_areas.geojsonl; returns their number and what is wrong."""
+    """Let JOSM apply the change files in tasks; return their number and what is wrong."""
     inner = [marked(one) for one in change_files(folder / "new_areas.geojsonl")]
     if not inner:
         return 0, []
