@@ -13,6 +13,7 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 
+from glocal.answers.review import Bias, table_of
 from glocal.core.burn import burn
 from glocal.io.vector import read_table
 from glocal.run.answers import take_answers, with_answers
@@ -209,6 +210,16 @@ def test_rejections_lower_the_trust_in_those_who_spoke_for_the_proposals(
     change = np.abs(np.exp(now[1].log_q) - np.exp(before[1].log_q)).max(axis=-1)
     assert change[inside].mean() > 3 * change[~inside].mean()
     assert np.median(change[~inside]) < 0.01
+
+
+def test_held_out_points_teach_nothing_of_those_who_answer(after: Round) -> None:
+    def table(area: Area) -> NDArray[np.float64]:
+        return next(one.declared for one in area.observations if one.support == "answers")
+
+    bare = after.area.without(after.area.reference.record)
+    declared = table_of(len(after.area.legend), Bias())
+    np.testing.assert_allclose(table(bare), declared, rtol=1e-9)
+    assert np.abs(table(after.area) - declared).max() > 0.01
 
 
 def test_answers_that_say_nothing_change_nothing(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from glocal.answers.rates import with_rates
 from glocal.answers.store import Stored
 from glocal.core.chip import Chip
 from glocal.core.grid import block_folds, cells_of_points
@@ -22,7 +23,7 @@ from glocal.core.provenance import Provenance, osm_accepts
 from glocal.fusion.spatial import Similarity
 from glocal.run import schema
 from glocal.run.config import target_legend
-from glocal.run.reviews import hear, read_reviews, with_visits
+from glocal.run.reviews import declared_rates, hear, read_reviews, with_visits
 from glocal.run.schema import AreaConfig
 from glocal.sources.clouds import clear_cells, require_clear
 from glocal.sources.imagery import read_image, read_scl
@@ -86,7 +87,8 @@ class Area:
             drop_records(one, records) if self.is_reference(one) else one
             for one in self.observations
         )
-        return replace(self, anchors=anchors, own_anchors=own, observations=kept)
+        taught = with_rates(kept, anchors, declared_rates(self.config))
+        return replace(self, anchors=anchors, own_anchors=own, observations=taught)
 
     def is_reference(self, source: Observations) -> bool:
         """Return True when a field source is the other half of the anchors' own sample."""
@@ -108,7 +110,8 @@ class Area:
             for name, one in self.seen.items()
             if osm_accepts(self.licences_of_model(name))
         }
-        return replace(self, observations=kept, anchors=anchors, seen=seen)
+        taught = with_rates(kept, anchors, declared_rates(self.config))
+        return replace(self, observations=taught, anchors=anchors, seen=seen)
 
     @property
     def has_osm(self) -> bool:
@@ -195,14 +198,16 @@ def read_area(config: AreaConfig, progress: Progress) -> Area:
     reviews = read_reviews(config)
     anchors = _anchors(config, geobox, legend)
     own = _half_of(anchors, config) if anchors is not None else None
+    known = with_visits(own, reviews, legend)
+    heard = hear(observations, reviews, config, geobox, legend)
     progress("reading", 1.0)
     return Area(
         config=config,
         legend=legend,
         geobox=geobox,
         images=images,
-        observations=tuple(hear(observations, reviews, config, geobox, legend)),
-        anchors=with_visits(own, reviews, legend),
+        observations=with_rates(heard, known, declared_rates(config)),
+        anchors=known,
         own_anchors=own,
         reference=with_visits(_reference(config, anchors), reviews, legend),
         reviews=reviews,

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from glocal.answers.rates import rates_of
 from glocal.core.burn import burn
 from glocal.core.observation import Observations
 from glocal.io.vector import write_csv
 from glocal.run.area import Area
 from glocal.run.proposals import Gift, attribution_of, evidence_of, licence_of
+from glocal.run.reviews import declared_rates
 from glocal.run.rounds import Turn
 
 __all__ = ["to_reviewers"]
@@ -28,6 +30,7 @@ def to_reviewers(area: Area, turn: Turn, source: Observations, room: Path) -> Gi
     """
     answers = frozenset(one.source for one in area.observations if one.support == "answers")
     right = _right(area, source, np.exp(turn.fused.cells(answers)))
+    rates = rates_of(area.observations, area.anchors, declared_rates(area.config))
     order = np.lexsort((source.record, right))
     order = order[np.isfinite(right[order])]
     _, provenance = evidence_of(area, turn, source.source)
@@ -47,7 +50,7 @@ def to_reviewers(area: Area, turn: Turn, source: Observations, room: Path) -> Gi
     return Gift(
         files=(path,),
         count={"answers": len(rows), "look_again": int((right[order] < AGAIN).sum())},
-        note="answers are evidence with a reliability of their own, never gold",
+        note=f"answers are evidence, never gold: {rates[source.source]}",
     )
 
 

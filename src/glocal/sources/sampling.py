@@ -241,7 +241,8 @@ def _mass(size: Floats, square: NDArray[np.int64]) -> Floats:
     """Return the size of every square."""
     shape = tuple(int(one.max()) + 1 for one in square)
     flat = np.ravel_multi_index(tuple(square), shape).ravel()
-    return np.bincount(flat, size.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+    mass = np.bincount(flat, size.ravel(), minlength=shape[0] * shape[1])
+    return np.asarray(mass.reshape(shape), np.float64)
 
 
 def _drawn(
