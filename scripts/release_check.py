@@ -78,21 +78,20 @@ def unchanged(text: str) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def validate(room: Path, base: str, changes: list[str]) -> list[dict]:
-    """Return what JOSM's validator says of a layer after change files; RuntimeError on failure."""
+def validate(room: Path, base: str, change: str = "") -> list[dict]:
+    """Return what JOSM's validator says of a layer after a change; RuntimeError on failure."""
     (room / "home").mkdir(exist_ok=True)
     said = room / "said.geojson"
     said.unlink(missing_ok=True)
     (room / "base.osm").write_text(base, "utf-8")
     command = ["java", "-Djava.awt.headless=true", f"-Djosm.home={room / 'home'}", "-jar", str(JAR)]
     command += ["validate", "--input", str(room / "base.osm"), "--output", str(said)]
-    for number, change in enumerate(changes):
-        path = room / f"{number}.osc"
-        path.write_text(change, "utf-8")
-        command += ["--change-file", str(path)]
+    if change:
+        (room / "change.osc").write_text(change, "utf-8")
+        command += ["--change-file", str(room / "change.osc")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     if done.returncode or not said.exists():
-        reasons = [one for one in done.stderr.splitlines() if "Exception" in one or "rror" in one]
+        reasons = [one for one in done.stderr.splitlines() if "Exception" in one and one[0] != "\t"]
         reasons = [one for one in reasons if "UnknownHost" not in one]
         raise RuntimeError(reasons[0].strip() if reasons else f"JOSM ended with {done.returncode}")
     lines = said.read_text("utf-8").replace("\x1e", "").splitlines()
@@ -105,9 +104,9 @@ def complaints(found: list[dict]) -> int:
     return len({p["@id"] for p in first if p.get("description", "").startswith(COMPLAINT)})
 
 
-def seen(room: Path, base: str, changes: list[str], number: int, what: str) -> list[str]:
+def seen(room: Path, base: str, change: str, number: int, what: str) -> list[str]:
     """Return what is wrong when JOSM must see ``number`` marked elements."""
-    found = complaints(validate(room, base, changes))
+    found = complaints(validate(room, base, change))
     print(f"  JOSM loads {what}: {found} of {number} changed elements seen")
     return [] if found == number else [f"JOSM sees {found} of {number} elements of {what}"]
 
@@ -119,13 +118,26 @@ def change_files(path: Path) -> list[str]:
     return [base64.b64decode(one["content"]).decode() for one in files]
 
 
+def joined(changes: list[str]) -> str:
+    """Return change files as one, with new ids of their own: JOSM's command takes only one."""
+    root = ET.Element("osmChange", version="0.6")
+    for number, text in enumerate(changes):
+        for block in ET.fromstring(text):
+            for one in block.iter():
+                for name in ("id", "ref"):
+                    if one.get(name, "").startswith("-"):
+                        one.set(name, f"{one.get(name)}{number:04d}")
+            root.append(block)
+    return ET.tostring(root, encoding="unicode")
+
+
 def findings(room: Path, text: str) -> list[str]:
     """Return the errors that JOSM finds in what is proposed, and print how many warnings."""
     ours: set[str] = {f"{one.tag}/{one.get('id')}" for one in bearers(ET.fromstring(text))}
     # new elements get other negative ids in JOSM
     about = [
         one["features"][0]["properties"]
-        for one in validate(room, text, [])
+        for one in validate(room, text)
         if any(
             f["properties"].get("@id", "") in ours or "/-" in f["properties"].get("@id", "")
             for f in one["features"]
@@ -166,7 +178,7 @@ def check_layer(folder: Path, room: Path) -> tuple[int, list[str]]:
         return 0, []
     text = path.read_text("utf-8")
     copy, number = marked(text)
-    return 1, seen(room, copy, [], number, path.name) + findings(room, text)
+    return 1, seen(room, copy, "", number, path.name) + findings(room, text)
 
 
 def check_change(folder: Path, room: Path) -> tuple[int, list[str]]:
@@ -176,7 +188,7 @@ def check_change(folder: Path, room: Path) -> tuple[int, list[str]]:
         return 0, []
     copy, number = marked(change.read_text("utf-8"))
     base = unchanged(layer.read_text("utf-8"))
-    return 1, seen(room, base, [copy], number, f"{change.name} on the layer")
+    return 1, seen(room, base, copy, number, f"{change.name} on the layer")
 
 
 def check_tasks(folder: Path, room: Path) -> tuple[int, list[str]]:
@@ -185,7 +197,7 @@ def check_tasks(folder: Path, room: Path) -> tuple[int, list[str]]:
     if not inner:
         return 0, []
     number, what = sum(n for _, n in inner), f"{len(inner)} change files of new_areas.geojsonl"
-    return len(inner), seen(room, EMPTY, [one for one, _ in inner], number, what)
+    return len(inner), seen(room, EMPTY, joined([one for one, _ in inner]), number, what)
 
 
 # QGIS -----------------------------------------------------------------------
