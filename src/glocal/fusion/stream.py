@@ -40,8 +40,11 @@ TILE = 1024
 """Side of a tile in cells, unless told otherwise."""
 
 BAND = 16
-"""Tiles that are counted together, one after the other: what one thread does at a time.
-Fixed, so that the result does not depend on the number of threads."""
+"""Tiles that are counted together, one after the other: what one thread does at a time, at
+most. The result must not depend on the number of threads, so neither does this."""
+
+BANDS = 8
+"""Bands that a small area is split into, if it has as many tiles."""
 
 TABLES = 8
 """Regions whose answers are kept at hand while decoding."""
@@ -335,14 +338,8 @@ def count_tiles(
         first = np.uint64(band[0][0] * local.size)
         return replace(found, code=found.code + first), around
 
-    bands = [
-        mine[i : i + BAND]
-        for _, group in groupby(parts, key=lambda part: part[0])
-        for mine in [list(group)]
-        for i in range(0, len(mine), BAND)
-    ]
     total, seen = Counter(coding, limit), [_nothing()]
-    for patterns, around in _in_order(count, bands, workers):
+    for patterns, around in _in_order(count, _bands(parts), workers):
         total.merge(patterns)
         seen += around
     return total.patterns(), Around(
@@ -350,6 +347,14 @@ def count_tiles(
         code=np.concatenate([one.code for one in seen]),
         inside=np.concatenate([one.inside for one in seen]),
     )
+
+
+def _bands(parts: list[Part]) -> Iterator[list[Part]]:
+    """Yield tiles of one region that are counted together."""
+    size = min(max(len(parts) // BANDS, 1), BAND)
+    for _, group in groupby(parts, key=lambda part: part[0]):
+        mine = list(group)
+        yield from (mine[i : i + size] for i in range(0, len(mine), size))
 
 
 def _parts(coding: Coding, tile: int, halo: int) -> Iterator[Part]:
