@@ -12,7 +12,7 @@ import pytest
 import shapely
 
 from glocal.answers.asked import Asked, proposal_id
-from glocal.answers.files import KINDS, kind_of, read_answers
+from glocal.answers.files import KINDS, identify, read_answers
 from glocal.answers.verdict import Heard
 from glocal.core.legends import legend
 from glocal.errors import BadSourceError, SourceUnavailableError
@@ -310,7 +310,7 @@ def test_what_is_no_answer_is_refused_with_all_known_kinds(
     name: str, content: str, tmp_path: Path
 ) -> None:
     with pytest.raises(BadSourceError) as caught:
-        kind_of(write(tmp_path / name, content))
+        identify(write(tmp_path / name, content))
     assert all(text in str(caught.value) for text in KINDS.values())
 
 
@@ -324,7 +324,7 @@ def test_damaged_and_missing_files_say_so(name: str, asked: Asked, tmp_path: Pat
 
 def test_deep_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailableError, match="JSON"):
-        kind_of(write(tmp_path / "deep.json", "[" * 200_000))
+        identify(write(tmp_path / "deep.json", "[" * 200_000))
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "answers"
@@ -336,4 +336,4 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "answers"
      ("odk_submissions.csv", "odk")],
 )  # fmt: skip
 def test_the_examples_are_what_they_say(name: str, kind: str) -> None:
-    assert kind_of(EXAMPLES / name) == kind
+    assert identify(EXAMPLES / name)[0] == kind

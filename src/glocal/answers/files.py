@@ -18,7 +18,7 @@ from glocal.core.legend import Legend
 from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.io.vector import read_table
 
-__all__ = ["KINDS", "kind_of", "read_answers"]
+__all__ = ["KINDS", "identify", "read_answers"]
 
 Kind = Literal["maproulette", "extract", "history", "diff", "odk", "kobo", "layer", "review"]
 
@@ -37,19 +37,6 @@ KINDS: dict[Kind, str] = {
 DIFFS = (".adiff", ".osc", ".xml")
 
 
-def kind_of(path: Path) -> Kind:
-    """Return which of ``KINDS`` a file is, by its name and its content.
-
-    Raises
-    ------
-    SourceUnavailableError
-        The file is missing or damaged.
-    BadSourceError
-        It is none of them; lists all.
-    """
-    return _looked_at(path)[0]
-
-
 def read_answers(
     path: Path, asked: Asked, legend: Legend, *, class_column: str | None = None
 ) -> Heard:
@@ -60,7 +47,7 @@ def read_answers(
     SourceUnavailableError, BadSourceError
         The file can't be read, is of no known kind, or answers another run.
     """
-    kind, rows = _looked_at(path)
+    kind, rows = identify(path)
     if kind == "diff":
         return read_diff(path, asked, legend)
     if kind in ("extract", "history"):
@@ -75,8 +62,16 @@ def read_answers(
 Rows = Sequence[Mapping[str, Any]]
 
 
-def _looked_at(path: Path) -> tuple[Kind, Rows]:
-    """Return the kind of a file, and its rows where it is a table."""
+def identify(path: Path) -> tuple[Kind, Rows]:
+    """Return which of ``KINDS`` a file is, by name and content, and its rows if it is a table.
+
+    Raises
+    ------
+    SourceUnavailableError
+        The file is missing or damaged.
+    BadSourceError
+        It is none of them; lists all.
+    """
     if not path.is_file():
         raise SourceUnavailableError(f"{path} does not exist; check the path")
     suffixes = [one.lower() for one in path.suffixes]
