@@ -56,7 +56,7 @@ KIT = {
     "MajorityVote": {},
     "DawidSkene": {"n_iter": 100},
     "OneCoinDawidSkene": {"n_iter": 100},
-    "MACE": {},
+    "MACE": {"n_restarts": 3},
 }
 """Wawa and ZeroBasedSkill of crowd-kit 1.4 stop with an error under scikit-learn 1.9."""
 
