@@ -211,6 +211,29 @@ def test_fine_tuning_learns_and_leaves_the_encoder_alone(encoder):
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
 
 
+def test_the_head_is_learned_before_the_encoder_moves(encoder):
+    """After one step at a rate of nearly nothing classes are told by the head alone."""
+    images, labels = scales(48)
+    still = replace(STEPS, steps=1, encoder_rate=1e-9)
+    net = classify.fine_tune(encoder, {"rgb": images}, labels, classes=2, settings=still)
+    test, truth = scales(40, seed=1)
+    assert np.mean(classify.predict(net, {"rgb": test}) == truth) > 0.9
+
+
+def test_a_fine_tuned_network_hears_the_ground_size(encoder):
+    images, labels = scales(16)
+    steps = replace(STEPS, steps=1)
+    nets = [
+        classify.fine_tune(encoder, {"rgb": images}, labels, classes=2, settings=steps, gsd_m=size)
+        for size in (None, 0.2, 10)
+    ]
+    usual, same, far = (net.standard.mean for net in nets)
+    torch.testing.assert_close(usual, same, rtol=0, atol=0)
+    assert not torch.allclose(usual, far, atol=1e-3)
+    vectors = classify.embed_all(encoder, {"rgb": images}, gsd_m=10)
+    np.testing.assert_allclose(far, vectors.mean(0), atol=1e-5)
+
+
 def test_fine_tuning_is_repeatable(encoder):
     images, labels = scales(16)
 

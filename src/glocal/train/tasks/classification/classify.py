@@ -21,11 +21,10 @@ from glocal.train.data.splits import blocks, part_of
 from glocal.train.tasks.classification.compare import difference, score, subsets
 from glocal.train.tasks.classification.networks import (
     Arrays,
-    count_of,
+    embed_all,
     fine_tune,
     fit_network,
     predict,
-    some_of,
 )
 from glocal.train.tasks.classification.probes import (
     Prediction,
@@ -85,26 +84,6 @@ class Division:
     def rows(self, part: int) -> Rows:
         """Return the rows of one part."""
         return np.flatnonzero(self.part == part)
-
-
-def embed_all(
-    encoder: Encoder, arrays: Arrays, *, gsd_m: float | None = None, batch: int = 128
-) -> NDArray[np.float32]:
-    """Return the encoder's vectors (N, D) of many images, a few at a time.
-
-    Parameters
-    ----------
-    arrays
-        Sensor -> (N, C, H, W) in the units of `glocal.model.batch_of`. Bytes (``uint8``) are
-        read as 0-255 and scaled to 0-1, so that a large set need not be held as floats.
-    gsd_m
-        Metres per pixel; ``None`` stands for what is usual for the sensor.
-    """
-    about = {} if gsd_m is None else {"gsd_m": dict.fromkeys(arrays, gsd_m)}
-    starts = range(0, count_of(arrays), batch)
-    some = (some_of(arrays, slice(at, at + batch)) for at in starts)
-    parts = [encoder.embed(one, **about).cpu().numpy() for one in some]
-    return np.concatenate(parts).astype(np.float32)
 
 
 def divide(names: Sequence[str], table: Path | None, *, size_deg: float = 0.5) -> Division:
@@ -175,8 +154,8 @@ def run(
     table
         As in `divide`.
     gsd_m
-        Metres per pixel of the pictures, which the frozen encoders are told; ``None`` stands for
-        0.2, an aerial photograph.
+        Metres per pixel of the pictures, which the encoders are told; ``None`` stands for 0.2, an
+        aerial photograph.
     seeds
         Runs per method, >= 1.
     limit
@@ -209,9 +188,10 @@ def run(
         scenes=scenes,
         division=division,
         train=subsets(division.rows(0), division.block, seeds=seeds),
+        gsd_m=gsd_m,
         note=note,
     )
-    given = {**_frozen(task, encoder, gsd_m), **_learned(task, encoder, network, tuning)}
+    given = {**_frozen(task, encoder), **_learned(task, encoder, network, tuning)}
     return _summary(scenes, division, given)
 
 
@@ -228,6 +208,7 @@ class _Task:
     scenes: Scenes
     division: Division
     train: list[Rows]
+    gsd_m: float | None
     note: Note
 
     def probe(
@@ -254,25 +235,25 @@ class _Task:
                 self.scenes.labels[rows],
                 replace(settings, seed=seed),
             )
-            found.append(predict(net, test))
+            found.append(predict(net, test, gsd_m=self.gsd_m))
         self.note(f"{name}: {settings.steps} steps of {settings.batch} pictures, each run")
         return {name: found}
 
 
-def _frozen(task: _Task, encoder: Encoder, gsd_m: float | None) -> Runs:
+def _frozen(task: _Task, encoder: Encoder) -> Runs:
     """Return the predictions of every probe on every kind of frozen features."""
     usual: dict[str, Probe] = {"linear": linear_probe, "neighbours": knn_probe}
     arrays, count = {"rgb": task.scenes.images}, len(task.division.rows(2))
     commonest = [majority(task.scenes.labels[rows], count) for rows in task.train]
     statistics = [band_statistics(task.scenes.images)]
     random = [
-        embed_all(random_like(encoder, i), arrays, gsd_m=gsd_m) for i in range(len(task.train))
+        embed_all(random_like(encoder, i), arrays, gsd_m=task.gsd_m) for i in range(len(task.train))
     ]
     return {
         "commonest class": list(commonest),
         **task.probe("statistics", statistics, {**usual, "trees": forest_probe}),
         **task.probe("random features", random, usual),
-        **task.probe("encoder", [embed_all(encoder, arrays, gsd_m=gsd_m)], usual),
+        **task.probe("encoder", [embed_all(encoder, arrays, gsd_m=task.gsd_m)], usual),
     }
 
 
@@ -290,12 +271,14 @@ def _learned(
         found |= task.learn("network from scratch", network, scratch)
     if tuning is not None:
 
+        def tuned(start: Encoder, arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
+            return fine_tune(start, arrays, labels, classes=classes, settings=own, gsd_m=task.gsd_m)
+
         def again(arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
-            start = random_like(encoder, own.seed)
-            return fine_tune(start, arrays, labels, classes=classes, settings=own)
+            return tuned(random_like(encoder, own.seed), arrays, labels, own)
 
         def onward(arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
-            return fine_tune(encoder, arrays, labels, classes=classes, settings=own)
+            return tuned(encoder, arrays, labels, own)
 
         found |= task.learn("random encoder, fine-tuned", tuning, again)
         found |= task.learn("encoder, fine-tuned", tuning, onward)

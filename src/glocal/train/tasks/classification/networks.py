@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = [
     "SceneClassifier",
     "SceneNet",
     "count_of",
+    "embed_all",
     "fine_tune",
     "fit_network",
     "predict",
@@ -31,7 +33,31 @@ __all__ = [
 BALANCE = 0.01
 """Weight of the routing losses while the encoder is learned (as in pretraining)."""
 
+HEAD = 300
+"""Steps in which the head alone is learned, on vectors of the encoder as it came."""
+
 Arrays = Mapping[str, NDArray[Any]]
+
+
+class Standardise(nn.Module):
+    """Columns to mean 0 and spread 1, as they were over the vectors that it was told of."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+
+    def tell(self, vectors: Tensor) -> None:
+        """Take mean and spread from vectors (N, D)."""
+        self.mean.copy_(vectors.mean(0))
+        self.scale.copy_(vectors.std(0, correction=0).clamp(min=1e-6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, D) to the same shape."""
+        return (x - self.mean) / self.scale
 
 
 class SceneClassifier(nn.Module):
@@ -41,7 +67,8 @@ class SceneClassifier(nn.Module):
         super().__init__()
         width = 2 * sum(encoder.config.widths)
         self.encoder = encoder
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes))
+        self.standard = Standardise(width)
+        self.head = nn.Linear(width, classes)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits (B, K)."""
@@ -50,8 +77,11 @@ class SceneClassifier(nn.Module):
     def scored(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return logits (B, K) and the routing loss, which is 0 in a dense encoder."""
         seen = self.encoder(batch)
-        pooled = torch.cat([pool(m, k) for m, k in zip(seen.maps, seen.known, strict=True)], 1)
-        logits: Tensor = self.head(pooled)
+        # in 32 bits as `Encoder.embed` does: the spread of a column may be small beside its mean
+        pooled = torch.cat(
+            [pool(m.float(), k) for m, k in zip(seen.maps, seen.known, strict=True)], 1
+        )
+        logits: Tensor = self.head(self.standard(pooled))
         routing = logits.new_zeros(()) if seen.routing is None else seen.routing.balance
         return logits, routing
 
@@ -85,8 +115,12 @@ def fine_tune(
     classes: int,
     settings: Settings,
     decay: float = 0.75,
+    gsd_m: float | None = None,
 ) -> SceneClassifier:
-    """Learn a head and a copy of the encoder, which moves less the nearer it is to the pixels.
+    """Learn a head, then it and a copy of the encoder, which moves less near to the pixels.
+
+    A head that starts at random would first bend the features to itself, so it is learned
+    alone before (Kumar et al., ICLR 2022).
 
     Parameters
     ----------
@@ -100,12 +134,31 @@ def fine_tune(
     decay
         Factor on the rate from one stage to the one before (layer-wise decay, Clark et al. 2020,
         arXiv:2003.10555).
+    gsd_m
+        Metres per pixel, as in `embed_all`.
     """
     _check_labels(arrays, labels, classes)
     with seeded(settings.seed):
         net = SceneClassifier(copy.deepcopy(encoder), classes).train()
-        _learn(net, net.scored, _groups(net, settings, decay), arrays, labels, settings)
+        _learn_head(
+            net, torch.from_numpy(embed_all(encoder, arrays, gsd_m=gsd_m)), labels, settings
+        )
+        groups = _groups(net, settings, decay)
+        _learn(net.scored, groups, arrays, labels, settings, gsd_m)
     return net.eval()
+
+
+def _learn_head(
+    net: SceneClassifier, vectors: Tensor, labels: NDArray[np.int64], settings: Settings
+) -> None:
+    target = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+    net.standard.tell(vectors)
+    rows = net.standard(vectors)
+
+    def loss_of(index: Tensor) -> Tensor:
+        return functional.cross_entropy(net.head(rows[index]), target[index])
+
+    minimise([(net.head, settings.rate)], loss_of, len(target), replace(settings, steps=HEAD))
 
 
 def fit_network(
@@ -124,28 +177,54 @@ def fit_network(
     with seeded(settings.seed):
         inputs = 2 * sum(array.shape[1] for array in arrays.values())
         net = SceneNet(tuple(arrays), inputs, classes, widths).train()
-        _learn(net, lambda b: (net(b), 0.0), [(net, settings.rate)], arrays, labels, settings)
+        _learn(lambda b: (net(b), 0.0), [(net, settings.rate)], arrays, labels, settings)
     return net.eval()
 
 
+def embed_all(
+    encoder: Encoder, arrays: Arrays, *, gsd_m: float | None = None, batch: int = 128
+) -> NDArray[np.float32]:
+    """Return the encoder's vectors (N, D) of many images, a few at a time.
+
+    Parameters
+    ----------
+    arrays
+        Sensor -> (N, C, H, W) in the units of `glocal.model.batch_of`. Bytes (``uint8``) are
+        read as 0-255 and scaled to 0-1, so that a large set need not be held as floats.
+    gsd_m
+        Metres per pixel; ``None`` stands for what is usual for the sensor.
+    """
+    about = {} if gsd_m is None else {"gsd_m": dict.fromkeys(arrays, gsd_m)}
+    starts = range(0, count_of(arrays), batch)
+    some = (some_of(arrays, slice(at, at + batch)) for at in starts)
+    parts = [encoder.embed(one, **about).cpu().numpy() for one in some]
+    return np.concatenate(parts).astype(np.float32)
+
+
 @torch.inference_mode()
-def predict(net: nn.Module, arrays: Arrays, *, batch: int = 128) -> NDArray[np.int64]:
-    """Return the class (N,) that a fitted network gives each image."""
+def predict(
+    net: nn.Module, arrays: Arrays, *, gsd_m: float | None = None, batch: int = 128
+) -> NDArray[np.int64]:
+    """Return the class (N,) that a fitted network gives each image; see `embed_all`."""
     parts = []
     for at in range(0, count_of(arrays), batch):
         with _fast():
-            logits = net(batch_of(some_of(arrays, slice(at, at + batch))))
+            logits = net(_batch(some_of(arrays, slice(at, at + batch)), gsd_m))
         parts.append(logits.argmax(1).numpy())
     return np.concatenate(parts)
 
 
+def _batch(arrays: Arrays, gsd_m: float | None) -> Batch:
+    return batch_of(arrays, gsd_m=None if gsd_m is None else dict.fromkeys(arrays, gsd_m))
+
+
 def _learn(
-    net: nn.Module,
     scored: Callable[[Batch], tuple[Tensor, Tensor | float]],
     groups: Sequence[tuple[nn.Module, float]],
     arrays: Arrays,
     labels: NDArray[np.int64],
     settings: Settings,
+    gsd_m: float | None = None,
 ) -> None:
     """Minimise the cross entropy over images turned and flipped at random."""
     turn = np.random.default_rng(settings.seed)
@@ -154,7 +233,7 @@ def _learn(
     def loss_of(index: Tensor) -> Tensor:
         some = _turned(some_of(arrays, index.numpy()), int(turn.integers(8)))
         with _fast():
-            logits, routing = scored(batch_of(some))
+            logits, routing = scored(_batch(some, gsd_m))
         return functional.cross_entropy(logits.float(), target[index]) + BALANCE * routing
 
     minimise(groups, loss_of, len(labels), settings)
