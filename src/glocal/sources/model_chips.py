@@ -1,7 +1,7 @@
 """Soft labels cut into chips that training tools read: image, mask, soft label and weight.
 
 Every chip is one block of the grid, so it lies in one fold: chips of different folds share
-no ground. Plain GeoTIFFs of one name in four folders, as torchgeo and terratorch pair them.
+no ground. Plain GeoTIFFs of one name in four folders, as torchgeo (read with 0.8.1) pairs them.
 """
 
 from __future__ import annotations
