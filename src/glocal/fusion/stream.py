@@ -173,6 +173,7 @@ class _Decoder:
         self.lookup = Lookup(coding, patterns)
         self.log_q = result.log_q
         self.values = np.array(result.fused.fit.problem.legend.values, np.uint8)
+        self.said = self._said(self.log_q)
         # one table per region, if every pattern is known
         self.local = replace(coding, region=max(coding.shape))
         self.direct = self.local.direct and not patterns.thinned and result.fused.beta == 0
@@ -213,15 +214,18 @@ class _Decoder:
     def _units(self, stack: Stack, window: Window) -> Said:
         code = self.result.coding.encode(stack, window)
         unit, missing = self.lookup.units(code)
-        log_q = self.log_q
+        more = self.log_q[:0]
         if missing:
             new, number = np.unique(code[unit < 0], return_inverse=True)
-            unit[unit < 0] = len(log_q) + number.ravel()
-            log_q = np.concatenate([log_q, self.result.log_posterior(new).astype(np.float32)])
+            unit[unit < 0] = len(self.log_q) + number.ravel()
+            more = self.result.log_posterior(new).astype(np.float32)
         if self.result.fused.beta > 0:
+            log_q = np.concatenate([self.log_q, more]) if missing else self.log_q
             first, second = decide(log_q, unit, self.result.fused.beta)
             return self.values[first], second
-        first, second = self._said(log_q)
+        first, second = (
+            np.concatenate(both) for both in zip(self.said, self._said(more), strict=True)
+        )
         return first[unit], second[unit]
 
     def _said(self, log_q: NDArray[np.float32]) -> Said:
