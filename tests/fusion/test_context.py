@@ -16,6 +16,7 @@ from glocal.fusion.context import (
     surroundings,
     usual_readout,
 )
+from glocal.fusion.regression import Linear
 
 
 def drawn(seed: int, shape: tuple[int, int] = (30, 26), classes: int = 3) -> np.ndarray:
@@ -40,7 +41,9 @@ def test_means_are_those_of_the_cells_that_exist() -> None:
 def test_a_tile_with_its_halo_reads_as_the_whole(seed: int, row: int, column: int) -> None:
     log_q = drawn(seed, (40, 40))
     rng = np.random.default_rng(seed)
-    readout = Readout(weight=rng.normal(size=(3 * (1 + len(SIDES)), 3)), constant=np.zeros(3))
+    readout = Readout(
+        linear=Linear(weight=rng.normal(size=(3 * (1 + len(SIDES)), 3)), constant=np.zeros(3))
+    )
     top, left = max(row - REACH, 0), max(column - REACH, 0)
     tile = readout(log_q[top : row + 8 + REACH, left : column + 8 + REACH])
     inside = tile[row - top :, column - left :][:8, :8]
@@ -49,7 +52,7 @@ def test_a_tile_with_its_halo_reads_as_the_whole(seed: int, row: int, column: in
 
 def test_what_all_cells_say_stays_likeliest() -> None:
     log_q = np.broadcast_to(np.log([0.2, 0.7, 0.1]), (12, 12, 3)).astype(np.float32)
-    read = Readout(weight=np.tile(np.eye(3) / 4, (4, 1)), constant=np.zeros(3))(log_q)
+    read = Readout(linear=Linear(weight=np.tile(np.eye(3) / 4, (4, 1)), constant=np.zeros(3)))(log_q)
     assert (read.argmax(axis=-1) == 1).all()
     assert np.exp(read).sum(axis=-1) == pytest.approx(1)
 
@@ -94,11 +97,11 @@ def test_a_fold_has_no_say_in_its_own_map() -> None:
     _, before = learn_readout(said, shares, weight, fold)
     wrong = np.where(fold[:, None] == 2, np.roll(shares, 1, axis=1), shares)
     _, after = learn_readout(said, wrong, weight, fold)
-    assert np.array_equal(before[2].weight, after[2].weight)
-    assert not np.allclose(before[0].weight, after[0].weight)
+    assert np.array_equal(before[2].linear.weight, after[2].linear.weight)
+    assert not np.allclose(before[0].linear.weight, after[0].linear.weight)
 
 
 def test_one_anchor_a_fold_hardly_moves_the_pool() -> None:
     said, shares, weight, fold = anchors(2, 5)
     readout, _ = learn_readout(said, shares, weight, fold)
-    assert np.abs(readout.weight[:3] - np.eye(3)).max() < 0.75
+    assert np.abs(readout.linear.weight[:3] - np.eye(3)).max() < 0.75

@@ -79,6 +79,10 @@ class Observations:
     the answer *given* the question is evidence, and the crosswalk can't say that.
     """
 
+    shares: NDArray[np.float16] | None = None
+    """``cells`` only: P(class) in the source's own words, shape (H, W, K), which symbols say
+    only roughly; NaN where it is silent."""
+
     observed_property: str = "land_cover"
 
     def __post_init__(self) -> None:
@@ -105,6 +109,7 @@ class Observations:
         if self.stratum is not None and self.stratum.shape != self.symbols.shape:
             raise ValueError(f"{self.source}: stratum must have the shape of symbols")
         self._check_declared()
+        self._check_shares()
         for name in ("symbols", "geometry", "record", "position_sd_m"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
         if self.stratum is not None:
@@ -140,6 +145,22 @@ class Observations:
         if (self.declared <= 0).any() or not np.allclose(self.declared.sum(axis=2), 1):
             raise ValueError(f"{self.source}: declared must be > 0 and its rows sum to 1")
         object.__setattr__(self, "declared", frozen(self.declared))
+
+    def _check_shares(self) -> None:
+        if self.shares is None:
+            return
+        shape = (*self.geobox.shape, len(self.crosswalk.target))
+        if self.support != "cells" or self.shares.shape != shape:
+            raise ValueError(
+                f"{self.source}: shares go with the support cells and have shape {shape}, got "
+                f"{self.support} and {self.shares.shape}"
+            )
+        told = self.shares[self.symbols > 0].astype(np.float32)
+        if (told < 0).any() or not np.allclose(told.sum(axis=1), 1, atol=0.01):
+            raise ValueError(f"{self.source}: shares must be >= 0 and sum to 1 where it speaks")
+        if not np.isnan(self.shares[self.symbols == 0]).all():
+            raise ValueError(f"{self.source}: shares must be NaN where symbols are 0")
+        object.__setattr__(self, "shares", frozen(self.shares))
 
     def _check_points(self) -> None:
         sd = self.position_sd_m

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from glocal.core.result import log_normalise
+from glocal.fusion.regression import Linear, cross_fitted
 
 __all__ = ["REACH", "SIDES", "Readout", "learn_readout", "surroundings", "usual_readout"]
 
@@ -35,9 +34,6 @@ TELLING = 0.1
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)
 """Pulls towards the pool as it is that are tried, in nats per squared weight."""
 
-FREE = 0.1
-"""The constants of the classes are pulled by this share of it."""
-
 CLIP = -8.0
 """Log-odds against the likeliest class beyond which nothing is told apart."""
 
@@ -50,13 +46,9 @@ Layers = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Readout:
-    """A linear map from a cell's numbers to its class."""
+    """A linear map from a cell's numbers, of shape (K (1 + sides),), to its class."""
 
-    weight: Table
-    """Shape (K (1 + sides), K)."""
-
-    constant: Table
-    """Shape (K,)."""
+    linear: Linear
 
     def __call__(self, log_q: Layers) -> Layers:
         """Return the log-posterior (H, W, K) that ``log_q`` (H, W, K) is read as."""
@@ -64,13 +56,7 @@ class Readout:
 
     def read(self, said: Layers) -> Layers:
         """Return the log-posterior (H, W, K) that `surroundings` (H, W, F) are read as."""
-        total = np.broadcast_to(
-            self.constant.astype(np.float32), (*said.shape[:-1], len(self.constant))
-        ).copy()
-        # added up one by one: a product of matrices may round otherwise in tiles
-        for i, row in enumerate(self.weight.astype(np.float32)):
-            total += said[..., i, None] * row
-        return log_normalise(total)
+        return log_normalise(self.linear.total(said))
 
 
 def usual_readout(log_q: Layers) -> Readout | None:
@@ -86,7 +72,7 @@ def usual_readout(log_q: Layers) -> Readout | None:
     if told.mean() < TELLING:
         return None
     weight = np.concatenate([one * np.eye(classes) for one in USUAL])
-    return Readout(weight=weight, constant=np.zeros(classes))
+    return Readout(linear=Linear(weight=weight, constant=np.zeros(classes)))
 
 
 def surroundings(log_q: Layers) -> Layers:
@@ -143,47 +129,10 @@ def learn_readout(
 
     Notes
     -----
-    Multinomial regression with a ridge towards the pool as it is. Its strength is the one
-    that held-out folds like best; for a fold's own map, the one that the *other* folds like.
+    Multinomial regression with a ridge towards the pool as it is (`cross_fitted`).
     """
-    folds = range(int(fold.max()) + 1)
-    tried = [[_fit(said, shares, weight, fold != f, pull) for f in folds] for pull in PENALTIES]
-    loss = np.array([[_loss(maps[f], said, shares, weight, fold == f) for f in folds]
-                     for maps in tried])  # fmt: skip
-    choice = [int(np.delete(loss, f, axis=1).sum(axis=1).argmin()) for f in folds]
-    best = int(loss.sum(axis=1).argmin())
-    every = np.ones(len(said), bool)
-    return (
-        _fit(said, shares, weight, every, PENALTIES[best]),
-        [tried[choice[f]][f] for f in folds],
-    )
-
-
-def _loss(
-    readout: Readout, said: Table, shares: Table, weight: Table, use: NDArray[np.bool_]
-) -> float:
-    log_p = log_normalise(said[use] @ readout.weight + readout.constant)
-    return float(-(weight[use, None] * shares[use] * log_p).sum())
-
-
-def _fit(said: Table, shares: Table, weight: Table, use: NDArray[np.bool_], pull: float) -> Readout:
-    x, y, w = said[use].astype(np.float64), shares[use], weight[use, None]
-    classes = y.shape[1]
-    origin = np.zeros((x.shape[1], classes))
+    classes = shares.shape[1]
+    origin = np.zeros((said.shape[1], classes))
     origin[:classes] = np.eye(classes)
-
-    def loss(flat: Table) -> tuple[float, Table]:
-        weights, constant = flat[:-classes].reshape(origin.shape), flat[-classes:]
-        log_p = x @ weights + constant
-        log_p = log_p - logsumexp(log_p, axis=1, keepdims=True)
-        wrong = w * (np.exp(log_p) - y)
-        away = weights - origin
-        slope = x.T @ wrong + 2 * pull * away, wrong.sum(axis=0) + 2 * FREE * pull * constant
-        cost = pull * ((away**2).sum() + FREE * (constant**2).sum()) - (w * y * log_p).sum()
-        return float(cost), np.concatenate([slope[0].ravel(), slope[1]])
-
-    start = np.concatenate([origin.ravel(), np.zeros(classes)])
-    best = minimize(loss, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-13, "gtol": 1e-7})
-    return Readout(
-        weight=best.x[:-classes].reshape(origin.shape), constant=best.x[-classes:].copy()
-    )
+    final, others = cross_fitted(said, shares, weight, fold, origin, PENALTIES)
+    return Readout(linear=final), [Readout(linear=one) for one in others]

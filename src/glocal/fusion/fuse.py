@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from glocal.fusion.dependence import (
     learn,
     merge_copies,
 )
+from glocal.fusion.direct import Direct, blend, learn_direct
 from glocal.fusion.hazard import dated
 from glocal.fusion.posterior import Fit, class_prior, estimate
 from glocal.fusion.problem import Located, Problem, Sampled, adapted, locate, prepare
@@ -35,6 +36,8 @@ __all__ = ["Fused", "HeldOut", "fuse"]
 FOLDS = 5
 BETAS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 """Spatial weights that are tried; the anchors choose."""
+
+Window = tuple[slice, slice]
 
 HALO = REACH + SMOOTHING_SWEEPS
 """A cell depends on cells up to this many steps away."""
@@ -87,12 +90,16 @@ class Fused:
     readout: Readout | None = None
     """How the pool and its surroundings are read; None: the pool as it is."""
 
+    direct: Direct | None = None
+    """How the statements are read without the pool; None: not at all."""
+
     def cells(self, silent: frozenset[str] = frozenset()) -> NDArray[np.float32]:
         """Return the decoded log-posterior of every cell, shape (H, W, K).
 
         ``silent`` sources, and their exact copies, are left out (the cavity).
         """
-        return self._decode(self.units(silent).astype(np.float32), np.s_[:, :])
+        height, width = self.fit.problem.geobox.shape
+        return self._decoder(silent)((slice(0, height), slice(0, width)))
 
     def tiles(
         self, size: int, silent: frozenset[str] = frozenset()
@@ -101,25 +108,39 @@ class Fused:
 
         Equal to the whole to the last bit, with the memory of one tile and its halo.
         """
-        log_q = self.units(silent).astype(np.float32)
+        decode = self._decoder(silent)
         for inner, outer in tiles(self.fit.problem.geobox, size, HALO):
             rows, columns = (
                 slice(part.start - whole.start, part.stop - whole.start)
                 for part, whole in zip(inner, outer, strict=True)
             )
-            yield inner, self._decode(log_q, outer)[rows, columns]
+            yield inner, decode(outer)[rows, columns]
 
-    def _decode(
-        self, log_q: NDArray[np.float32], window: tuple[slice, slice]
-    ) -> NDArray[np.float32]:
+    def _decoder(self, silent: frozenset[str]) -> Callable[[Window], NDArray[np.float32]]:
+        """Return what decodes a window of cells."""
         problem = self.fit.problem
-        of_cell = problem.units.of_cell.reshape(problem.geobox.shape)[window]
-        seen = log_q[of_cell] if self.readout is None else self.readout(log_q[of_cell])
-        return smooth(seen, self.beta, _ties(self.similarity, window))
+        of_cell = problem.units.of_cell.reshape(problem.geobox.shape)
+        log_q = self.units(silent).astype(np.float32)
+        named = self._named(silent)
+        direct = None if self.direct is None else self.direct.units(problem, named)
+
+        def decode(window: Window) -> NDArray[np.float32]:
+            seen = log_q[of_cell[window]]
+            if self.readout is not None:
+                seen = self.readout(seen)
+            if self.direct is not None and direct is not None:
+                seen = blend(seen, self.direct.read(problem, direct, window, named))
+            return smooth(seen, self.beta, _ties(self.similarity, window))
+
+        return decode
+
+    def _named(self, silent: frozenset[str]) -> frozenset[str]:
+        """Return the sources that speak for ``silent`` ones."""
+        return frozenset(self.twins.get(name, name) for name in silent)
 
     def units(self, silent: frozenset[str] = frozenset()) -> NDArray[np.float64]:
         """Return the log-posterior of every unit, shape (U, K), before the spatial term."""
-        return self.fit.log_q(frozenset(self.twins.get(name, name) for name in silent))
+        return self.fit.log_q(self._named(silent))
 
     def disagreement(self) -> NDArray[np.float32]:
         """Return how far families contradict each other, shape (H, W), 0..1.
@@ -251,16 +272,17 @@ def fuse(
         return learn(problem, said, priors[use], located.take(use))
 
     fits = [_refit(problem, located.take(fold != f), learned(fold != f)) for f in range(FOLDS)]
-    readout, beta, log_q = _learn_decoding(fits, located, fold, similarity, context=context)
-    held_out = HeldOut(anchors=located, log_q=log_q)
+    decoding = _learn_decoding(fits, located, fold, similarity, context=context)
+    held_out = HeldOut(anchors=located, log_q=decoding.log_q)
     final = learned(np.ones(len(located), bool))
     return replace(
         plain,
         fit=estimate(problem, prior, final, located, start=first.confusion),
-        beta=beta,
+        beta=decoding.beta,
         anchor_log_loss=held_out.log_loss,
         held_out=held_out,
-        readout=readout,
+        readout=decoding.readout,
+        direct=decoding.direct,
     )
 
 
@@ -317,6 +339,17 @@ def _held_out_messages(
     return messages, log_prior
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Decoding:
+    """How cells are decoded, and what that says of the anchors that it did not see."""
+
+    readout: Readout | None
+    direct: Direct | None
+    beta: float
+    log_q: NDArray[np.float64]
+    """Shape (A, K)."""
+
+
 def _learn_decoding(
     fits: list[Fit],
     anchors: Located,
@@ -324,34 +357,58 @@ def _learn_decoding(
     similarity: Similarity | None,
     *,
     context: bool,
-) -> tuple[Readout | None, float, NDArray[np.float64]]:
-    """Return the reading and the spatial weight that held-out anchors like best, and what they say.
+) -> _Decoding:
+    """Return the readings and the spatial weight that held-out anchors like best.
 
-    Both are chosen on all anchors; the log-posterior (A, K) of each fold is that of the
+    They are chosen on all anchors; the log-posterior (A, K) of each fold is that of the
     choice which the *other* folds make, so no anchor scores a number that it set.
     Without ``context`` the pool is taken as it is.
     """
-    setting = fits[0].problem.setting
+    problem = fits[0].problem
     views = _views(fits, anchors, fold, similarity)
-    betas = BETAS if setting.spatial else BETAS[:1]
-    there = _smoothed(views, [view.log_q for view in views], betas)
-    readout = None
+    betas = BETAS if problem.setting.spatial else BETAS[:1]
+    pool = [view.log_q for view in views]
+    ways: list[tuple[Readout | None, Direct | None]] = [(None, None)]
+    tried = [pool]
     if context:
-        said = [surroundings(view.wide)[view.inner] for view in views]
-        centre = np.stack([one[view.at] for one, view in zip(said, views, strict=True)])
-        readout, others = learn_readout(centre, anchors.shares, anchors.weight, fold)
-        read = [others[fold[i]].read(one) for i, one in enumerate(said)]
-        there = np.concatenate([there, _smoothed(views, read, betas)])
+        readout, read = _read(views, anchors, fold)
+        direct, said = _read_directly(problem, views, anchors, fold)
+        ways += [(readout, None), (None, direct), (readout, direct)]
+        tried += [read]
+        tried += [[blend(*both) for both in zip(one, said, strict=True)] for one in (pool, read)]
+    there = np.concatenate([_smoothed(views, one, betas) for one in tried])
     loss = -anchors.weight * (anchors.shares * there).sum(axis=2)
-    chosen = [
-        _least(loss[:, fold != f].sum(axis=1), anchors.weight[fold != f]) for f in range(FOLDS)
-    ]
-    best = _least(loss.sum(axis=1), anchors.weight)
-    return (
-        readout if best >= len(betas) else None,
-        betas[best % len(betas)],
-        there[np.array(chosen)[fold], np.arange(len(anchors))],
+    chosen = [_least(loss[:, fold != f], anchors.weight[fold != f]) for f in range(FOLDS)]
+    best = _least(loss, anchors.weight)
+    readout_of_best, direct_of_best = ways[best // len(betas)]
+    return _Decoding(
+        readout=readout_of_best,
+        direct=direct_of_best,
+        beta=betas[best % len(betas)],
+        log_q=there[np.array(chosen)[fold], np.arange(len(anchors))],
     )
+
+
+def _read(
+    views: list[_View], anchors: Located, fold: NDArray[np.int64]
+) -> tuple[Readout, list[NDArray[np.float32]]]:
+    """Return how surroundings are read, and each view by what did not see its anchor."""
+    said = [surroundings(view.wide)[view.inner] for view in views]
+    centre = np.stack([one[view.at] for one, view in zip(said, views, strict=True)])
+    readout, others = learn_readout(centre, anchors.shares, anchors.weight, fold)
+    return readout, [others[f].read(one) for f, one in zip(fold.tolist(), said, strict=True)]
+
+
+def _read_directly(
+    problem: Problem, views: list[_View], anchors: Located, fold: NDArray[np.int64]
+) -> tuple[Direct, list[NDArray[np.float32]]]:
+    """Return how statements are read, and each view by what did not see its anchor."""
+    direct, others = learn_direct(problem, anchors, fold)
+    of_unit = [one.units(problem) for one in others]
+    return direct, [
+        others[f].read(problem, of_unit[f], view.window)
+        for f, view in zip(fold.tolist(), views, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -366,6 +423,9 @@ class _View:
 
     inner: tuple[slice, slice]
     """Where ``log_q`` lies in ``wide``."""
+
+    window: Window
+    """Where ``log_q`` lies on the grid."""
 
     tie: Similarity | None
     at: tuple[int, int]
@@ -387,7 +447,9 @@ def _views(
         inner = slice(top, top + rows), slice(left, left + columns)
         seen = log_q[f][of_cell]
         tie = _ties(similarity, window)
-        views.append(_View(log_q=seen[inner], wide=seen, inner=inner, tie=tie, at=at))
+        views.append(
+            _View(log_q=seen[inner], wide=seen, inner=inner, window=window, tie=tie, at=at)
+        )
     return views
 
 
@@ -404,9 +466,25 @@ def _smoothed(
     )
 
 
-def _least(total: NDArray[np.float64], weight: NDArray[np.float64]) -> int:
+def _least(loss: NDArray[np.float64], weight: NDArray[np.float64]) -> int:
+    """Return which decoding anchors like best, given their losses (ways * betas, A).
+
+    The later half of the ways read the statements directly too. That is better unless the
+    few anchors are a poor lesson, which they show: it is left out if it costs them clearly,
+    by more than one standard error.
+    """
+    if len(loss) <= len(BETAS):
+        return _first(loss, weight)
+    without, beside = np.split(loss, 2)
+    i, j = _first(without, weight), _first(beside, weight)
+    worse = beside[j] - without[i]
+    error = np.sqrt(len(worse)) * worse.std(ddof=1)
+    return i if worse.sum() > error else len(without) + j
+
+
+def _first(loss: NDArray[np.float64], weight: NDArray[np.float64]) -> int:
     """Return the position of the least mean loss; a tie goes to the weaker prior."""
-    mean = total / weight.sum()
+    mean = loss.sum(axis=1) / weight.sum()
     return int(np.flatnonzero(mean <= mean.min() + 1e-3)[0])
 
 

@@ -82,6 +82,9 @@ class Term:
     declared: NDArray[np.float64] | None = None
     """Answers only: P(symbol | class) before any data, shape (contexts, K, M)."""
 
+    shares: NDArray[np.float16] | None = None
+    """Cells only: P(class) as the source states it, shape (H, W, K), NaN where it is silent."""
+
     @property
     def speaks(self) -> NDArray[np.bool_]:
         """Shape (U,), True where the source says something."""
@@ -274,6 +277,7 @@ def _cell_term(
         of_unit=number[of_unit.ravel()],
         family=family,
         kin=family,
+        shares=one.shares,
     )
 
 

@@ -302,6 +302,7 @@ def _write_models(path: Path, models: tuple[Observations, ...]) -> None:
         arrays[f"{one.source}:names"] = np.array(one.crosswalk.symbols)
         arrays[f"{one.source}:matrix"] = one.crosswalk.matrix
         arrays[f"{one.source}:confidence"] = one.crosswalk.confidence
+        arrays[f"{one.source}:shares"] = one.shares
     with replacing(path) as part:
         np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
 
@@ -338,4 +339,5 @@ def _restored(stored: Any, name: str, area: Area) -> Observations:
         ),
         phenomenon_time=area.interval_of_model(name),
         provenance=model_provenance(area, name),
+        shares=stored[f"{name}:shares"],
     )

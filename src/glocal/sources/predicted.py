@@ -309,7 +309,7 @@ def observe_predicted(
 
     A symbol is (first class, second class, confidence bin): at most K * (K - 1) * 6,
     of which those that occur get a number. Its prior meaning is the mean probability
-    over the cells that carry it.
+    over the cells that carry it. The probabilities stand beside the symbols.
     """
     speaks = np.flatnonzero(np.isfinite(probability[:, 0]))
     p = probability[speaks]
@@ -323,6 +323,8 @@ def observe_predicted(
     )
     symbols = np.zeros(len(probability), np.uint16)
     symbols[speaks] = inverse + 1
+    shares = np.full((len(symbols), classes), np.nan, np.float16)
+    shares[speaks] = p
     matrix = mean / count[:, None]
     return Observations(
         source=source,
@@ -337,6 +339,7 @@ def observe_predicted(
         ),
         phenomenon_time=interval,
         provenance=provenance,
+        shares=shares.reshape(*geobox.shape, classes),
     )
 
 
