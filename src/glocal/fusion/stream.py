@@ -26,7 +26,7 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance
-from glocal.fusion.counting import LIMIT, Coding, Counter, Lookup, Patterns
+from glocal.fusion.counting import LIMIT, Coding, Counter, Lookup, Patterns, thin
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.kernels import Codes, Stack, decode_direct
 from glocal.fusion.posterior import Fit, hear
@@ -342,7 +342,8 @@ def count_tiles(
         first = np.uint64(band[0][0] * local.size)
         return replace(found, code=found.code + first), around
 
-    total, seen = Counter(coding, limit), [_nothing()]
+    total = Counter(coding, limit) if coding.direct else _Gathered(limit)
+    seen = [_nothing()]
     for patterns, around in _in_order(count, _bands(parts), workers):
         total.merge(patterns)
         seen += around
@@ -351,6 +352,31 @@ def count_tiles(
         code=np.concatenate([one.code for one in seen]),
         inside=np.concatenate([one.inside for one in seen]),
     )
+
+
+class _Gathered:
+    """Sum of sorted counts, nearly in order by regions: cheaper than a table that grows."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.turn = limit, 0
+        self.waiting: list[Patterns] = []
+
+    def merge(self, other: Patterns) -> None:
+        self.waiting.append(other)
+        if sum(map(len, self.waiting)) > 2 * self.limit:
+            self.waiting = [self.patterns()]
+
+    def patterns(self) -> Patterns:
+        """Return the patterns so far, at most ``limit``."""
+        code = np.concatenate([one.code for one in self.waiting])
+        order = np.argsort(code, kind="stable")
+        code = code[order]
+        first = np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]]))
+        count = np.concatenate([one.count for one in self.waiting])[order]
+        code, count, t = thin(code[first], np.add.reduceat(count, first), self.limit, self.turn)
+        self.turn += 1
+        thinned = max(t, *(one.thinned for one in self.waiting))
+        return Patterns(code=code, count=count, thinned=thinned)
 
 
 def _bands(parts: list[Part]) -> Iterator[list[Part]]:
