@@ -52,7 +52,8 @@ def test_a_tile_with_its_halo_reads_as_the_whole(seed: int, row: int, column: in
 
 def test_what_all_cells_say_stays_likeliest() -> None:
     log_q = np.broadcast_to(np.log([0.2, 0.7, 0.1]), (12, 12, 3)).astype(np.float32)
-    read = Readout(linear=Linear(weight=np.tile(np.eye(3) / 4, (4, 1)), constant=np.zeros(3)))(log_q)
+    linear = Linear(weight=np.tile(np.eye(3) / 4, (4, 1)), constant=np.zeros(3))
+    read = Readout(linear=linear)(log_q)
     assert (read.argmax(axis=-1) == 1).all()
     assert np.exp(read).sum(axis=-1) == pytest.approx(1)
 
