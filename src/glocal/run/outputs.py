@@ -302,7 +302,8 @@ def _write_models(path: Path, models: tuple[Observations, ...]) -> None:
         arrays[f"{one.source}:names"] = np.array(one.crosswalk.symbols)
         arrays[f"{one.source}:matrix"] = one.crosswalk.matrix
         arrays[f"{one.source}:confidence"] = one.crosswalk.confidence
-        arrays[f"{one.source}:shares"] = one.shares
+        if one.shares is not None:
+            arrays[f"{one.source}:shares"] = one.shares
     with replacing(path) as part:
         np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
 
