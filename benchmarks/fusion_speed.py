@@ -309,10 +309,11 @@ def rate(row: dict[str, Any], name: str) -> str:
 
 
 def line_of(row: dict[str, Any]) -> str:
+    learned = f"{row['learn_seconds']:.1f}" if "learn_seconds" in row else "-"
     return (
         f"| {row['alphabet']} | {row['kind']} | {row['cells'] / 1e6:,.0f} "
         f"| {row['copyto'] / 1e6:,.0f} | {row['copyto_threads'] / 1e6:,.0f} "
-        f"| {rate(row, 'count')} | {row.get('learn_seconds', float('nan')):.1f} "
+        f"| {rate(row, 'count')} | {learned} "
         f"| {rate(row, 'decode')} | {rate(row, 'decode_spatial')} "
         f"| {row['patterns']:,} | {row['merged_below']} cells "
         f"| {row['before']:,.0f} | {row['peak']:,.0f} |"
@@ -324,7 +325,7 @@ def table(found: dict[str, Any]) -> str:
     lines = [
         f"Mcells/s by {found['workers']} threads (ratio to `np.copyto` of the same planes).",
         "",
-        "| alphabet | cells | Mcells | copyto, 1 thread | all threads | count | learn, s | decode "
+        "| alphabet | kind | Mcells | copyto, 1 thread | all threads | count | learn, s | decode "
         "| with spatial term | patterns | merged below | MiB before | peak MiB |",
         "| --- | --- |" + " ---: |" * 11,
     ]
