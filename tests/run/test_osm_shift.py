@@ -18,8 +18,10 @@ from glocal.core.interval import Interval
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.core.result import Displacement, ShiftField
-from glocal.run.osm_shift import as_mapped, with_shifts
-from glocal.sources.osm_edits import kinds_of
+from glocal.fusion.misplaced import Misplaced
+from glocal.run.osm_shift import as_mapped, misplaced_rows, with_misplaced, with_shifts
+from glocal.sources.osm_edits import MOVED_ALONE, decide, kinds_of
+from glocal.sources.osm_readme import instruction
 from glocal.sources.osm_tags import crosswalk_of
 
 LEGEND = legends.legend("worldcover")
@@ -118,3 +120,52 @@ def test_only_the_parts_that_lie_off_are_asked_about() -> None:
     assert east.bounds == (502_000, 5_202_000, 504_000, 5_204_000)
     calm = replace(shift, field=field_of([1.0] * 8))
     assert len(with_shifts(area, corrections(source()), calm)) == 4
+
+
+def found_at(rows: list[int], probability: float = 0.8) -> Misplaced:
+    """Return a finding in which ``rows`` of the source belong 30 m east and 10 m south."""
+    p = np.zeros(30)
+    p[rows] = probability
+    return Misplaced(
+        probability=p,
+        shift=np.tile([30.0, -10.0], (30, 1)),
+        covariance=np.tile(np.diag([36.0, 64.0]), (30, 1, 1)),
+    )
+
+
+def test_a_single_object_that_lies_off_is_asked_about_and_not_edited() -> None:
+    one = source()
+    found = found_at([2, 7])
+    told = with_misplaced(corrections(one), one, found, np.array([2, 7]))
+    assert told.record.tolist() == ["way/0@1", "way/1@1", "new/tree/1", "way/2@1", "way/7@1"]
+    assert (told.action[-2:] == "flag").all()
+    assert told.columns["dx"][-2:].tolist() == [30, 30]
+    assert told.columns["dy"][-2:].tolist() == [-10, -10]
+    assert told.columns["sd"][-1] == pytest.approx(np.sqrt(50))
+    assert np.isnan(told.columns["dx"][:3]).all()
+    assert kinds_of(told, one, {})[-2:] == ["displaced", "displaced"]
+    made = decide(told.take(np.array([3, 4])), one, LEGEND)
+    assert made.flag == {0: MOVED_ALONE, 1: MOVED_ALONE}
+    assert not made.edit
+    dates = {"image": Interval.of_year(2021)}
+    text = instruction(told, 3, dates=dates, mapped=one.phenomenon_time, element="way/2")
+    for word in ("way/2", "landuse=meadow", "+30 m east", "-10 m north", "7 m", "80 %"):
+        assert word in text
+
+
+def test_vectors_of_objects_and_of_the_layer_stand_side_by_side() -> None:
+    one = source()
+    told = with_misplaced(corrections(one), one, found_at([7]), np.array([7]))
+    shift = Displacement(dx=12.0, dy=-3.0, covariance=NEAR)
+    both = with_shifts(SimpleNamespace(geobox=GEOBOX), told, shift)
+    assert both.columns["dx"][-2:].tolist() == [30, 12]
+    assert both.columns["sd"][-2:] == pytest.approx([np.sqrt(50), np.sqrt(6.5)])
+    assert kinds_of(both, one, {})[-2:] == ["displaced", "displaced"]
+
+
+def test_only_what_is_likelier_than_not_is_asked_the_surest_first() -> None:
+    one = source()
+    p = np.linspace(0, 1, 30)
+    found = replace(found_at([]), probability=p)
+    rows = misplaced_rows(SimpleNamespace(reviews={}), one, found)
+    assert rows.tolist() == list(range(29, 14, -1))

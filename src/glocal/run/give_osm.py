@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.result import Displacement
+from glocal.fusion.misplaced import misplaced_objects
 from glocal.run import schema
 from glocal.run.area import Area
-from glocal.run.osm_shift import as_mapped, with_shifts
+from glocal.run.osm_shift import as_mapped, misplaced_rows, with_misplaced, with_shifts
 from glocal.run.promise import sharpness_of
 from glocal.run.proposals import MISSING_HA, Gift, propose
 from glocal.run.rounds import Turn
@@ -46,9 +47,15 @@ def to_osm(
         return gift
     elements = bool(source.columns["has_metadata"].any())
     extract = config.path if elements and not is_history(config.path) else None
+    found = misplaced_objects(turn.fused, source)
+    rows = misplaced_rows(area, source, found)
+    off = np.isin(gift.corrections.record, source.record[rows])
+    gift = replace(gift, corrections=gift.corrections.take(~off))
     told = gift.corrections
     if shift is not None and shift.significant:
         told, source = as_mapped(told, source, shift) if shift.applied else (told, source)
+    told = with_misplaced(told, source, found, rows)
+    if shift is not None and shift.significant:
         told = with_shifts(area, told, shift)
     made = encode_osm(
         told,

@@ -1,4 +1,4 @@
-"""Layers of objects that lie off: what mappers are told, and outlines where they are mapped."""
+"""Layers and objects that lie off: what mappers are told, and outlines where they are mapped."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from glocal.core.correction import Corrections
 from glocal.core.observation import Observations
 from glocal.core.result import Displacement, ShiftField
+from glocal.fusion.misplaced import Misplaced
 from glocal.run.area import Area
+from glocal.run.proposals import LIKELIER_THAN_NOT, symbol_names
+from glocal.run.reviews import settled_of
 from glocal.sources.osm_edits import SHIFT
 
-__all__ = ["as_mapped", "with_shifts"]
+__all__ = ["as_mapped", "misplaced_rows", "with_misplaced", "with_shifts"]
 
 SIGNIFICANT = 11.8
 """Squared distance, in standard uncertainties, from which a shift is told (three of them)."""
@@ -64,15 +67,16 @@ def with_shifts(area: Area, corrections: Corrections, shift: Displacement) -> Co
     n, more = len(corrections), len(parts)
     off = np.array([one[2] for one in parts]).reshape(more, 2)
     surely = [1 - np.exp(-_distance(*one[2:]) / 2) for one in parts]
-    empty = np.full(n, np.nan)
     name = f"{SHIFT}{corrections.source}"
 
     def added(values: NDArray[Any], others: list[Any]) -> NDArray[Any]:
         return np.concatenate([values, np.array(others, values.dtype.kind)]) if others else values
 
+    spread = np.array([np.sqrt(np.trace(one[3]) / 2) for one in parts])
+    added_vectors = _vectors(np.column_stack([off, spread]), before=n)
     columns = {
-        key: np.concatenate([corrections.columns.get(key, empty), off[:, axis]])
-        for axis, key in enumerate(("dx", "dy"))
+        key: np.concatenate([corrections.columns.get(key, values[:n]), values[n:]])
+        for key, values in added_vectors.items()
     }
     return replace(
         corrections,
@@ -82,7 +86,53 @@ def with_shifts(area: Area, corrections: Corrections, shift: Displacement) -> Co
         proposed=added(corrections.proposed, [""] * more),
         probability=added(corrections.probability, surely),
         support=added(corrections.support, [one[1] for one in parts]),
-        columns={**corrections.columns, **columns},
+        columns=columns,
+    )
+
+
+def _vectors(told: NDArray[np.float64], before: int) -> dict[str, NDArray[np.float64]]:
+    """Return the columns of shifts (dx, dy, sd in metres), NaN for the rows ``before``."""
+    rows = np.concatenate([np.full((before, 3), np.nan), told])
+    return dict(zip(("dx", "dy", "sd"), rows.T.copy(), strict=True))
+
+
+def misplaced_rows(area: Area, source: Observations, found: Misplaced) -> NDArray[np.int64]:
+    """Return which objects people should be asked about, the surest first.
+
+    Not those about whose place somebody has answered.
+    """
+    done = settled_of(
+        area.reviews,
+        source.source,
+        source.record,
+        symbol_names(source)[source.symbols],
+        np.full(len(source), ""),
+        source.geometry,
+    )
+    asked = np.flatnonzero((found.probability > LIKELIER_THAN_NOT) & ~done)
+    return asked[np.argsort(-found.probability[asked], kind="stable")]
+
+
+def with_misplaced(
+    corrections: Corrections, source: Observations, found: Misplaced, rows: NDArray[np.int64]
+) -> Corrections:
+    """Add questions about the place of objects (``rows``), which take the place of other rows.
+
+    What seems to be of another class lies beside its place, so nothing else is said of
+    such an object. ``source`` has its objects where they are mapped.
+    """
+    told = corrections.take(~np.isin(corrections.record, source.record[rows]))
+    n = len(rows)
+    spread = np.sqrt(np.trace(found.covariance[rows], axis1=1, axis2=2) / 2)
+    return replace(
+        told,
+        record=np.concatenate([told.record, source.record[rows]]),
+        action=np.concatenate([told.action, np.full(n, "flag")]),
+        current=np.concatenate([told.current, symbol_names(source)[source.symbols[rows]]]),
+        proposed=np.concatenate([told.proposed, np.full(n, "")]),
+        probability=np.concatenate([told.probability, found.probability[rows]]),
+        support=np.concatenate([told.support, source.geometry[rows]]),
+        columns=_vectors(np.column_stack([found.shift[rows], spread]), before=len(told)),
     )
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "Decisions",
     "decide",
     "is_layer",
+    "is_misplaced",
     "is_missing",
     "kinds_of",
     "layer_element",
@@ -37,7 +38,7 @@ KINDS = ("retag", "missing", "outdated", "vanished", "displaced", "doubt")
 was seen; the thing is not there; it lies elsewhere; something is doubtful."""
 
 SHIFT = "shift/"
-"""Start of the record of a displacement of a whole layer."""
+"""Start of the record of a displacement of a whole layer, or of a part of it."""
 
 NEW = "new/"
 OLD_DAYS = 3 * 365
@@ -53,6 +54,10 @@ NOT_READ = "the element was not read"
 MOVED = (
     "nobody moves a layer as a whole: check the offset of the imagery at several places, and "
     "move single objects by hand"
+)
+MOVED_ALONE = (
+    "nodes are never moved by a machine: its place is known to some metres only, and its nodes may "
+    "be those of its neighbours"
 )
 NOT_COVER = (
     "a use, or a change to or from wetland, built-up or bare ground: cover seen from above "
@@ -97,7 +102,11 @@ def decide(corrections: Corrections, observations: Observations, legend: Legend)
     at = [place.get(record, -1) for record in corrections.record.tolist()]
     seen = _share_seen(observations)
     made = Decisions()
+    alone = is_misplaced(corrections)
     for i, action in enumerate(corrections.action.tolist()):
+        if alone[i] and at[i] >= 0:
+            made.flag[i] = MOVED_ALONE
+            continue
         if at[i] < 0:
             record = str(corrections.record[i])
             made.flag[i] = MOVED if record.startswith(SHIFT) else NOT_READ
@@ -124,6 +133,12 @@ def is_missing(corrections: Corrections) -> NDArray[np.bool_]:
     return np.asarray(new | (corrections.action == "create"))
 
 
+def is_misplaced(corrections: Corrections) -> NDArray[np.bool_]:
+    """Return which rows say that something lies elsewhere: those with a shift, shape (n,)."""
+    nothing = np.full(len(corrections), np.nan)
+    return np.asarray(np.isfinite(corrections.columns.get("dx", nothing)))
+
+
 def kinds_of(
     corrections: Corrections, observations: Observations, dates: Mapping[str, Interval]
 ) -> list[str]:
@@ -132,13 +147,13 @@ def kinds_of(
     seen = max(
         (np.datetime64(one.start.replace(tzinfo=None)) for one in dates.values()), default=None
     )
-    missing = is_missing(corrections)
+    missing, elsewhere = is_missing(corrections), is_misplaced(corrections)
     out = []
     for i, record in enumerate(corrections.record.tolist()):
         at = place.get(record, -1)
         if missing[i]:
             out.append("missing")
-        elif record.startswith(SHIFT):
+        elif elsewhere[i] or record.startswith(SHIFT):
             out.append("displaced")
         elif corrections.action[i] == "modify":
             out.append("retag")

@@ -15,6 +15,7 @@ from glocal.sources.osm_plan import Plan, element_of
 __all__ = ["INDEX", "write_index"]
 
 INDEX = "proposals.parquet"
+VECTOR = ("dx", "dy", "sd")
 
 
 def write_index(path: Path, plan: Plan, rows: Corrections) -> Path:
@@ -25,7 +26,9 @@ def write_index(path: Path, plan: Plan, rows: Corrections) -> Path:
     unknown), ``kind`` (`osm_edits.KINDS`), ``fate`` (`osm_plan.FATES`), ``current`` and
     ``proposed`` class, ``set_tags`` and ``unset_tags`` (JSON; empty without an edit),
     ``probability`` (of the class for edits and missing areas, else of the doubt), ``why``
-    there is no edit, ``round``, and the geometry in the CRS of the corrections.
+    there is no edit, ``dx_m``, ``dy_m`` and ``sd_m`` (how far east and north something
+    displaced should go, and the standard uncertainty of each; NaN for other kinds),
+    ``round``, and the geometry in the CRS of the corrections.
     """
     n = len(rows)
     leader = {i: first for first, group in plan.together.items() for i in group}
@@ -51,6 +54,7 @@ def write_index(path: Path, plan: Plan, rows: Corrections) -> Path:
             "unset_tags": [_json(list(one.unset)) if one else "" for one in edit],
             "probability": rows.probability.astype(np.float64),
             "why": [plan.why(i) for i in range(n)],
+            **{f"{name}_m": rows.columns.get(name, np.full(n, np.nan)) for name in VECTOR},
             "round": np.full(n, rows.round, np.int64),
         },
         geometry=geometry,

@@ -15,7 +15,7 @@ from glocal.core.correction import Corrections
 from glocal.core.interval import Interval
 from glocal.core.observation import Observations
 from glocal.sources.osm_change import change_xml
-from glocal.sources.osm_edits import is_layer, layer_element
+from glocal.sources.osm_edits import is_layer, is_misplaced, layer_element
 from glocal.sources.osm_file import Whole
 from glocal.sources.osm_plan import Plan, element_of, lonlat
 from glocal.sources.osm_readme import instruction
@@ -133,8 +133,10 @@ def _element(
 
 def _properties(plan: Plan, rows: Corrections, i: int) -> dict[str, str]:
     # A flag doubts the tags, an edit or an unmapped area believes in a class.
-    doubt = rows.action[i] == "flag" and bool(rows.current[i])
-    return {
+    elsewhere = bool(is_misplaced(rows)[i])
+    doubt = rows.action[i] == "flag" and bool(rows.current[i]) and not elsewhere
+    vector = {f"{name}_m": f"{rows.columns[name][i]:.1f}" for name in rows.columns if elsewhere}
+    return vector | {
         "glocal_id": plan.ids[i],
         "kind": plan.kind[i],
         "current": str(rows.current[i]),

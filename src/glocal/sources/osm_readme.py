@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from glocal.core.correction import Corrections
 from glocal.core.interval import Interval
-from glocal.sources.osm_edits import SHIFT
+from glocal.sources.osm_edits import SHIFT, is_misplaced
 from glocal.sources.osm_tags import TagEdit, fclass_tags
 
 __all__ = ["instruction", "readme", "when"]
@@ -136,6 +136,22 @@ def _about_shift(rows: Corrections, i: int) -> str:
     )
 
 
+def _about_object(rows: Corrections, i: int, element: str) -> str:
+    east, north, sd = (float(rows.columns[name][i]) for name in ("dx", "dy", "sd"))
+    return (
+        f"{element} ({_old(str(rows.current[i]))}) seems to lie beside its place, apart from any "
+        f"offset of the whole layer: the other sources ({', '.join(rows.because)}) fit it best "
+        f"when it is moved by {east:+.0f} m east and {north:+.0f} m north, each give or take "
+        f"{sd:.0f} m. {_chance(rows, i)} Check the imagery offset first; if the outline is still "
+        "off, move or redraw it by imagery that OSM may use, and mind nodes that it shares with "
+        "neighbours. Answer Fixed when you moved it, False positive when it lies right."
+    )
+
+
+def _chance(rows: Corrections, i: int) -> str:
+    return f"Computed probability {_sure(float(rows.probability[i]))}, not checked by a person."
+
+
 def _sure(probability: float) -> str:
     return "more than 99 %" if probability > 0.99 else f"{probability:.0%}".replace("%", " %")
 
@@ -160,11 +176,13 @@ def instruction(
     """
     if str(rows.record[i]).startswith(SHIFT):
         return _about_shift(rows, i)
+    if is_misplaced(rows)[i]:
+        return _about_object(rows, i, element)
     current, proposed = _old(str(rows.current[i])), str(rows.proposed[i])
     cover = WORDS.get(proposed, proposed)
     seen = "; ".join(f"{name} of {when(one)}" for name, one in sorted(dates.items()))
     weighed = f"Evidence: {', '.join(rows.because)}{f' ({seen})' if seen else ''}."
-    sure = f"Computed probability {_sure(float(rows.probability[i]))}, not checked by a person."
+    sure = _chance(rows, i)
     look = f"Look for: {LOOK[proposed]}." if proposed in LOOK else ""
     if not current:
         drawn = f"The change file draws {_pairs(new)} to begin with." if new else ""

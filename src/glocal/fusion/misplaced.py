@@ -1,0 +1,161 @@
+"""Single objects that lie elsewhere than their layer: one outline against what others see.
+
+The layer's own shift is taken out before (`shifts.object_shift`). An object speaks for a
+shift when its class is seen inside the shifted outline *and* is not seen around it: a
+class that goes on beyond the outline tells nothing of where the outline belongs. Ground
+that other objects cover can't speak for a move onto it. The evidence of all shifts up to
+five cells is weighed against "in place, up to half a cell", with few objects displaced
+beforehand (Bayes factor).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from glocal.core.observation import Observations
+from glocal.fusion.alignment import CELLS_PER_LOOK
+from glocal.fusion.fuse import Fused
+from glocal.fusion.support import paint
+
+__all__ = ["Misplaced", "misplaced_objects"]
+
+REACH = 5
+"""Largest shift that is tried, in cells."""
+
+RING = 2
+"""Width in cells of the surroundings that should not be of the object's class."""
+
+DISPLACED = 0.1
+"""Share of objects that are displaced, beforehand."""
+
+SPREAD = 3.0
+"""Standard deviation per axis of their shifts, in cells; in place it is ``WOBBLE``."""
+
+WOBBLE = 0.5
+LEAST, MOST = 20, 10_000
+"""Cells of the objects that are judged: smaller ones show no shape at this cell size, and
+larger ones were drawn in parts."""
+
+FAINT = 0.05
+"""Least probability of a class, or of its absence, that one cell may vouch for."""
+
+SIGNIFICANT = 11.8
+"""Squared distance, in standard uncertainties, from which a shift is told (three of them)."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Misplaced:
+    """Which of n objects lie elsewhere, and where they seem to belong."""
+
+    probability: Array
+    """Shape (n,): that the object is displaced; 0 for those that can't be judged, whose shift
+    is not significant or has no peak within reach, or whose class is not seen there either."""
+
+    shift: Array
+    """Shape (n, 2), east and north in metres: what brings the object to its place."""
+
+    covariance: Array
+    """Shape (n, 2, 2), of ``shift``."""
+
+
+def misplaced_objects(fused: Fused, source: Observations) -> Misplaced:
+    """Return which objects of ``source`` lie off by themselves, by the others' evidence.
+
+    ``source`` holds objects as they were fused, on a grid in metres. Objects of fewer than
+    20 cells, and at the edge of the area, are not judged.
+    """
+    problem = fused.fit.problem
+    q = np.exp(fused.units(frozenset({source.source})))
+    fits = _fits(fused, source)
+    owner = paint(source.geometry, problem.geobox)
+    unit = np.pad(problem.units.of_cell.reshape(owner.shape), REACH + RING, mode="edge")
+    around = np.pad(owner, REACH + RING)
+    prior = np.exp(fused.fit.log_prior)
+    n, cell = len(source), abs(float(problem.geobox.resolution.x))
+    probability, shift = np.zeros(n), np.zeros((n, 2))
+    covariance = np.tile(np.eye(2) * cell**2, (n, 1, 1))
+    for i, window in enumerate(ndimage.find_objects(owner)):
+        symbol = int(source.symbols[i])
+        if symbol == 0 or not _inside(window, owner.shape):
+            continue
+        mask = owner[window] == i + 1
+        if not LEAST <= mask.sum() <= MOST:
+            continue
+        wide = tuple(slice(one.start, one.stop + 2 * (REACH + RING)) for one in window)
+        seen, usual = q[unit[wide]] @ fits[symbol - 1], float(prior @ fits[symbol - 1])
+        free = np.isin(around[wide], (0, i + 1))
+        probability[i], shift[i], covariance[i] = _judged(mask, seen, usual, free)
+    return Misplaced(probability=probability, shift=shift * cell, covariance=covariance * cell**2)
+
+
+def _fits(fused: Fused, source: Observations) -> Array:
+    """Return how well each class fits each symbol, 0..1, shape (M, K)."""
+    table = fused.fit.confusion[fused.twins.get(source.source, source.source)].log_p[0].T
+    return np.asarray(np.exp(table - table.max(axis=1, keepdims=True)), np.float64)
+
+
+def _inside(window: tuple[slice, slice] | None, shape: tuple[int, ...]) -> bool:
+    """Return True for an object that may be shifted without leaving the area."""
+    if window is None:
+        return False
+    pairs = zip(window, shape, strict=True)
+    return all(part.start >= REACH and part.stop <= end - REACH for part, end in pairs)
+
+
+def _judged(
+    mask: NDArray[np.bool_], seen: Array, usual: float, free: NDArray[np.bool_]
+) -> tuple[float, Array, Array]:
+    """Return (probability, shift, covariance), in cells east and north, of one object.
+
+    ``mask`` (h, w) is the object; ``seen`` and ``free``, wider by ``REACH + RING`` on each
+    side, are how well its class fits there and whether nobody else has mapped it.
+    """
+    inner = np.log((FAINT + seen) / (FAINT + usual))
+    inner = np.where(free, inner, np.minimum(inner, 0))
+    outer = np.log((FAINT + 1 - seen) / (FAINT + 1 - usual))
+    body = np.pad(mask, RING)
+    ring = ndimage.binary_dilation(body, iterations=RING) & ~body
+    held = _summed(inner, body)
+    score = (held + _summed(outer, ring)) / CELLS_PER_LOOK
+    moved, still = _log_prior(SPREAD), _log_prior(WOBBLE)
+    total = np.logaddexp.reduce(score + moved, axis=None)
+    odds = total - np.logaddexp.reduce(score + still, axis=None)
+    odds += np.log(DISPLACED / (1 - DISPLACED))
+    weight = np.exp(score + moved - total)
+    shift = np.einsum("ab,abi->i", weight, STEP)
+    off = STEP - shift
+    covariance = np.einsum("ab,abi,abj->ij", weight, off, off) + np.eye(2) / 12
+    significant = shift @ np.linalg.inv(covariance) @ shift > SIGNIFICANT
+    peak = np.unravel_index(int(score.argmax()), score.shape)
+    inside = all(0 < one < 2 * REACH for one in peak)
+    told = significant and inside and held[peak] > 0
+    return float(told) / (1 + np.exp(-odds)), shift, covariance
+
+
+def _grid() -> Array:
+    """Return the steps (east, north) of all shifts, in cells; rows run south."""
+    axis = np.arange(-REACH, REACH + 1)
+    south, east = np.meshgrid(axis, axis, indexing="ij")
+    return np.stack([east, -south], axis=-1).astype(np.float64)
+
+
+STEP = _grid()
+
+
+def _log_prior(sd: float) -> Array:
+    """Return the log-probability of every shift, normal with ``sd`` cells per axis."""
+    log_p = -(STEP**2).sum(axis=-1) / (2 * sd**2)
+    return np.asarray(log_p - np.logaddexp.reduce(log_p, axis=None), np.float64)
+
+
+def _summed(values: Array, mask: NDArray[np.bool_]) -> Array:
+    """Return the sum of ``values`` under ``mask`` at every shift."""
+    views = sliding_window_view(values, mask.shape)
+    return np.asarray(np.einsum("abhw,hw->ab", views, mask.astype(np.float64)))
