@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.interval import Interval
 from glocal.core.legend import ClassDef, Crosswalk, Legend
-from glocal.core.observation import Observations
+from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance
 from glocal.fusion.fuse import fuse
 
@@ -103,6 +103,23 @@ def test_answers_have_no_vote_on_how_frequent_classes_are() -> None:
 def test_silent_answers_change_nothing_at_all() -> None:
     one = replace(answer(1, 0.9, 0.3), symbols=np.array([0], np.uint8))
     np.testing.assert_allclose(p_of([*MAPS, one]), p_of(MAPS), atol=1e-6)
+
+
+def test_anchors_teach_the_table_before_not_again() -> None:
+    """However many points say that b is there, "no" does not come to mean b."""
+    row, column = (one.ravel() for one in np.indices((8, 8)))
+    anchors = Anchors(
+        x=45.0 + 10 * column,
+        y=45.0 + 10 * row,
+        shares=np.tile([0.0, 1.0, 0.0], (64, 1)),
+        weight=np.ones(64),
+        record=np.array([f"a{i}" for i in range(64)]),
+        provenance=Provenance(activity="a", agent="b"),
+    )
+    fused = fuse([*MAPS, answer(2, 0.9, 0.3)], anchors)
+    inside = fused.fit.problem.units.of_cell.reshape(24, 24)[INSIDE]
+    message = fused.fit.told["review"].message[inside]
+    assert (message[..., 1] < message[..., [0, 2]].min(axis=-1)).all()
 
 
 @pytest.mark.parametrize(

@@ -164,9 +164,12 @@ def cell_counts(problem: Problem, term: Term, q: NDArray[np.float64]) -> NDArray
 
 
 def anchor_counts(term: Term, anchors: Located) -> NDArray[np.float64]:
-    """Return what the anchors say of a source, as counts (A * context, K, M)."""
+    """Return what the anchors say of a source, as counts (A * context, K, M).
+
+    Tables of answers come with what anchors taught already, so they count nothing here.
+    """
     classes, symbols = anchors.shares.shape[1], term.prior.shape[0]
-    if term.support in ("mixtures", "points") or not len(anchors):
+    if term.support in ("mixtures", "points", "answers") or not len(anchors):
         return np.zeros((_rows(term), classes, symbols))
     statement = term.of_unit[anchors.unit]
     heard = statement > 0
