@@ -1,0 +1,138 @@
+"""Is the promised precision of fixes for OpenStreetMap kept where the truth is known?
+
+In each synthetic world the loop runs, its held-out reference points bound how far its
+probabilities are believed (`glocal.run.promise`), and fixes are chosen for a wanted
+precision, as a run does. The truth of every object then tells how many are right, with the
+bound and without it. The bound was chosen on seeds 0-5: give others. One line of JSON is
+kept per world and seed, so that a run that was stopped goes on where it was.
+
+    python -m benchmarks.osm_precision --seeds 20-29 --size 128 --json out/osm_precision.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import binom
+from threadpoolctl import threadpool_limits
+
+from glocal.run.area import Area, read_area
+from glocal.run.config import load, with_options
+from glocal.run.evaluate import held_out, score_fold
+from glocal.run.promise import sharpness_of
+from glocal.run.proposals import propose
+from glocal.run.rounds import Turn, for_osm, turns
+from glocal.simulate import Scene, simulate, world_named, write_scene
+from glocal.simulate.osm_xml import record_of
+from glocal.simulate.world import CLASSES
+
+WANTED = (0.8, 0.9, 0.95)
+SURE = 0.05
+"""A promise is clearly broken where so few fixes are right by this chance or less."""
+
+
+def score(world: str, seed: int, size: int) -> dict[str, Any]:
+    """Return how many fixes each wanted precision sends, how many are right, and promised."""
+    scene = simulate(world_named(world, size), seed)
+    with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
+        write_scene(scene, Path(folder) / "world")
+        area = read_area(load(Path(folder) / "world" / "area.yaml"), lambda what, share: None)
+        aligned, turn = turns(area, area.config.rounds)
+        folds = [score_fold(area, fold) for fold in range(area.config.folds)]
+        checked = held_out(area, folds)["osm"]
+        sharpness = sharpness_of(*checked.T)
+        safe = for_osm(aligned, turn)
+    return {
+        "world": world, "seed": seed, "size": size, "sharpness": round(sharpness, 3),
+        "points": int(np.isfinite(checked).all(axis=1).sum()),
+        "bound": [_sent(*safe, scene, wanted, sharpness) for wanted in WANTED],
+        "no bound": [_sent(*safe, scene, wanted, 1.0) for wanted in WANTED],
+    }  # fmt: skip
+
+
+def _sent(area: Area, turn: Turn, scene: Scene, wanted: float, sharpness: float) -> dict[str, Any]:
+    source = next(one for one in area.observations if one.source == "osm")
+    area = replace(area, config=with_options(area.config, precision=wanted))
+    gift = propose(area, turn, source, sharpness=sharpness)
+    if gift.corrections is None or gift.expected_precision is None:
+        return {"wanted": wanted, "n": 0, "right": 0, "promised": None}
+    edits = gift.corrections.take(gift.corrections.action == "modify")
+    truth = _truth(scene)
+    values = [area.legend.values[area.legend.index(name)] for name in edits.proposed.tolist()]
+    rows = zip(edits.record.tolist(), values, strict=True)
+    right = sum(truth[record] == value for record, value in rows)
+    return {
+        "wanted": wanted, "n": len(edits), "right": right,
+        "promised": round(gift.expected_precision, 4),
+    }  # fmt: skip
+
+
+def _truth(scene: Scene) -> dict[str, int]:
+    """Return the class value that each object of the extract really has."""
+    rows = zip(scene.osm.outline, scene.osm.version.tolist(), scene.osm.object, strict=True)
+    return {
+        record_of(i, shape, version): CLASSES[scene.ground.now[at]]
+        for i, (shape, version, at) in enumerate(rows)
+    }
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the promises and what came of them as Markdown."""
+    lines = [
+        "| | wanted | promised, mean | right, all together | worst..best world | worlds below "
+        "| clearly below | fixes |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for key in ("bound", "no bound"):
+        for i, wanted in enumerate(WANTED):
+            sent = [row[key][i] for row in rows if row[key][i]["n"]]
+            lines.append(f"| {key} | {wanted} | {_line(sent, wanted, len(rows))} |")
+    return "\n".join(lines)
+
+
+def _line(sent: Sequence[dict[str, Any]], wanted: float, worlds: int) -> str:
+    if not sent:
+        return f"| | | nothing is sent in {worlds} | | 0"
+    n, right = (np.array([one[key] for one in sent]) for key in ("n", "right"))
+    share = right / n
+    promised = (np.array([one["promised"] for one in sent]) * n).sum() / n.sum()
+    clearly = int((binom.cdf(right, n, wanted) <= SURE).sum())
+    return (
+        f"{promised:.3f} | {right.sum() / n.sum():.3f} | {share.min():.2f}..{share.max():.2f} | "
+        f"{int((share < wanted).sum())} of {len(sent)} | {clearly} | {n.sum()}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", default="20-29", help="first-last")
+    parser.add_argument("--world", default="standard")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--json", type=Path, default=Path("out/osm_precision.jsonl"))
+    given = parser.parse_args()
+    first, _, last = given.seeds.partition("-")
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    done = {}
+    if given.json.exists():
+        rows = [json.loads(line) for line in given.json.read_text("utf-8").splitlines()]
+        done = {(row["world"], row["size"], row["seed"]): row for row in rows}
+    keys = [(given.world, given.size, seed) for seed in range(int(first), int(last or first) + 1)]
+    for world, size, seed in keys:
+        if (world, size, seed) not in done:
+            done[world, size, seed] = score(world, seed, size)
+            with given.json.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(done[world, size, seed]) + "\n")
+    print(table([done[key] for key in keys]))
+
+
+if __name__ == "__main__":
+    main()
