@@ -311,7 +311,7 @@ LONG = {"landuse": "farmland", "note:x": "y" * 256}
     [
         ([Way(1, WAYS[1].tags, version=9)], [PARK], "way/1 is version 9 now"),
         ([Way(1, {}, version=8, visible=False)], [PARK], "way/1 was deleted in version 8"),
-        ([], [PARK], "way/1 is not in now.osm any more"),
+        ([], [PARK], "way/1 is not in now.osm: deleted, or outside the extract"),
         ([Way(1, WAYS[1].tags | LONG, version=7)], [PARK], "longer than 255"),
         ([Way(1, WAYS[1].tags, version=7, corners=2000)], [PARK], "the way has 2001 nodes"),
         (
