@@ -50,8 +50,8 @@ def to_osm(
     found = misplaced_objects(turn.fused, source)
     rows = misplaced_rows(area, source, found)
     off = np.isin(gift.corrections.record, source.record[rows])
-    gift = replace(gift, corrections=gift.corrections.take(~off))
-    told = gift.corrections
+    told = gift.corrections.take(~off)
+    gift = replace(gift, corrections=told)
     if shift is not None and shift.significant:
         told, source = as_mapped(told, source, shift) if shift.applied else (told, source)
     told = with_misplaced(told, source, found, rows)
