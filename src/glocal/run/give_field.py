@@ -20,7 +20,7 @@ from glocal.run.rounds import Turn
 from glocal.sources.insitu_out import Verdicts, encode_insitu
 from glocal.sources.sampling import expected_information, plan_visits, write_visits
 
-__all__ = ["to_field"]
+__all__ = ["to_field", "visits_for"]
 
 VISITS = 30
 
@@ -46,13 +46,13 @@ def to_field(area: Area, turn: Turn, source: Observations, room: Path) -> Gift:
         crs=config.crs,
         **credit,
     )
-    visits = _visits(area, turn, source)
+    visits = visits_for(area, turn, source)
     files += write_visits(visits, room, **credit)
     count = {**gift.count, "visit": len(visits)}
     return replace(gift, files=tuple(files), count=count)
 
 
-def _visits(area: Area, turn: Turn, source: Observations) -> gpd.GeoDataFrame:
+def visits_for(area: Area, turn: Turn, source: Observations) -> gpd.GeoDataFrame:
     """Draw places where observers like those of ``source`` would tell most.
 
     Places that were too hard to tell from afar are raised (`sampling.raised`).
