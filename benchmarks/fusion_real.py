@@ -44,7 +44,7 @@ except ImportError:  # an optional rival
 FOLDS = 5
 DRAWS = 2000
 MOST_WORKERS = 200
-"""Workers up to which gold is used: each is a source, and all pairs of sources are compared."""
+"""Workers up to which gold and Snorkel are used: both compare all pairs of sources."""
 
 FEW_WORKERS = 10
 """Workers up to which each is also scored alone."""
@@ -162,7 +162,7 @@ def methods(table: Table, gold_seeds: range) -> dict[str, Callable[[], Shares]]:
     }
     if crowdkit:
         rows |= {f"crowd-kit {name}": lambda name=name: kit(table, name) for name in KIT}
-    if LabelModel:
+    if LabelModel and len(table.workers) <= MOST_WORKERS:
         rows["Snorkel label model"] = lambda: snorkel(table)
     return rows
 
