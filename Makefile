@@ -26,9 +26,10 @@ test: $(VENV)/.ready ## run all tests
 bench-fusion: $(VENV)/.bench ## rerun the benchmarks of the engine and rewrite their tables
 	mkdir -p out/bench
 	$(BIN)/python -m benchmarks.fusion_quality --jobs 2 --json out/bench/quality.jsonl > out/bench/quality.md
+	$(BIN)/python -m benchmarks.fusion_sources --jobs 2 --json out/bench/sources.jsonl > out/bench/sources.md
 	$(BIN)/python -m benchmarks.fusion_real --gold-seeds 1 > out/bench/real.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fusion_speed --workers 2 --out out/bench/speed > out/bench/speed.md
-	for one in quality real speed; do \
+	for one in quality sources real speed; do \
 	  $(BIN)/python -m benchmarks.tables docs/benchmarks.md fusion-$$one < out/bench/$$one.md; done
 
 lint: $(VENV)/.ready ## style, format, types and import contracts

@@ -33,7 +33,7 @@ from glocal.run.baselines import EVERY, baselines
 from glocal.run.config import load
 from glocal.run.known_truth import scores_of
 from glocal.run.rounds import turns
-from glocal.simulate import Scene, simulate, world_named, write_scene
+from glocal.simulate import Scene, World, simulate, world_named, write_scene
 
 WORLDS = (
     "shared_0", "shared_40", "shared_80", "shared_95", "sparse", "biased_anchors",
@@ -44,14 +44,17 @@ WORLDS = (
 SCORES = ("accuracy", "macro_f1", "log_loss", "ece")
 
 
+def world_of(name: str, size: int) -> World:
+    """Return a world of the simulator, or the standard one with another share of errors."""
+    if not name.startswith("shared_"):
+        return world_named(name, size)
+    share = int(name.removeprefix("shared_")) / 100
+    return replace(world_named("standard", size), name=name, shared_errors=share)
+
+
 def make(world: str, seed: int, size: int) -> tuple[Scene, Area]:
     """Draw a world, write its files, and read them as a run would."""
-    if world.startswith("shared_"):
-        knobs = world_named("standard", size)
-        knobs = replace(knobs, name=world, shared_errors=int(world.removeprefix("shared_")) / 100)
-    else:
-        knobs = world_named(world, size)
-    scene = simulate(knobs, seed)
+    scene = simulate(world_of(world, size), seed)
     with tempfile.TemporaryDirectory() as folder:
         write_scene(scene, Path(folder) / "world")
         area = read_area(load(Path(folder) / "world" / "area.yaml"), lambda what, share: None)

@@ -22,16 +22,25 @@ from glocal.core.observation import Anchors, Observations
 from glocal.fusion.propose import object_doubts, threshold_for
 from glocal.fusion.support import paint
 from glocal.run.area import Area, cells_of
+from glocal.run.give_model import labels_given
 from glocal.run.promise import sharpness_of, shrunk
 from glocal.run.proposals import corrected_classes, propose, recalibrated, said_class
 from glocal.run.rounds import Turn, for_osm, owners, point_labels, turns
 from glocal.sources.osm import apply_corrections
 from glocal.sources.predicted import Labels, predict
 
-__all__ = ["fold_of", "score_fold", "score_folds", "summarise", "taught_raw"]
+__all__ = [
+    "before_and_after",
+    "fold_of",
+    "score_fold",
+    "score_folds",
+    "summarise",
+    "taught_anew",
+    "taught_raw",
+]
 
 TREES = 100
-RAW_CELLS = 1000
+RAW_CELLS = 4000
 FOREST_CELLS = 2000
 RESAMPLES = 2000
 BINS = np.array([0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
@@ -67,7 +76,7 @@ def score_fold(area: Area, fold: int) -> dict[str, Any]:
         "record": held.record.tolist(),
         "cell": at.tolist(),
         "loop": np.round(log_q.astype(float), 5).tolist(),
-        "sources": _sources(small, turn, safe, at),
+        "sources": before_and_after(small, turn, safe, at),
         "baselines": _baselines(small, at),
     }
 
@@ -102,7 +111,7 @@ def _score_shared(fold: int) -> dict[str, Any]:
         return score_fold(_SHARED["area"], fold)
 
 
-def _sources(
+def before_and_after(
     area: Area, turn: Turn, safe: tuple[Area, Turn], at: Codes
 ) -> dict[str, dict[str, list[Any]]]:
     """Return every source's class at the points, before and after its corrections.
@@ -124,12 +133,9 @@ def _sources(
         elif one.support == "cells":
             after = corrected_classes(area, one, propose(area, turn, one)).ravel()[at]
             out[one.source] = _pair(said_class(one)[one.symbols].ravel()[at], after)
-    silent = np.full(len(at), -1)  # a model whose rounds were not kept says nothing
-    taught = {one.source: said_class(one)[one.symbols.ravel()[at]] for one in turn.models}
     for name in sorted(area.seen):
-        after = taught.get(name, silent)
-        before = taught_raw(area, name, at) if name in taught else silent
-        out[name] = _pair(np.where(after >= 0, before, -1), after)
+        after = taught_anew(area, name, *labels_given(area, turn, name), at)
+        out[name] = _pair(taught_raw(area, name, at), after)
     return out
 
 
@@ -199,13 +205,46 @@ def taught_raw(area: Area, model: str, at: Codes) -> Codes:
     cell, said = _at_their_word(area, _teachers(area))
     rng = np.random.default_rng([area.config.seed, 17])
     pick = rng.choice(len(cell), min(RAW_CELLS, len(cell)), replace=False)
-    points, shares = point_labels(area)
+    shares = np.eye(len(area.legend))[said[pick]]
+    return _taught(area, model, cell[pick], shares, np.ones(len(pick)), at)
+
+
+def taught_anew(
+    area: Area,
+    model: str,
+    probability: NDArray[np.floating],
+    weight: NDArray[np.floating],
+    at: Codes,
+) -> Codes:
+    """Return what the model says once it has learned from the labels that it was given.
+
+    ``probability`` (H, W, K) and ``weight`` (H, W) as `labels_given` returns them. As many
+    cells teach as in `taught_raw`, and the same points.
+    """
+    cell = np.flatnonzero(weight > 0)
+    rng = np.random.default_rng([area.config.seed, 17])
+    pick = rng.choice(cell, min(RAW_CELLS, len(cell)), replace=False)
+    shares = probability.reshape(-1, probability.shape[-1])[pick].astype(np.float64)
+    shares /= shares.sum(axis=1, keepdims=True)
+    return _taught(area, model, pick, shares, weight.ravel()[pick].astype(np.float64), at)
+
+
+def _taught(
+    area: Area,
+    model: str,
+    cell: Codes,
+    shares: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    at: Codes,
+) -> Codes:
+    """Return the classes at ``at``, -1 where unseen, of a model of some cells and all points."""
+    points, known = point_labels(area)
     owner = owners(area)
     labels = Labels(
-        cell=np.concatenate([points, cell[pick]]),
-        shares=np.concatenate([shares, np.eye(len(area.legend))[said[pick]]]),
-        weight=np.ones(len(points) + len(pick)),
-        bars=np.concatenate([np.zeros(len(points), np.int64), owner[cell[pick]]]),
+        cell=np.concatenate([points, cell]),
+        shares=np.concatenate([known, shares]),
+        weight=np.concatenate([np.ones(len(points)), weight]),
+        bars=np.concatenate([np.zeros(len(points), np.int64), owner[cell]]),
         owner=owner,
     )
     p = predict(area.seen[model], labels, area.fold, seed=area.config.seed, only=at)[at]

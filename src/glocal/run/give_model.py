@@ -14,7 +14,7 @@ from glocal.run.rounds import Turn
 from glocal.run.schema import PredictedSource
 from glocal.sources.model_out import encode_model
 
-__all__ = ["to_model"]
+__all__ = ["labels_given", "to_model"]
 
 
 GUARD = 2
@@ -23,17 +23,13 @@ GUARD = 2
 
 def to_model(area: Area, turn: Turn, name: str, room: Path) -> Gift:
     """Write soft labels from everybody but the model itself."""
-    log_q = turn.fused.cells(frozenset({name}))
-    probability = np.exp(log_q)
-    certain = 1 + (probability * log_q).sum(axis=-1) / np.log(len(area.legend))
-    seen = np.logical_and.reduce([image.clear for image in area.images_of(name)])
-    use = seen & ~_guarded(area)
+    probability, weight = labels_given(area, turn, name)
     source = area.config.source(name)
     _, provenance = evidence_of(area, turn, name)
     files = encode_model(
         room,
-        probability=probability.astype(np.float32),
-        weight=np.where(use, np.clip(certain, 0, 1), 0).astype(np.float32),
+        probability=probability,
+        weight=weight,
         geobox=area.geobox,
         legend=area.legend,
         interval=area.config.interval,
@@ -50,10 +46,27 @@ def to_model(area: Area, turn: Turn, name: str, room: Path) -> Gift:
     chips = len({one.name for one in files if one.name.startswith("chip_")})
     return Gift(
         files=tuple(one for one in files if not one.name.startswith("chip_")),
-        count={"label_cells": int(use.sum()), "chips": chips},
+        count={"label_cells": int((weight > 0).sum()), "chips": chips},
         note="soft labels from everybody but the model itself, none within "
         f"{GUARD} cells of a reference point",
     )
+
+
+def labels_given(
+    area: Area, turn: Turn, name: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the soft labels (H, W, K) that a model receives, and their weights (H, W).
+
+    A label weighs as much as it is certain; 0 where the model can't see and around
+    reference points.
+    """
+    log_q = turn.fused.cells(frozenset({name}))
+    probability = np.exp(log_q)
+    certain = 1 + (probability * log_q).sum(axis=-1) / np.log(len(area.legend))
+    seen = np.logical_and.reduce([image.clear for image in area.images_of(name)])
+    use = seen & ~_guarded(area)
+    weight = np.where(use, np.clip(certain, 0, 1), 0).astype(np.float32)
+    return probability.astype(np.float32), weight
 
 
 def _guarded(area: Area) -> NDArray[np.bool_]:

@@ -6,7 +6,6 @@ again, and the truth of a synthetic world (`glocal.simulate`). No number of the 
 
 from __future__ import annotations
 
-import json
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,12 +26,12 @@ from glocal.io.vector import read_table
 from glocal.run.area import Area, read_area
 from glocal.run.baselines import FEW, baselines
 from glocal.run.config import load
-from glocal.run.evaluate import taught_raw
-from glocal.run.outputs import PROBABILITY_SCALE, read_models
+from glocal.run.evaluate import taught_anew, taught_raw
+from glocal.run.outputs import PROBABILITY_SCALE
 from glocal.run.proposals import said_class
 from glocal.sources.osm_tags import classify, crosswalk_of
 
-__all__ = ["evaluate_run", "scores_of"]
+__all__ = ["evaluate_run", "scores_of", "source_gains"]
 
 RESAMPLES = 2000
 BINS = 15
@@ -76,22 +75,36 @@ def evaluate_run(out: Path, truth: Path) -> dict[str, Any]:
     BadSourceError
         The truth is of another area, or ``truth`` holds none.
     """
+    area, known = _finished(out, truth)
+    return {
+        "estimate": _estimate(area, known, out),
+        "sources": _sources(area, known, out),
+        "baselines": _baselines(area, known),
+    }
+
+
+def source_gains(out: Path, truth: Path) -> dict[str, dict[str, Any]]:
+    """Return the ``sources`` of `evaluate_run` alone, which takes no baselines."""
+    area, known = _finished(out, truth)
+    return _sources(area, known, out)
+
+
+def _finished(out: Path, truth: Path) -> tuple[Area, _Truth]:
     if not (out / "metrics.json").exists():
         raise RunError(f"{out} holds no finished run; finish it with 'glocal run' first")
     area = read_area(load(out / "area.yaml"), _quiet)
-    known = _read_truth(area, truth)
+    return area, _read_truth(area, truth)
+
+
+def _sources(area: Area, truth: _Truth, out: Path) -> dict[str, dict[str, Any]]:
     rows = {one.name: {"why": "no truth of this kind of source"} for one in area.config.sources}
     for one in area.observations:
-        rows[one.source] = _source(area, known, one, out)
+        rows[one.source] = _source(area, truth, one, out)
     for name in area.images:
-        rows[name] = _image(area, known, name, out)
+        rows[name] = _image(area, truth, name, out)
     for name in area.seen:
-        rows[name] = _model(area, known, name, out)
-    return {
-        "estimate": _estimate(area, known, out),
-        "sources": rows,
-        "baselines": _baselines(area, known),
-    }
+        rows[name] = _model(area, truth, name, out)
+    return rows
 
 
 def _quiet(what: str, share: float) -> None:
@@ -257,13 +270,17 @@ def _rows_columns(area: Area, x: NDArray[Any], y: NDArray[Any]) -> tuple[Codes, 
 
 
 def _model(area: Area, truth: _Truth, name: str, out: Path) -> dict[str, Any]:
-    """Score a model that learned from the sources as they are, then as the loop taught it."""
-    kept = json.loads((out / "metrics.json").read_text("utf-8"))["round_kept"]
-    if not kept:
-        return {"why": "no round that it taught was kept"}
-    models = read_models(out / "rounds" / f"{kept:03d}" / "models.npz", area)
-    after = _said_on_cells(area, next(one for one in models if one.source == name))
-    before = taught_raw(area, name, np.arange(after.size)).reshape(after.shape)
+    """Score a model that learns from the sources as they are, then from its exported labels."""
+    room = out / "corrections" / name
+    stored = [
+        read_on(room / "soft_labels.tif", area.geobox, band=1 + k, resampling="nearest")[0]
+        for k in range(len(area.legend))
+    ]
+    weight, _ = read_on(room / "label_weight.tif", area.geobox, resampling="nearest")
+    every = np.arange(truth.classes.size)
+    before = taught_raw(area, name, every).reshape(truth.classes.shape)
+    after = taught_anew(area, name, np.stack(stored, axis=-1), weight, every)
+    after = after.reshape(truth.classes.shape)
     use = (truth.classes >= 0) & (before >= 0) & (after >= 0)
     rows, columns = np.nonzero(use)
     t = truth.classes[use]

@@ -324,7 +324,7 @@ METRICS = {
     "osm": "tag correctness where mapped",
     "rules": "log-score of what its answers mean (nats, 0 is perfect)",
     "landcover": "class correctness",
-    "predicted": "class, taught by raw sources, then by the loop",
+    "predicted": "class, taught by raw sources, then by the labels it is given",
     "sentinel2": "usable cells that show the ground",
     "rgb": "usable cells that show the ground",
 }

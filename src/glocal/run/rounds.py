@@ -36,7 +36,7 @@ __all__ = [
 SOFT_CELLS = 1000
 """Cells drawn as soft labels for a model, each round."""
 
-SOFT_WEIGHT = 0.03
+SOFT_WEIGHT = 0.3
 """Weight of one soft label, for a class that is certain, against one reference point."""
 
 FEW_POINTS = 30
