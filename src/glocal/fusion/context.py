@@ -99,17 +99,18 @@ def _sums(p: Layers) -> NDArray[np.int64]:
 
 def _mean(sums: NDArray[np.int64], side: int) -> Layers:
     """Return the mean in the square around each cell, as far as it exists, (H, W, K)."""
-    (top, bottom), (left, right) = (_ends(length - 1, side) for length in sums.shape[:2])
-    lower, upper = sums[bottom], sums[top]
-    total = lower[:, right] - lower[:, left] - upper[:, right] + upper[:, left]
-    cells = np.outer(bottom - top, right - left)
-    return np.asarray(total / (cells[..., None] * STEPS), np.float32)
+    half = side // 2
+    wide = np.pad(sums, ((half, half), (half, half), (0, 0)), mode="edge")
+    lower, upper = wide[side:], wide[:-side]
+    total = lower[:, side:] - lower[:, :-side] - upper[:, side:] + upper[:, :-side]
+    rows, columns = (_lengths(length - 1, side) for length in sums.shape[:2])
+    return np.asarray(total / (np.outer(rows, columns)[..., None] * STEPS), np.float32)
 
 
-def _ends(length: int, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where the ``side`` cells around each cell of a line begin and end."""
+def _lengths(length: int, side: int) -> NDArray[np.int64]:
+    """Return how many of the ``side`` cells around each cell of a line exist."""
     at = np.arange(length)
-    return np.maximum(at - side // 2, 0), np.minimum(at + side // 2 + 1, length)
+    return np.minimum(at + side // 2 + 1, length) - np.maximum(at - side // 2, 0)
 
 
 def learn_readout(

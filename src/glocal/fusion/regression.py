@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from glocal.core.result import log_normalise
 
@@ -96,8 +95,7 @@ def _fit(
 
     def loss(flat: Table) -> tuple[float, Table]:
         weights, constant = flat[:-classes].reshape(origin.shape), flat[-classes:]
-        log_p = x @ weights + constant
-        log_p = log_p - logsumexp(log_p, axis=1, keepdims=True)
+        log_p = log_normalise(x @ weights + constant)
         wrong = w * (np.exp(log_p) - y)
         away = weights - origin
         slope = x.T @ wrong + 2 * pull * away, wrong.sum(axis=0) + 2 * FREE * pull * constant
@@ -105,5 +103,5 @@ def _fit(
         return float(cost), np.concatenate([slope[0].ravel(), slope[1]])
 
     start = np.concatenate([origin.ravel(), np.zeros(classes)])
-    best = minimize(loss, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-13, "gtol": 1e-7})
+    best = minimize(loss, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-11, "gtol": 1e-6})
     return Linear(weight=best.x[:-classes].reshape(origin.shape), constant=best.x[-classes:].copy())

@@ -25,9 +25,9 @@ from glocal.run.area import Area, cells_of
 from glocal.run.give_model import labels_given
 from glocal.run.promise import sharpness_of, shrunk
 from glocal.run.proposals import corrected_classes, propose, recalibrated, said_class
-from glocal.run.rounds import Turn, for_osm, owners, point_labels, turns
+from glocal.run.rounds import Turn, for_osm, point_labels, turns
+from glocal.run.teaching import CELLS, drawn, taught
 from glocal.sources.osm import apply_corrections
-from glocal.sources.predicted import Labels, predict
 
 __all__ = [
     "before_and_after",
@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 TREES = 100
-RAW_CELLS = 4000
 FOREST_CELLS = 2000
 RESAMPLES = 2000
 BINS = np.array([0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
@@ -204,9 +203,9 @@ def taught_raw(area: Area, model: str, at: Codes) -> Codes:
     """Return what the model would say if it had learned from the sources as they are."""
     cell, said = _at_their_word(area, _teachers(area))
     rng = np.random.default_rng([area.config.seed, 17])
-    pick = rng.choice(len(cell), min(RAW_CELLS, len(cell)), replace=False)
+    pick = rng.choice(len(cell), min(CELLS, len(cell)), replace=False)
     shares = np.eye(len(area.legend))[said[pick]]
-    return _taught(area, model, cell[pick], shares, np.ones(len(pick)), at)
+    return _likeliest(taught(area, model, cell[pick], shares, np.ones(len(pick)), at))
 
 
 def taught_anew(
@@ -221,33 +220,11 @@ def taught_anew(
     ``probability`` (H, W, K) and ``weight`` (H, W) as `labels_given` returns them. As many
     cells teach as in `taught_raw`, and the same points.
     """
-    cell = np.flatnonzero(weight > 0)
-    rng = np.random.default_rng([area.config.seed, 17])
-    pick = rng.choice(cell, min(RAW_CELLS, len(cell)), replace=False)
-    shares = probability.reshape(-1, probability.shape[-1])[pick].astype(np.float64)
-    shares /= shares.sum(axis=1, keepdims=True)
-    return _taught(area, model, pick, shares, weight.ravel()[pick].astype(np.float64), at)
+    return _likeliest(taught(area, model, *drawn(area, probability, weight), at))
 
 
-def _taught(
-    area: Area,
-    model: str,
-    cell: Codes,
-    shares: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    at: Codes,
-) -> Codes:
-    """Return the classes at ``at``, -1 where unseen, of a model of some cells and all points."""
-    points, known = point_labels(area)
-    owner = owners(area)
-    labels = Labels(
-        cell=np.concatenate([points, cell]),
-        shares=np.concatenate([known, shares]),
-        weight=np.concatenate([np.ones(len(points)), weight]),
-        bars=np.concatenate([np.zeros(len(points), np.int64), owner[cell]]),
-        owner=owner,
-    )
-    p = predict(area.seen[model], labels, area.fold, seed=area.config.seed, only=at)[at]
+def _likeliest(p: NDArray[np.float32]) -> Codes:
+    """Return the likeliest class (n,), -1 where nothing is known."""
     return np.where(np.isfinite(p[:, 0]), np.nan_to_num(p).argmax(axis=1), -1).astype(np.int64)
 
 

@@ -12,6 +12,7 @@ from glocal.run.area import Area, cells_of
 from glocal.run.proposals import Gift, attribution_of, evidence_of, licence_of
 from glocal.run.rounds import Turn
 from glocal.run.schema import PredictedSource
+from glocal.run.teaching import worth
 from glocal.sources.model_out import encode_model
 
 __all__ = ["labels_given", "to_model"]
@@ -57,8 +58,9 @@ def labels_given(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the soft labels (H, W, K) that a model receives, and their weights (H, W).
 
-    A label weighs as much as it is certain; 0 where the model can't see and around
-    reference points.
+    A label weighs as much as it is certain, times what the labels of this area are worth to
+    the model beside a reference point (`teaching.worth`); 0 where the model can't see and
+    around reference points.
     """
     log_q = turn.fused.cells(frozenset({name}))
     probability = np.exp(log_q)
@@ -66,6 +68,8 @@ def labels_given(
     seen = np.logical_and.reduce([image.clear for image in area.images_of(name)])
     use = seen & ~_guarded(area)
     weight = np.where(use, np.clip(certain, 0, 1), 0).astype(np.float32)
+    if weight.any():
+        weight *= np.float32(worth(area, name, probability, weight))
     return probability.astype(np.float32), weight
 
 
