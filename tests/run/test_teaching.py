@@ -63,5 +63,6 @@ def test_labels_without_weight_are_not_drawn(world: tuple[Scene, Area]) -> None:
     weight[:, 40:] = 0.5
     cell, shares, weights = drawn(area, labels(scene, right=True), weight)
     assert len(cell) == len(np.unique(cell)) == CELLS
-    assert (cell % 64 >= 40).all() and (weights == 0.5).all()
+    assert (cell % 64 >= 40).all()
+    assert (weights == 0.5).all()
     assert np.allclose(shares.sum(axis=1), 1)
