@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 from threadpoolctl import threadpool_limits
 
 from benchmarks.fusion_quality import make, seeds_of, world_of
@@ -138,11 +139,12 @@ def run(
 
 
 def table_of_gains(rows: Sequence[dict[str, Any]], world: str) -> str:
-    """Return means over seeds as Markdown, with how many intervals lie above and below 0."""
+    """Return means over seeds as Markdown, with how many worlds' intervals exclude 0."""
     mine = [one["rows"] for one in rows if one["kind"] == "gains" and one["world"] == world]
     lines = [
         f"\n**{world}**: what every source gained, {len(mine)} seeds\n",
-        "| source | before | after | gain, mean (min..max) | interval > 0 | < 0 | counted |",
+        "| source | before | after | gain (95 % over worlds; min..max) "
+        "| interval > 0 | < 0 | counted |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in mine[0]:
@@ -153,10 +155,11 @@ def table_of_gains(rows: Sequence[dict[str, Any]], world: str) -> str:
             np.array([one[key] for one in told]) for key in ("before", "after", "low", "high")
         )
         gain = after - before
+        spread = student_t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
         lines.append(
             f"| {name} | {before.mean():.3f} | {after.mean():.3f} | {gain.mean():+.3f} "
-            f"({gain.min():+.3f}..{gain.max():+.3f}) | {(low > 0).sum()} of {len(told)} "
-            f"| {(high < 0).sum()} | {told[0]['metric']} |"
+            f"(± {spread:.3f}; {gain.min():+.3f}..{gain.max():+.3f}) "
+            f"| {(low > 0).sum()} of {len(told)} | {(high < 0).sum()} | {told[0]['metric']} |"
         )
     return "\n".join(lines)
 
