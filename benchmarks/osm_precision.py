@@ -25,10 +25,11 @@ from threadpoolctl import threadpool_limits
 
 from glocal.run.area import Area, read_area
 from glocal.run.config import load, with_options
-from glocal.run.evaluate import held_out, score_fold
+from glocal.run.evaluate import score_fold
 from glocal.run.promise import sharpness_of
 from glocal.run.proposals import propose
 from glocal.run.rounds import Turn, for_osm, turns
+from glocal.run.summary import held_out
 from glocal.simulate import Scene, simulate, world_named, write_scene
 from glocal.simulate.osm_xml import record_of
 from glocal.simulate.world import CLASSES

@@ -34,7 +34,7 @@ def give_back(
 
     ``for_osm`` is the loop run on sources that OSM can accept: its evidence alone
     enters what goes to OpenStreetMap. ``held_out`` is what was said of each source at the
-    reference points without using them (`evaluate.held_out`): for honest figures.
+    reference points without using them (`summary.held_out`): for honest figures.
     """
     gifts: dict[str, Gift] = {}
     for one in area.observations:

@@ -32,7 +32,7 @@ from glocal.io.atomic import (
 )
 from glocal.run import config as configuration
 from glocal.run.area import Area, Progress, file_digest, read_area
-from glocal.run.evaluate import held_out, score_folds, summarise
+from glocal.run.evaluate import score_folds
 from glocal.run.give_back import give_back
 from glocal.run.outputs import LAYERS, read_models, round_metrics, round_provenance, write_round
 from glocal.run.proposals import Gift, licence_of, propose
@@ -47,6 +47,7 @@ from glocal.run.rounds import (
     why_not,
 )
 from glocal.run.schema import AreaConfig
+from glocal.run.summary import held_out, summarise
 
 __all__ = ["run_area"]
 

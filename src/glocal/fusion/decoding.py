@@ -1,0 +1,204 @@
+"""From the pool to the classes of cells: what is read beside it, and how neighbours are heard.
+
+Held-out anchors choose among ways to read and weights of neighbours, so that each is
+judged by what it says of anchors that taught it nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.fusion.context import REACH, Readout, learn_readout, surroundings
+from glocal.fusion.direct import Direct, blend, learn_direct
+from glocal.fusion.posterior import Fit
+from glocal.fusion.problem import Located, Problem
+from glocal.fusion.spatial import SMOOTHING_SWEEPS, Similarity, smooth
+
+__all__ = ["BETAS", "HALO", "Decoding", "Window", "learn_decoding", "ties_in"]
+
+BETAS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
+"""Spatial weights that are tried; the anchors choose."""
+
+HALO = REACH + SMOOTHING_SWEEPS
+"""A cell depends on cells up to this many steps away."""
+
+Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Decoding:
+    """How cells are decoded, and what that says of the anchors that it did not see."""
+
+    readout: Readout | None
+    direct: Direct | None
+    beta: float
+    log_q: NDArray[np.float64]
+    """Shape (A, K)."""
+
+
+def learn_decoding(
+    fits: list[Fit],
+    anchors: Located,
+    fold: NDArray[np.int64],
+    similarity: Similarity | None,
+    *,
+    context: bool,
+) -> Decoding:
+    """Return the readings and the spatial weight that held-out anchors like best.
+
+    They are chosen on all anchors; the log-posterior (A, K) of each fold is that of the
+    choice which the *other* folds make, so no anchor scores a number that it set.
+    Without ``context`` the pool is taken as it is.
+    """
+    problem = fits[0].problem
+    views = _views(fits, anchors, fold, similarity)
+    betas = BETAS if problem.setting.spatial else BETAS[:1]
+    pool = [view.log_q for view in views]
+    ways: list[tuple[Readout | None, Direct | None]] = [(None, None)]
+    tried = [pool]
+    if context:
+        readout, read = _read(views, anchors, fold)
+        direct, said = _read_directly(problem, views, anchors, fold)
+        ways += [(readout, None), (None, direct), (readout, direct)]
+        tried += [read]
+        tried += [[blend(*both) for both in zip(one, said, strict=True)] for one in (pool, read)]
+    there = np.concatenate([_smoothed(views, one, betas) for one in tried])
+    loss = -anchors.weight * (anchors.shares * there).sum(axis=2)
+    folds = range(int(fold.max()) + 1)
+    chosen = [_least(loss[:, fold != f], anchors.weight[fold != f]) for f in folds]
+    best = _least(loss, anchors.weight)
+    readout_of_best, direct_of_best = ways[best // len(betas)]
+    return Decoding(
+        readout=readout_of_best,
+        direct=direct_of_best,
+        beta=betas[best % len(betas)],
+        log_q=there[np.array(chosen)[fold], np.arange(len(anchors))],
+    )
+
+
+def _read(
+    views: list[_View], anchors: Located, fold: NDArray[np.int64]
+) -> tuple[Readout, list[NDArray[np.float32]]]:
+    """Return how surroundings are read, and each view by what did not see its anchor."""
+    said = [surroundings(view.wide)[view.inner] for view in views]
+    centre = np.stack([one[view.at] for one, view in zip(said, views, strict=True)])
+    readout, others = learn_readout(centre, anchors.shares, anchors.weight, fold)
+    return readout, [others[f].read(one) for f, one in zip(fold.tolist(), said, strict=True)]
+
+
+def _read_directly(
+    problem: Problem, views: list[_View], anchors: Located, fold: NDArray[np.int64]
+) -> tuple[Direct, list[NDArray[np.float32]]]:
+    """Return how statements are read, and each view by what did not see its anchor."""
+    direct, others = learn_direct(problem, anchors, fold)
+    of_unit = [one.units(problem) for one in others]
+    return direct, [
+        others[f].read(problem, of_unit[f], view.window)
+        for f, view in zip(fold.tolist(), views, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _View:
+    """The cells that the decoding of one anchor's cell depends on."""
+
+    log_q: NDArray[np.float32]
+    """Shape (h, w, K), by the fit that did not see the anchor."""
+
+    wide: NDArray[np.float32]
+    """The same as far as surroundings are read."""
+
+    inner: tuple[slice, slice]
+    """Where ``log_q`` lies in ``wide``."""
+
+    window: Window
+    """Where ``log_q`` lies on the grid."""
+
+    tie: Similarity | None
+    at: tuple[int, int]
+    """Row and column of the anchor's cell."""
+
+
+def _views(
+    fits: list[Fit], anchors: Located, fold: NDArray[np.int64], similarity: Similarity | None
+) -> list[_View]:
+    log_q = [fit.log_q().astype(np.float32) for fit in fits]
+    problem = fits[0].problem
+    views = []
+    for cell, f in zip(anchors.cell.tolist(), fold.tolist(), strict=True):
+        wide, far = _window(problem, cell, HALO)
+        window, at = _window(problem, cell, SMOOTHING_SWEEPS)
+        of_cell = problem.units.of_cell.reshape(problem.geobox.shape)[wide]
+        top, left = far[0] - at[0], far[1] - at[1]
+        rows, columns = (part.stop - part.start for part in window)
+        inner = slice(top, top + rows), slice(left, left + columns)
+        seen = log_q[f][of_cell]
+        tie = ties_in(similarity, window)
+        views.append(
+            _View(log_q=seen[inner], wide=seen, inner=inner, window=window, tie=tie, at=at)
+        )
+    return views
+
+
+def _smoothed(
+    views: list[_View], log_q: list[NDArray[np.float32]], betas: tuple[float, ...]
+) -> NDArray[np.float64]:
+    """Return the log-posterior of each anchor under each spatial weight, (betas, A, K)."""
+    return np.array(
+        [
+            [smooth(one, beta, view.tie)[view.at] for one, view in zip(log_q, views, strict=True)]
+            for beta in betas
+        ],
+        np.float64,
+    )
+
+
+def _least(loss: NDArray[np.float64], weight: NDArray[np.float64]) -> int:
+    """Return which decoding anchors like best, given their losses (ways * betas, A).
+
+    The later half of the ways read the statements directly too. That is better unless the
+    few anchors are a poor lesson, which they show: it is left out if it costs them clearly,
+    by more than one standard error.
+    """
+    if len(loss) <= len(BETAS):
+        return _first(loss, weight)
+    without, beside = np.split(loss, 2)
+    i, j = _first(without, weight), _first(beside, weight)
+    worse = beside[j] - without[i]
+    error = np.sqrt(len(worse)) * worse.std(ddof=1)
+    return i if worse.sum() > error else len(without) + j
+
+
+def _first(loss: NDArray[np.float64], weight: NDArray[np.float64]) -> int:
+    """Return the position of the least mean loss; a tie goes to the weaker prior."""
+    mean = loss.sum(axis=1) / weight.sum()
+    return int(np.flatnonzero(mean <= mean.min() + 1e-3)[0])
+
+
+def _window(problem: Problem, cell: int, reach: int) -> tuple[tuple[slice, slice], tuple[int, int]]:
+    """Return the cells up to ``reach`` steps from a cell, and where it is in them."""
+    height, width = problem.geobox.shape
+    row, column = divmod(cell, width)
+    top, left = max(row - reach, 0), max(column - reach, 0)
+    window = (
+        slice(top, min(row + reach + 1, height)),
+        slice(left, min(column + reach + 1, width)),
+    )
+    return window, (row - top, column - left)
+
+
+def ties_in(similarity: Similarity | None, window: Window) -> Similarity | None:
+    """Return the part of ``similarity`` between the cells of a window."""
+    if similarity is None:
+        return None
+    across, down = similarity
+    rows, columns = window
+    inner_rows = slice(rows.start, None if rows.stop is None else rows.stop - 1)
+    inner_columns = slice(columns.start, None if columns.stop is None else columns.stop - 1)
+    return (
+        np.ascontiguousarray(across[rows, inner_columns]),
+        np.ascontiguousarray(down[inner_rows, columns]),
+    )
