@@ -10,15 +10,12 @@ was stopped goes on where it was. Seeds 0-19 are for development, 100 and up for
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
+from functools import partial
 from itertools import chain
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from benchmarks.resumable import rows_of, seeds_of
 from glocal.fusion.fuse import fuse
 from glocal.fusion.setting import ENGINE
 from glocal.run.area import Area, read_area
@@ -93,31 +91,6 @@ def _scored(p: NDArray[Any], truth: NDArray[np.int64], start: float) -> dict[str
     return {**scores_of(p, truth), "cpu_s": round(time.process_time() - start, 2)}
 
 
-def run(
-    jobs: Sequence[tuple[str, int]], size: int, methods: Sequence[str], workers: int, path: Path
-) -> list[dict[str, Any]]:
-    """Score all worlds and seeds that ``path`` does not hold yet; return all that were asked."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done = _read(path, size)
-    waiting = [job for job in jobs if job not in done]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(score, world, seed, size, methods) for world, seed in waiting]
-        for one in as_completed(running):
-            row = one.result()
-            done[row["world"], row["seed"]] = row
-            with path.open("a", encoding="utf-8") as handle:
-                handle.write(json.dumps(row) + "\n")
-            print(_line(row), file=sys.stderr, flush=True)
-    return [done[job] for job in jobs]
-
-
-def _read(path: Path, size: int) -> dict[tuple[str, int], dict[str, Any]]:
-    if not path.exists():
-        return {}
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    return {(row["world"], row["seed"]): row for row in rows if row["size"] == size}
-
-
 def _line(row: dict[str, Any]) -> str:
     rivals = {name: one["accuracy"] for name, one in row["methods"].items() if name in EVERY}
     best = max(rivals, key=rivals.__getitem__, default="")
@@ -146,15 +119,6 @@ def table(rows: Sequence[dict[str, Any]], world: str) -> str:
     return "\n".join(lines)
 
 
-def seeds_of(text: str) -> list[int]:
-    """Return the numbers that ``0-3`` or ``0,2,5`` name."""
-    out: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        out += range(int(first), int(last or first) + 1)
-    return out
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=seeds_of, default=seeds_of("100-109"))
@@ -164,8 +128,9 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=EVERY, default=list(EVERY))
     parser.add_argument("--json", type=Path, default=Path("out/fusion-quality.jsonl"))
     given = parser.parse_args()
-    jobs = [(world, seed) for seed in given.seeds for world in given.worlds]
-    rows = run(jobs, given.size, given.methods, given.jobs, given.json)
+    jobs = [(world, seed, given.size) for seed in given.seeds for world in given.worlds]
+    work = partial(score, methods=given.methods)
+    rows = rows_of(work, jobs, ("world", "seed", "size"), given.json, given.jobs, _line)
     for world in given.worlds:
         print(table(rows, world))
 

@@ -11,13 +11,9 @@ help to correct it never heard it (the strict cavity). Read from the estimate, w
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +22,8 @@ from numpy.typing import NDArray
 from scipy.stats import t as student_t
 from threadpoolctl import threadpool_limits
 
-from benchmarks.fusion_quality import make, seeds_of, world_of
+from benchmarks.fusion_quality import make, world_of
+from benchmarks.resumable import rows_of, seeds_of
 from glocal.run.area import Area
 from glocal.run.config import load
 from glocal.run.evaluate import before_and_after
@@ -120,22 +117,8 @@ def job(kind: str, world: str, seed: int, size: int) -> dict[str, Any]:
     }
 
 
-def run(
-    jobs: Sequence[tuple[str, str, int]], size: int, workers: int, path: Path
-) -> list[dict[str, Any]]:
-    """Do what ``path`` does not hold yet; return all rows that were asked for."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    done = {(one["kind"], one["world"], one["seed"]): one for one in known if one["size"] == size}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(job, *one, size) for one in jobs if one not in done]
-        for one in as_completed(running):
-            row = one.result()
-            done[row["kind"], row["world"], row["seed"]] = row
-            with path.open("a", encoding="utf-8") as handle:
-                handle.write(json.dumps(row) + "\n")
-            print(row["kind"], row["world"], row["seed"], "done", file=sys.stderr, flush=True)
-    return [done[one] for one in jobs]
+def _line(row: dict[str, Any]) -> str:
+    return f"{row['kind']} {row['world']} {row['seed']} done"
 
 
 def table_of_gains(rows: Sequence[dict[str, Any]], world: str) -> str:
@@ -192,9 +175,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", type=Path, default=Path("out/fusion-sources.jsonl"))
     given = parser.parse_args()
-    jobs = [("contributions", WORLD, seed) for seed in given.placebo_seeds]
-    jobs += [("gains", world, seed) for world in given.worlds for seed in given.seeds]
-    rows = run(jobs, given.size, given.jobs, given.json)
+    size = given.size
+    jobs = [("contributions", WORLD, seed, size) for seed in given.placebo_seeds]
+    jobs += [("gains", world, seed, size) for world in given.worlds for seed in given.seeds]
+    rows = rows_of(job, jobs, ("kind", "world", "seed", "size"), given.json, given.jobs, _line)
     for world in given.worlds:
         print(table_of_gains(rows, world))
     if given.placebo_seeds:

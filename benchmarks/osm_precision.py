@@ -12,8 +12,6 @@ kept per world and seed, so that a run that was stopped goes on where it was.
 from __future__ import annotations
 
 import argparse
-import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +21,16 @@ import numpy as np
 from scipy.stats import binom
 from threadpoolctl import threadpool_limits
 
-from glocal.run.area import Area, read_area
-from glocal.run.config import load, with_options
+from benchmarks.fusion_quality import make
+from benchmarks.resumable import rows_of, seeds_of
+from glocal.run.area import Area
+from glocal.run.config import with_options
 from glocal.run.evaluate import score_fold
 from glocal.run.promise import sharpness_of
 from glocal.run.proposals import propose
 from glocal.run.rounds import Turn, for_osm, turns
 from glocal.run.summary import held_out
-from glocal.simulate import Scene, simulate, world_named, write_scene
+from glocal.simulate import Scene
 from glocal.simulate.osm_xml import record_of
 from glocal.simulate.world import CLASSES
 
@@ -41,10 +41,8 @@ SURE = 0.05
 
 def score(world: str, seed: int, size: int) -> dict[str, Any]:
     """Return how many fixes each wanted precision sends, how many are right, and promised."""
-    scene = simulate(world_named(world, size), seed)
-    with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
-        write_scene(scene, Path(folder) / "world")
-        area = read_area(load(Path(folder) / "world" / "area.yaml"), lambda what, share: None)
+    with threadpool_limits(1):
+        scene, area = make(world, seed, size)
         aligned, turn = turns(area, area.config.rounds)
         folds = [score_fold(area, fold) for fold in range(area.config.folds)]
         checked = held_out(area, folds)["osm"]
@@ -115,24 +113,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", default="20-29", help="first-last")
+    parser.add_argument("--seeds", type=seeds_of, default=seeds_of("20-29"))
     parser.add_argument("--world", default="standard")
     parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path, default=Path("out/osm_precision.jsonl"))
     given = parser.parse_args()
-    first, _, last = given.seeds.partition("-")
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    done = {}
-    if given.json.exists():
-        rows = [json.loads(line) for line in given.json.read_text("utf-8").splitlines()]
-        done = {(row["world"], row["size"], row["seed"]): row for row in rows}
-    keys = [(given.world, given.size, seed) for seed in range(int(first), int(last or first) + 1)]
-    for world, size, seed in keys:
-        if (world, size, seed) not in done:
-            done[world, size, seed] = score(world, seed, size)
-            with given.json.open("a", encoding="utf-8") as handle:
-                handle.write(json.dumps(done[world, size, seed]) + "\n")
-    print(table([done[key] for key in keys]))
+    jobs = [(given.world, seed, given.size) for seed in given.seeds]
+    fields = ("world", "seed", "size")
+    print(table(rows_of(score, jobs, fields, given.json, given.jobs, _done)))
+
+
+def _done(row: dict[str, Any]) -> str:
+    return f"{row['world']} {row['seed']} done"
 
 
 if __name__ == "__main__":

@@ -8,8 +8,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Categorical", "Displacement", "Normal", "ShiftField", "frozen", "log_normalise"]
+__all__ = [
+    "SIGNIFICANT", "Categorical", "Displacement", "Normal", "ShiftField", "frozen",
+    "log_normalise", "relative_entropy",
+]  # fmt: skip
 
+SIGNIFICANT = 11.8
+"""Squared distance of a shift, in standard uncertainties, from which it is told (three)."""
 
 S = TypeVar("S", bound=np.generic)
 F = TypeVar("F", bound=np.floating[Any])
@@ -31,6 +36,15 @@ def log_normalise(log_p: NDArray[F]) -> NDArray[F]:
     peak = log_p.max(axis=-1, keepdims=True)
     total = np.log(np.exp(log_p - peak).sum(axis=-1, keepdims=True)) + peak
     return np.asarray(log_p - total)
+
+
+def relative_entropy(log_p: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the entropy of distributions (..., K) over that of knowing nothing, shape (...).
+
+    >>> relative_entropy(np.log([[0.5, 0.5], [1 - 1e-12, 1e-12]])).round(3).tolist()
+    [1.0, 0.0]
+    """
+    return np.asarray(-(np.exp(log_p) * log_p).sum(axis=-1) / np.log(log_p.shape[-1]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -182,4 +196,4 @@ class Displacement:
         if self.field is not None:
             return True
         shift = np.array([self.dy, self.dx])
-        return bool(shift @ np.linalg.inv(np.asarray(self.covariance)) @ shift > 11.8)
+        return bool(shift @ np.linalg.inv(np.asarray(self.covariance)) @ shift > SIGNIFICANT)

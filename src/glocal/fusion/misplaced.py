@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from glocal.core.observation import Observations
+from glocal.core.result import SIGNIFICANT
 from glocal.fusion.alignment import CELLS_PER_LOOK
 from glocal.fusion.fuse import Fused
 from glocal.fusion.support import paint
@@ -43,9 +44,6 @@ larger ones were drawn in parts."""
 
 FAINT = 0.05
 """Least probability of a class, or of its absence, that one cell may vouch for."""
-
-SIGNIFICANT = 11.8
-"""Squared distance, in standard uncertainties, from which a shift is told (three of them)."""
 
 Array = NDArray[np.float64]
 

@@ -33,7 +33,7 @@ class Setting:
 
     context: bool = True
     """Whether anchors may teach how the pool and its surroundings are to be read
-    (``context``); not without ``spatial``."""
+    (``context``), and statements beside them (``direct``); not without ``spatial``."""
 
     cells_per_statement: float = 1000.0
     """Neighbouring cells repeat each other: about 30 x 30 cells (a field, a wood) are one

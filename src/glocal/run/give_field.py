@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.observation import Observations
+from glocal.core.result import relative_entropy
 from glocal.fusion.places import layer_shift, suggest_places
 from glocal.fusion.propose import Doubts, meant, point_doubts
 from glocal.run import schema
@@ -58,7 +59,7 @@ def visits_for(area: Area, turn: Turn, source: Observations) -> gpd.GeoDataFrame
     Places that were too hard to tell from afar are raised (`sampling.raised`).
     """
     table = next(one for one in turn.fused.reliabilities() if one.source == source.source)
-    entropy = _entropy(turn)
+    entropy = np.clip(relative_entropy(turn.log_q), 0, 1).astype(np.float64)
     number = min(VISITS, entropy.size)
     hard = too_hard_places(area.reviews, area.reference, area.geobox)
     reason = np.where(
@@ -113,10 +114,3 @@ def _qartod(doubts: Doubts) -> NDArray[np.uint8]:
     suspect = doubts.supported & (doubts.correct < 0.5)
     fail = doubts.supported & (doubts.correct < DOUBTED)
     return np.where(fail, 4, np.where(suspect, 3, 1)).astype(np.uint8)
-
-
-def _entropy(turn: Turn) -> NDArray[np.float64]:
-    """Return the entropy of every cell over that of knowing nothing, shape (H, W), 0..1."""
-    p = np.exp(turn.log_q)
-    total = -(p * turn.log_q).sum(axis=-1) / np.log(turn.log_q.shape[-1])
-    return np.asarray(np.clip(total, 0, 1), np.float64)

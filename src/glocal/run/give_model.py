@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from glocal.core.result import relative_entropy
 from glocal.run.area import Area, cells_of
 from glocal.run.proposals import Gift, attribution_of, evidence_of, licence_of
 from glocal.run.rounds import Turn
@@ -64,7 +65,7 @@ def labels_given(
     """
     log_q = turn.fused.cells(frozenset({name}))
     probability = np.exp(log_q)
-    certain = 1 + (probability * log_q).sum(axis=-1) / np.log(len(area.legend))
+    certain = 1 - relative_entropy(log_q)
     seen = np.logical_and.reduce([image.clear for image in area.images_of(name)])
     use = seen & ~_guarded(area)
     weight = np.where(use, np.clip(certain, 0, 1), 0).astype(np.float32)

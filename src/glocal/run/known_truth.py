@@ -29,11 +29,11 @@ from glocal.run.config import load
 from glocal.run.evaluate import taught_anew, taught_raw
 from glocal.run.outputs import PROBABILITY_SCALE
 from glocal.run.proposals import said_class
+from glocal.run.summary import blocks_of, gain_interval
 from glocal.sources.osm_tags import classify, crosswalk_of
 
 __all__ = ["evaluate_run", "scores_of", "source_gains"]
 
-RESAMPLES = 2000
 BINS = 15
 FLOOR = 1e-6
 
@@ -331,13 +331,6 @@ def _interval(
     area: Area, rows: Codes, columns: Codes, after: tuple[Bools, Bools], before: tuple[Bools, Bools]
 ) -> tuple[float, float]:
     """Return the 95 % interval of a difference of two shares (hits, all), by whole blocks."""
-    side = area.config.block
-    _, block = np.unique(
-        rows.ravel() // side * area.geobox.shape[1] + columns.ravel() // side, return_inverse=True
-    )
-    n = int(block.max()) + 1
-    sums = [np.bincount(block, one.ravel().astype(float), n) for one in (*after, *before)]
-    draw = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
-    a, b, c, d = (one[draw].sum(axis=1) for one in sums)
-    low, high = np.percentile(a / np.maximum(b, 1) - c / np.maximum(d, 1), [2.5, 97.5])
-    return float(low), float(high)
+    block = blocks_of(area, (rows * area.geobox.shape[1] + columns).ravel())
+    flat = [(hits.ravel(), every.ravel()) for hits, every in (after, before)]
+    return gain_interval(flat[0], flat[1], block)

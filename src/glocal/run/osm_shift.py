@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from glocal.core.correction import Corrections
 from glocal.core.observation import Observations
-from glocal.core.result import Displacement, ShiftField
+from glocal.core.result import SIGNIFICANT, Displacement, ShiftField
 from glocal.fusion.misplaced import Misplaced
 from glocal.run.area import Area
 from glocal.run.proposals import LIKELIER_THAN_NOT, symbol_names
@@ -20,9 +20,6 @@ from glocal.run.reviews import settled_of
 from glocal.sources.osm_edits import SHIFT
 
 __all__ = ["as_mapped", "misplaced_rows", "with_misplaced", "with_shifts"]
-
-SIGNIFICANT = 11.8
-"""Squared distance, in standard uncertainties, from which a shift is told (three of them)."""
 
 STEPS = 5
 

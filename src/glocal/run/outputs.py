@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
-from glocal.core.result import Displacement
+from glocal.core.result import Displacement, relative_entropy
 from glocal.errors import RunError
 from glocal.io.atomic import replacing, write_json
 from glocal.io.prov import prov_document
@@ -127,10 +127,9 @@ def _write_layers(area: Area, turn: Turn, folder: Path, credit: str) -> None:
         description=LAYERS["estimate"],
     )
     write_qml(folder / "estimate.qml", area.legend)
-    entropy = -(p * turn.log_q).sum(axis=-1) / np.log(p.shape[-1])
     for name, layer in (
         ("probability", p.max(axis=-1)),
-        ("entropy", np.clip(entropy, 0, 1)),
+        ("entropy", np.clip(relative_entropy(turn.log_q), 0, 1)),
         ("disagreement", turn.fused.disagreement()),
     ):
         write_cog(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from glocal.core.grid import cells_of_points
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
-from glocal.core.result import Displacement
+from glocal.core.result import Displacement, relative_entropy
 from glocal.fusion.alarms import Sight, fallen, sight
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.shifts import object_shift, raster_shifts
@@ -24,6 +24,7 @@ __all__ = [
     "better",
     "for_osm",
     "labels_of",
+    "lesson",
     "model_source",
     "next_turn",
     "resumed_turn",
@@ -165,18 +166,37 @@ def labels_of(area: Area, turn: Turn) -> Labels:
     points are few, soft labels are all there is and weigh more. Labels inside an OSM
     object carry its number, so that no model judges an object that taught it.
     """
-    q = np.exp(turn.log_q.reshape(-1, len(area.legend)).astype(np.float64))
+    log_q = turn.log_q.reshape(-1, len(area.legend))
     rng = np.random.default_rng([area.config.seed, turn.round])
-    drawn = np.sort(rng.choice(len(q), min(SOFT_CELLS, len(q)), replace=False))
-    certain = 1 + (q[drawn] * turn.log_q.reshape(q.shape)[drawn]).sum(axis=1) / np.log(q.shape[1])
-    points, shares = point_labels(area)
-    scale = SOFT_WEIGHT if len(points) >= FEW_POINTS else 1.0
+    drawn = np.sort(rng.choice(len(log_q), min(SOFT_CELLS, len(log_q)), replace=False))
+    log_q = log_q[drawn].astype(np.float64)
+    shares = np.exp(log_q)
+    certain = np.maximum(1 - relative_entropy(log_q), 1e-6)
+    scale = SOFT_WEIGHT if len(point_labels(area)[0]) >= FEW_POINTS else 1.0
+    return lesson(area, drawn, shares / shares.sum(axis=1, keepdims=True), certain * scale)
+
+
+def lesson(
+    area: Area,
+    cell: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    *,
+    with_points: bool = True,
+) -> Labels:
+    """Return some cells as labels, and every reference and field point, each as one label.
+
+    ``shares`` (n, K) and ``weight`` (n,) are of the cells ``cell`` (n,). A cell inside an
+    object carries its number.
+    """
+    points, known = point_labels(area)
+    used = len(points) if with_points else 0
     owner = owners(area)
     return Labels(
-        cell=np.concatenate([points, drawn]),
-        shares=np.concatenate([shares, q[drawn] / q[drawn].sum(axis=1, keepdims=True)]),
-        weight=np.concatenate([np.ones(len(points)), np.maximum(certain, 1e-6) * scale]),
-        bars=np.concatenate([np.zeros(len(points), np.int64), owner[drawn]]),
+        cell=np.concatenate([points[:used], cell]),
+        shares=np.concatenate([known[:used], shares]),
+        weight=np.concatenate([np.ones(used), weight]),
+        bars=np.concatenate([np.zeros(used, np.int64), owner[cell]]),
         owner=owner,
     )
 

@@ -12,7 +12,7 @@ from glocal.fusion.propose import threshold_for
 from glocal.run.area import Area
 from glocal.run.promise import sharpness_of, shrunk
 
-__all__ = ["held_out", "summarise"]
+__all__ = ["blocks_of", "gain_interval", "held_out", "summarise"]
 
 RESAMPLES = 2000
 BINS = np.array([0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
@@ -85,7 +85,7 @@ def summarise(area: Area, folds: list[dict[str, Any]]) -> dict[str, Any]:
     truth = np.where(answered, shares.argmax(axis=1), -1)
     cell = np.array([one for fold in folds for one in fold["cell"]], np.int64)
     log_q = np.array([row for fold in folds for row in fold["loop"]])
-    block = _blocks(area, cell)
+    block = blocks_of(area, cell)
     loop = log_q.argmax(axis=1)
 
     def column(group: str, name: str, key: str | None = None) -> NDArray[Any]:
@@ -128,7 +128,8 @@ def summarise(area: Area, folds: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _blocks(area: Area, cell: Codes) -> Codes:
+def blocks_of(area: Area, cell: Codes) -> Codes:
+    """Return the number of the spatial block that each cell (flat index) lies in."""
     _, width = area.geobox.shape
     row, column = np.divmod(cell, width)
     side = area.config.block
@@ -260,7 +261,7 @@ def _visible(
         if kept.sum() < 2:
             continue
         before, after = answered[seen].mean(), answered[kept].mean()
-        low, high = _ratio_gain(answered, seen, kept, block)
+        low, high = gain_interval((answered & kept, kept), (answered & seen, seen), block)
         out[name] = {
             "before": float(before),
             "after": float(after),
@@ -272,15 +273,15 @@ def _visible(
     return out
 
 
-def _ratio_gain(
-    right: NDArray[np.bool_], seen: NDArray[np.bool_], kept: NDArray[np.bool_], block: Codes
+def gain_interval(
+    after: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    before: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    block: Codes,
 ) -> tuple[float, float]:
+    """Return the 95 % interval of a difference of two shares (hits, all), by whole blocks."""
     _, number = np.unique(block, return_inverse=True)
     n = int(number.max()) + 1
-    sums = [
-        np.bincount(number, one.astype(float), n)
-        for one in (right & kept, kept, right & seen, seen)
-    ]
+    sums = [np.bincount(number, one.astype(float), n) for one in (*after, *before)]
     draw = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
     a, b, c, d = (one[draw].sum(axis=1) for one in sums)
     low, high = np.percentile(a / np.maximum(b, 1) - c / np.maximum(d, 1), [2.5, 97.5])

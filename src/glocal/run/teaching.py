@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from glocal.fusion.dependence import MIN_ANCHORS
 from glocal.run.area import Area, cells_of
-from glocal.run.rounds import FEW_POINTS, owners, point_labels
-from glocal.sources.predicted import Labels, predict
+from glocal.run.rounds import FEW_POINTS, lesson, point_labels
+from glocal.sources.predicted import predict
 
 __all__ = ["CELLS", "drawn", "taught", "worth"]
 
@@ -33,15 +33,7 @@ def taught(
     ``shares`` (m, K) and ``weight`` (m,) are of the cells ``cell`` (m,). It is predicted out of
     fold; NaN where the model can't see.
     """
-    points, known = point_labels(area)
-    owner = owners(area)
-    labels = Labels(
-        cell=np.concatenate([points, cell]),
-        shares=np.concatenate([known, shares]),
-        weight=np.concatenate([np.ones(len(points)), weight]),
-        bars=np.concatenate([np.zeros(len(points), np.int64), owner[cell]]),
-        owner=owner,
-    )
+    labels = lesson(area, cell, shares, weight)
     return predict(area.seen[model], labels, area.fold, seed=area.config.seed, only=at)[at]
 
 

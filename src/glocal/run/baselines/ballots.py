@@ -14,8 +14,8 @@ from glocal.fusion.spatial import Similarity
 from glocal.fusion.support import paint
 from glocal.run.area import Area, cells_of
 from glocal.run.baselines.crowd import Votes
-from glocal.run.rounds import model_source, owners, point_labels
-from glocal.sources.predicted import Features, Labels, predict
+from glocal.run.rounds import lesson, model_source, point_labels
+from glocal.sources.predicted import Features, predict
 
 __all__ = ["MIN_POINTS", "Ballots", "ballots_of", "model_trained_on", "teachers"]
 
@@ -220,14 +220,5 @@ def model_trained_on(
     cells, shares = np.concatenate(cell), np.concatenate(said)
     rng = np.random.default_rng([area.config.seed, 29])
     pick = np.sort(rng.choice(len(cells), min(TEACHING_CELLS, len(cells)), replace=False))
-    points, point_shares = point_labels(area)
-    used = len(points) if with_points else 0
-    owner = owners(area)
-    labels = Labels(
-        cell=np.concatenate([points[:used], cells[pick]]),
-        shares=np.concatenate([point_shares[:used], shares[pick]]),
-        weight=np.ones(used + len(pick)),
-        bars=np.concatenate([np.zeros(used, np.int64), owner[cells[pick]]]),
-        owner=owner,
-    )
+    labels = lesson(area, cells[pick], shares[pick], np.ones(len(pick)), with_points=with_points)
     return predict(area.seen[name], labels, area.fold, seed=area.config.seed)
