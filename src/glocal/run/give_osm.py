@@ -85,7 +85,8 @@ def _promise(gift: Gift, wanted: float, checked: NDArray[np.float64], sharpness:
     if gift.expected_precision is None:
         return f"No edit is sure enough for the wanted precision of {wanted:.2f}."
     return (
-        f"Expected precision of the {number} edits: {gift.expected_precision:.2f}, wanted "
+        f"Expected precision of {number} edits (some may be held back): "
+        f"{gift.expected_precision:.2f}, wanted "
         f"{wanted:.2f}; only those of probability {gift.threshold:.2f} and more go out. Log-odds "
         f"are multiplied by {sharpness:.2f}, the cautious end of what {points} reference points "
         "in objects allow that the run did not see."
