@@ -16,7 +16,7 @@ def test_all_legends_are_there():
     assert legends.legend_names() == NAMES
     assert legends.legend("corine").values == tuple(range(1, 45))
     assert legends.legend("worldcover").values == (10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100)
-    assert legends.raster_codes("igbp") == tuple(range(17))
+    assert legends.legend("igbp").values == tuple(range(17))
     with pytest.raises(LegendMismatchError, match=r"no legend 'worldcovr'.*known: worldcover"):
         legends.legend("worldcovr")
 
@@ -105,3 +105,36 @@ def test_bad_csv_legend(tmp_path, text, message):
         legends.legend_from_csv(tmp_path / "bad.csv")
     with pytest.raises(SourceUnavailableError, match="gone"):
         legends.legend_from_csv(tmp_path / "gone.csv")
+
+
+def test_a_class_of_a_csv_is_about_its_concept_else_its_name_else_nothing(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text(
+        "value,name,title,color,concept\n"
+        "3,Wald,Wald,006400,tree\n"
+        "1,crop,Anything,f096ff,\n"
+        "2,x2,Salt marsh,00ffff,\n"
+        "7,clc311,Laubwald,00aa00,\n"
+        "9,Sonstiges,Sonstiges,999999,\n"
+        "8,bare,Bare,bbbbbb,none\n"
+    )
+    mine = legends.legend_from_csv(path)
+    assert mine.concepts == ("tree", "crop", "wetland", "tree", "", "")
+    assert dict(mine.classes[3].shares) == dict(legends.legend("corine").classes[22].shares)
+    path.write_text("value,name,title,color,concept\n1,a,A,000000,forest\n")
+    with pytest.raises(LegendMismatchError, match=r"one of tree, shrub.*got forest"):
+        legends.legend_from_csv(path)
+
+
+def test_a_legend_of_the_same_names_is_believed_alike(tmp_path):
+    for name in ("worldcover", "dynamicworld", "corine", "esri", "igbp"):
+        known = legends.legend(name)
+        rows = [f"{i + 1},{c.name},{c.name},{c.color}" for i, c in enumerate(known.classes)]
+        path = tmp_path / f"my_{name}.csv"
+        path.write_text("\n".join(["value,name,title,color", *reversed(rows)]))
+        mine = legends.legend_from_csv(path)
+        for source in NAMES:
+            one, other = legends.crosswalk(source, known), legends.crosswalk(source, mine)
+            order = [mine.index(one) for one in known.names]
+            np.testing.assert_allclose(one.matrix, other.matrix[:, order])
+            np.testing.assert_allclose(one.confidence, other.confidence)

@@ -394,7 +394,7 @@ def test_no_deprecated_tag_is_ever_proposed(shared) -> None:
     (path,) = (shared / "schemas").glob("osm_deprecated_tags*.json")
     old = [one["old"] for one in json.loads(path.read_text("utf-8"))]
     proposed = [{key: value} for key, value in (*CANONICAL.values(), ("natural", "grassland"))]
-    proposed += [tags_of_new(name, LEGEND) for name in LEGEND.names]
+    proposed += [tags_of_new(concept) for concept in LEGEND.concepts]
     for tags in filter(None, proposed):
         assert not any(
             all(

@@ -163,7 +163,7 @@ def _proposals(extract: Path, folder: Path) -> tuple[Path, ...]:
     geobox = area_geobox((370_000, 4_700_000, 400_000, 4_725_000), "EPSG:32631", 50)
     one = observe_osm(extract, geobox, LEGEND, interval=Interval.of_year(2013))
     tags = [json.loads(text) for text in one.columns["tags"]]
-    doubted = np.flatnonzero([retaggable(held, 20) for held in tags])[:60]
+    doubted = np.flatnonzero([retaggable(held, "shrub") for held in tags])[:60]
     n = len(doubted)
     told = Corrections(
         source="osm",

@@ -18,6 +18,7 @@ from shapely.affinity import translate
 from shapely.geometry import shape
 
 from glocal.core import legends
+from glocal.core.concepts import CONCEPTS
 from glocal.core.correction import Corrections
 from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
@@ -84,12 +85,14 @@ def corrections(one: Observations, rows: list[tuple[int, str, str]], **fields) -
 @pytest.fixture(scope="module")
 def wishes(observed: Observations) -> Corrections:
     tags = [json.loads(one) for one in observed.columns["tags"]]
-    farmland = [i for i, one in enumerate(tags) if retaggable(one, 30) and "landuse" in one][:8]
+    farmland = [i for i, one in enumerate(tags) if retaggable(one, "grass") and "landuse" in one][
+        :8
+    ]
     scrub = [i for i, one in enumerate(tags) if one.get("natural") == "scrub"][:4]
     relations = [
         i
         for i, one in enumerate(tags)
-        if retaggable(one, 40) and observed.columns["osm_type"][i] == "relation"
+        if retaggable(one, "crop") and observed.columns["osm_type"][i] == "relation"
     ][:3]
     built = [i for i, one in enumerate(tags) if one.get("landuse") == "residential"][:2]
     rows = [(i, "modify", "grass") for i in farmland] + [(i, "modify", "tree") for i in scrub]
@@ -335,9 +338,9 @@ def test_after_is_read_with_exactly_the_edits_that_were_sent(layer, layer_wishes
     }  # fmt: skip
 
 
-@given(st.sampled_from(sorted(FCLASS)), st.sampled_from(LEGEND.values))
-def test_an_edit_of_a_layer_leaves_none_of_its_old_tags(fclass: str, value: int) -> None:
-    edit = fclass_edit(fclass, value, LEGEND)
+@given(st.sampled_from(sorted(FCLASS)), st.sampled_from(CONCEPTS))
+def test_an_edit_of_a_layer_leaves_none_of_its_old_tags(fclass: str, concept: str) -> None:
+    edit = fclass_edit(fclass, concept)
     if not edit:
         return
     possible = [row_of(f"fclass={fclass}").base]
@@ -349,7 +352,7 @@ def test_an_edit_of_a_layer_leaves_none_of_its_old_tags(fclass: str, value: int)
         assert after.get(key) != old
         row = classify(after)
         assert row is not None
-        assert set(row.shares) == {value}
+        assert set(row.shares) == {concept}
 
 
 def test_unmapped_areas_become_surveys_without_an_edit(observed, tmp_path) -> None:
@@ -399,22 +402,22 @@ def test_awkward_text_survives_and_limits_are_checked(tmp_path) -> None:
     assert "XML" in problem(bad)
 
 
-@given(st.sampled_from(LEGEND.values), st.dictionaries(
+@given(st.sampled_from(CONCEPTS), st.dictionaries(
     st.sampled_from(["landuse", "natural", "leisure", "name", "leaf_type", "boundary", "crop"]),
     st.sampled_from(["farmland", "meadow", "wood", "scrub", "water", "residential", "forest"]),
 ))  # fmt: skip
-def test_an_edit_says_the_class_and_keeps_the_rest(value: int, tags: dict[str, str]) -> None:
-    edit = tags_for(value, tags, LEGEND)
+def test_an_edit_says_the_class_and_keeps_the_rest(concept: str, tags: dict[str, str]) -> None:
+    edit = tags_for(concept, tags)
     if not edit:
         return
     after = edit.applied(tags)
     row = classify(after)
     assert row is not None
-    assert set(row.shares) == {value}
+    assert set(row.shares) == {concept}
     assert {"name", "boundary", "leisure"} & set(tags) == {"name", "boundary", "leisure"} & set(
         after
     )
-    assert not tags_for(value, after, LEGEND)
+    assert not tags_for(concept, after)
 
 
 def test_never_proposes_deprecated_or_built_tags(shared) -> None:
@@ -423,8 +426,8 @@ def test_never_proposes_deprecated_or_built_tags(shared) -> None:
     proposed = [{key: value} for key, value in CANONICAL.values()] + [{"natural": "grassland"}]
     assert not [one for one in proposed if one in old]
     for tags in ({"landuse": "farmland"}, {"natural": "wood"}):
-        assert not tags_for(50, tags, LEGEND)
-        assert not tags_for(60, tags, LEGEND)
+        assert not tags_for("built", tags)
+        assert not tags_for("bare", tags)
 
 
 @pytest.mark.parametrize(
@@ -442,7 +445,7 @@ def test_never_proposes_deprecated_or_built_tags(shared) -> None:
     ],
 )
 def test_what_cover_cannot_decide_is_left_alone(tags: dict[str, str]) -> None:
-    assert not any(retaggable(tags, value) for value in LEGEND.values)
+    assert not any(retaggable(tags, concept) for concept in CONCEPTS)
 
 
 def test_outlines_are_rounded_to_what_osm_stores(folder) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glocal.core.concepts import CONCEPTS, concept_of
 from glocal.core.result import frozen
 from glocal.errors import LegendMismatchError
 
@@ -19,7 +21,7 @@ class ClassDef:
     """One class of a legend."""
 
     value: int
-    """Code in a raster, 1..255 (0 is no data)."""
+    """Code in a raster, 0..255."""
 
     name: str
     """Short machine name, letters, digits, ``_`` and ``-``."""
@@ -30,7 +32,25 @@ class ClassDef:
     color: str
     """Six hex digits without ``#``."""
 
+    concept: str | None = None
+    """What the class is about (`glocal.core.concepts`), empty where no concept fits; not given:
+    what its name says, else its title."""
+
+    shares: tuple[tuple[str, float], ...] = ()
+    """Expected shares of the concepts in ground of this class; not given: ``concept`` alone."""
+
     def __post_init__(self) -> None:
+        if self.concept is None:
+            found = concept_of(self.name) or concept_of(self.title)
+            object.__setattr__(self, "concept", found)
+        strangers = {one for one in (self.concept, *dict(self.shares)) if one} - set(CONCEPTS)
+        if strangers:
+            raise ValueError(
+                f"class {self.name}: a concept must be one of {', '.join(CONCEPTS)}, or empty; "
+                f"got {', '.join(sorted(strangers))}"
+            )
+        if self.concept and not self.shares:
+            object.__setattr__(self, "shares", ((self.concept, 1.0),))
         if not 0 <= self.value <= 255:
             raise ValueError(f"class {self.name}: value must be 0..255, got {self.value}")
         if len(self.color) != 6 or not set(self.color.lower()) <= set("0123456789abcdef"):
@@ -62,6 +82,28 @@ class Legend:
     def names(self) -> tuple[str, ...]:
         """Machine names in class order."""
         return tuple(one.name for one in self.classes)
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """Concepts in class order, empty for a class without one."""
+        return tuple(one.concept or "" for one in self.classes)
+
+    @property
+    def nodata(self) -> int:
+        """Raster code that no class has: 0, else the highest free one.
+
+        Raises
+        ------
+        LegendMismatchError
+            All 256 codes are taken.
+        """
+        for code in (0, *range(255, 0, -1)):
+            if code not in self.values:
+                return code
+        raise LegendMismatchError(
+            f"legend {self.name} takes all 256 codes, so none is left for no data; estimate "
+            "fewer classes (classes: in area.yaml)"
+        )
 
     def index(self, key: int | str) -> int:
         """Return the position of a class by its value or name.
@@ -122,7 +164,7 @@ class Crosswalk:
     def from_shares(
         cls,
         target: Legend,
-        rows: Mapping[str, Mapping[int | str, float]],
+        rows: Mapping[str, Mapping[Any, float]],
         *,
         confidence: Mapping[str, float] | float = 0.7,
     ) -> Crosswalk:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glocal.core.concepts import CONCEPTS
 from glocal.core.legend import ClassDef, Crosswalk, Legend
 from glocal.errors import LegendMismatchError, SourceUnavailableError
 
@@ -27,19 +28,20 @@ __all__ = [
     "attribution",
     "code_symbols",
     "crosswalk",
+    "crosswalk_from_concepts",
     "crosswalk_from_csv",
-    "crosswalk_from_hub_shares",
-    "hub_crosswalk",
     "legend",
     "legend_from_csv",
     "legend_names",
     "licence",
-    "raster_codes",
     "roots",
     "silent_codes",
 ]
 
 HUB = "worldcover"
+
+SPREAD_TRUST = 0.8
+"""Belief in a concept that no class of the target stands for alone; declared, not measured."""
 
 
 @cache
@@ -71,23 +73,15 @@ def legend(name: str) -> Legend:
 
     >>> legend("worldcover").names[:3]
     ('tree', 'shrub', 'grass')
-    >>> legend("igbp").index(0), len(legend("corine"))
-    (0, 44)
+    >>> legend("igbp").concepts[:7]
+    ('water', 'tree', 'tree', 'tree', 'tree', 'tree', 'shrub')
     """
+    fields = ("value", "name", "title", "color", "concept")
     classes = tuple(
-        ClassDef(value=row["value"], name=row["name"], title=row["title"], color=row["color"])
+        ClassDef(**{key: row[key] for key in fields}, shares=tuple(row["shares"].items()))
         for row in _entry(name)["classes"]
     )
     return Legend(name=name, classes=classes)
-
-
-def raster_codes(name: str) -> tuple[int, ...]:
-    """Return the codes stored in rasters, in the order of the legend's classes.
-
-    >>> raster_codes("igbp")[:3]
-    (0, 1, 2)
-    """
-    return legend(name).values
 
 
 def silent_codes(name: str) -> tuple[int, ...]:
@@ -124,13 +118,10 @@ def roots(name: str, year: int) -> frozenset[str]:
     return frozenset(one.format(year=year) for one in _entry(name)["roots"])
 
 
-def _shares(name: str) -> dict[str, dict[int | str, float]]:
-    return {row["name"]: row["shares"] for row in _entry(name)["classes"]}
-
-
 def _to_hub(name: str) -> Crosswalk:
+    rows = {one.name: dict(one.shares) for one in legend(name).classes}
     trust = {row["name"]: float(row["confidence"]) for row in _entry(name)["classes"]}
-    return Crosswalk.from_shares(legend(HUB), _shares(name), confidence=trust)
+    return Crosswalk.from_shares(legend(HUB), rows, confidence=trust)
 
 
 def _renormalised(
@@ -144,23 +135,18 @@ def _renormalised(
     return Crosswalk(matrix=matrix, confidence=np.where(known, trust, 0.0), **fields)
 
 
-def hub_crosswalk(target: Legend) -> Crosswalk:
-    """Return P(target class | WorldCover class).
+def _from_hub(target: Legend) -> Crosswalk:
+    """Return P(target class | concept), from the shares of concepts in each target class.
 
-    A target class is recognised by its name: a WorldCover name stands for itself; a name
-    of the known legend that ``target`` comes from spreads by that legend's shares.
+    A concept that is a class by itself is believed in full, one that is spread over classes less.
     """
-    hub = legend(HUB)
-    known = _shares(target.name) if target.name in _table() else {}
-    weights = np.zeros((len(hub), len(target)))
-    for column, name in enumerate(target.names):
-        shares: Mapping[int | str, float] = known.get(name) or (
-            {name: 1.0} if name in hub.names else {}
-        )
-        for hub_name, share in shares.items():
-            weights[hub.index(hub_name), column] = share
-    trust = np.full(len(hub), 1.0 if target.name == HUB else 0.8)
-    return _renormalised(weights, trust, symbols=hub.names, target=target)
+    weights = np.zeros((len(CONCEPTS), len(target)))
+    for column, one in enumerate(target.classes):
+        for concept, share in one.shares:
+            weights[CONCEPTS.index(concept), column] = share
+    pure = {one.concept for one in target.classes if one.shares == ((one.concept, 1.0),)}
+    trust = np.array([1.0 if one in pure else SPREAD_TRUST for one in CONCEPTS])
+    return _renormalised(weights, trust, symbols=CONCEPTS, target=target)
 
 
 def _through_hub(source: Crosswalk, target: Legend) -> Crosswalk:
@@ -169,7 +155,7 @@ def _through_hub(source: Crosswalk, target: Legend) -> Crosswalk:
     The mass on WorldCover classes that ``target`` lacks is dropped, and the confidence
     falls by as much.
     """
-    bridge = hub_crosswalk(target)
+    bridge = _from_hub(target)
     lands = bridge.confidence > 0
     kept = source.matrix * lands
     trust = source.confidence * (kept @ bridge.confidence)
@@ -187,20 +173,19 @@ def crosswalk(source: str, target: Legend) -> Crosswalk:
     >>> one.matrix[one.symbols.index("cropland_mosaic")].round(2).tolist()
     [0.25, 0.25, 0.5]
     """
-    if source == target.name:
-        itself: dict[str, dict[int | str, float]] = {
-            name: {name: 1.0} for name in legend(source).names
-        }
+    said = {(one.name, one.shares): one.name for one in legend(source).classes}
+    if all((one.name, one.shares) in said for one in target.classes):  # it speaks of our classes
+        itself = {name: {name: 1.0} for name in said.values()}
         return Crosswalk.from_shares(target, itself, confidence=0.8)
     return _through_hub(_to_hub(source), target)
 
 
-def crosswalk_from_hub_shares(
+def crosswalk_from_concepts(
     target: Legend,
-    rows: Mapping[str, Mapping[int | str, float]],
+    rows: Mapping[str, Mapping[str, float]],
     confidence: Mapping[str, float],
 ) -> Crosswalk:
-    """Return a crosswalk from {symbol: {WorldCover class name: share}} to any legend."""
+    """Return a crosswalk from {symbol: {concept: share}} to any legend."""
     hub = Crosswalk.from_shares(legend(HUB), rows, confidence=confidence)
     return _through_hub(hub, target)
 
@@ -216,28 +201,46 @@ def _csv_rows(path: Path) -> list[dict[str, str]]:
         raise LegendMismatchError(
             f"legend {path} needs the columns value,name,title,color; it lacks {sorted(missing)}"
         )
-    return rows
+    return [{key: (text or "").strip() for key, text in row.items() if key} for row in rows]
 
 
 def legend_from_csv(path: Path) -> Legend:
-    """Read a legend from a CSV with the columns ``value,name,title,color``.
+    """Read a legend from a CSV with the columns ``value,name,title,color`` and maybe ``concept``.
 
-    Further columns are read by `crosswalk_from_csv`.
+    A class is about the concept that its row names (``none`` for none of them); else about what
+    the known legend with most of the CSV's names says of that name; else about what the words
+    of its name or title mean. Further columns are read by `crosswalk_from_csv`.
+
+    Raises
+    ------
+    LegendMismatchError
+        A column is missing, or a row breaks a rule of `ClassDef` or `Legend`.
     """
     path = Path(path)
+    rows = _csv_rows(path)
+    names = {row["name"] for row in rows}
+    alike = sorted(legend_names(), key=lambda one: -len(names & set(legend(one).names)))
+    known = {one.name: one for name in reversed(alike) for one in legend(name).classes}
     try:
-        classes = tuple(
-            ClassDef(
-                value=int(row["value"]),
-                name=row["name"].strip(),
-                title=row["title"].strip(),
-                color=row["color"].strip().lstrip("#"),
-            )
-            for row in _csv_rows(path)
-        )
-        return Legend(name=path.stem, classes=classes)
+        return Legend(name=path.stem, classes=tuple(_class_of(row, known) for row in rows))
     except ValueError as error:
         raise LegendMismatchError(f"legend {path}: {error}") from error
+
+
+def _class_of(row: Mapping[str, str], known: Mapping[str, ClassDef]) -> ClassDef:
+    said, like = row.get("concept", "").lower(), known.get(row["name"])
+    meaning: dict[str, Any] = {}
+    if said:
+        meaning = {"concept": "" if said == "none" else said}
+    elif like is not None:
+        meaning = {"concept": like.concept, "shares": like.shares}
+    return ClassDef(
+        value=int(row["value"]),
+        name=row["name"],
+        title=row["title"],
+        color=row["color"].lstrip("#"),
+        **meaning,
+    )
 
 
 def crosswalk_from_csv(path: Path, target: Legend) -> Crosswalk:
@@ -248,9 +251,8 @@ def crosswalk_from_csv(path: Path, target: Legend) -> Crosswalk:
     """
     shares: dict[str, dict[int | str, float]] = {}
     for row in _csv_rows(Path(path)):
-        name = row["name"].strip()
         given: dict[int | str, float] = {
-            one: float(row[one]) for one in target.names if (row.get(one) or "").strip()
+            one: float(row[one]) for one in target.names if row.get(one)
         }
-        shares[name] = given or {name: 1.0}
+        shares[row["name"]] = given or {row["name"]: 1.0}
     return Crosswalk.from_shares(target, shares, confidence=0.5)

@@ -79,7 +79,7 @@ class Observations:
     the answer *given* the question is evidence, and the crosswalk can't say that.
     """
 
-    shares: NDArray[np.float16] | None = None
+    shares: NDArray[np.float32] | None = None
     """``cells`` only: P(class) in the source's own words, shape (H, W, K), which symbols say
     only roughly; NaN where it is silent."""
 
@@ -177,6 +177,11 @@ class Observations:
 
     def __len__(self) -> int:
         return len(self.symbols)
+
+    @property
+    def speaks(self) -> bool:
+        """True when the source says anything at all; who does not is no evidence."""
+        return bool(self.symbols.any())
 
     @property
     def legend(self) -> Legend:

@@ -82,7 +82,7 @@ class Term:
     declared: NDArray[np.float64] | None = None
     """Answers only: P(symbol | class) before any data, shape (contexts, K, M)."""
 
-    shares: NDArray[np.float16] | None = None
+    shares: NDArray[np.float32] | None = None
     """Cells only: P(class) as the source states it, shape (H, W, K), NaN where it is silent."""
 
     @property

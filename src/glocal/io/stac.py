@@ -58,13 +58,13 @@ class Asset:
     """Grid of a raster."""
 
 
-def class_band(name: str, legend: Legend, *, nodata: int = 0) -> dict[str, Any]:
+def class_band(name: str, legend: Legend) -> dict[str, Any]:
     """Return the ``bands`` entry of a class map (value, name, title and colour of each class)."""
     return {
         "name": name,
         "description": f"classes of legend {legend.name}",
         "data_type": "uint8",
-        "nodata": nodata,
+        "nodata": legend.nodata,
         "classification:classes": [
             {
                 "value": one.value,

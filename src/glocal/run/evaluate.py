@@ -197,11 +197,15 @@ def _at_their_word(area: Area, sources: Sequence[Observations]) -> tuple[Codes, 
 
 def taught_raw(area: Area, model: str, at: Codes) -> Codes:
     """Return what the model would say if it had learned from the sources as they are."""
-    cell, said = _at_their_word(area, _teachers(area))
+    word, said = _at_their_word(area, _teachers(area))
+    # cells are drawn, not words: nothing may depend on the order of sources or classes
+    cell, of_word, words = np.unique(word, return_inverse=True, return_counts=True)
     rng = np.random.default_rng([area.config.seed, 17])
     pick = rng.choice(len(cell), min(CELLS, len(cell)), replace=False)
-    shares = np.eye(len(area.legend))[said[pick]]
-    return _likeliest(taught(area, model, cell[pick], shares, np.ones(len(pick)), at))
+    heard = np.zeros((len(cell), len(area.legend)))
+    np.add.at(heard, (of_word, said), 1.0)
+    shares = heard[pick] / words[pick, None]
+    return _likeliest(taught(area, model, cell[pick], shares, words[pick].astype(float), at))
 
 
 def taught_anew(

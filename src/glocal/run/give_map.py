@@ -124,7 +124,7 @@ class Change:
 def _write_map(
     area: Area, turn: Turn, source: Observations, room: Path, change: Change
 ) -> list[Path]:
-    values = np.array([*area.legend.values, 0], np.uint8)
+    values = np.array([*area.legend.values, area.legend.nodata], np.uint8)
     honest = change.held_out is not None
     points = area.reference if honest else area.anchors
     accuracy, why = _accuracy(area, change.corrected, points, change.held_out)

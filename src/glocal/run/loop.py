@@ -18,6 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from glocal import __version__
+from glocal.core.concepts import CONCEPTS
 from glocal.core.grid import cell_area_ha
 from glocal.core.result import Displacement
 from glocal.errors import RunError
@@ -390,6 +391,12 @@ def _notes(area: Area, turn: Turn) -> list[str]:
         notes.append(
             f"the sources say little here: half of the cells have no class likelier than "
             f"{usual:.2f}; read estimate.tif only together with probability.tif"
+        )
+    if strange := [one.name for one in area.legend.classes if not one.concept]:
+        notes.append(
+            f"legend {area.legend.name}: no concept is known for {', '.join(strange)}, so no tag "
+            "stands for such ground and words of observers must name it exactly; a legend CSV may "
+            f"have a column concept, one of {', '.join(CONCEPTS)}"
         )
     if area.has_osm and not area.all_for_osm:
         notes.append(

@@ -120,7 +120,7 @@ def _write_layers(area: Area, turn: Turn, folder: Path, credit: str) -> None:
         folder / "estimate.tif",
         values[turn.log_q.argmax(axis=-1)],
         area.geobox,
-        nodata=0,
+        nodata=area.legend.nodata,
         band_names=("class",),
         colors=area.legend,
         copyright=credit,

@@ -44,8 +44,8 @@ __all__ = [
     "symbol_names",
 ]
 
-MISSING_CLASSES = (10, 80)
-"""Classes whose absence from OSM can be seen from above: trees and water."""
+MISSING = ("tree", "water")
+"""Concepts whose absence from OSM can be seen from above."""
 
 MISSING_HA = 2.0
 """Smallest unmapped area that is worth somebody's look."""
@@ -89,8 +89,12 @@ def attribution_of(*provenance: Provenance) -> str:
 
 
 def evidence_of(area: Area, turn: Turn, source: str) -> tuple[tuple[str, ...], Provenance]:
-    """Return who speaks for a correction of ``source`` (never itself), and the provenance."""
-    others = [o for o in (*area.observations, *turn.models) if o.source != source]
+    """Return who speaks for a correction of ``source`` (never itself), and the provenance.
+
+    Who says nothing is no evidence, and puts no licence on it.
+    """
+    everybody = (*area.observations, *turn.models)
+    others = [one for one in everybody if one.source != source and one.speaks]
     names = tuple(sorted(one.source for one in others))
     return names, Provenance.derive("fuse", [one.provenance for one in others], used=names)
 
@@ -190,9 +194,9 @@ def _records(
 def _propose_objects(area: Area, turn: Turn, source: Observations, sharpness: float) -> Gift:
     doubts = _open(area, source, object_doubts(turn.fused, source))
     doubts = replace(doubts, probability=shrunk(doubts.probability, sharpness))
-    value = np.array(area.legend.values)[doubts.proposed]
+    concept = np.array(area.legend.concepts)[doubts.proposed].tolist()
     tags = [json.loads(text) for text in source.columns["tags"]]
-    can = np.array([retaggable(tag, int(v)) for tag, v in zip(tags, value, strict=True)], bool)
+    can = np.array([retaggable(*one) for one in zip(tags, concept, strict=True)], bool)
     can &= _core_share(area, source) >= MIN_CORE
     edit, threshold, precision = _choose(area, doubts, can & (source.symbols > 0))
     corrections = _records(area, turn, source, doubts, edit, "osm")
@@ -213,9 +217,7 @@ def _with_missing(
 
     They are new areas if OSM can accept the evidence, else questions.
     """
-    classes = np.array(
-        [i for i, v in enumerate(area.legend.values) if v in MISSING_CLASSES], np.int64
-    )
+    classes = np.flatnonzero(np.isin(area.legend.concepts, MISSING))
     found = missing_areas(
         turn.fused,
         source,

@@ -253,7 +253,7 @@ def model_source(area: Area, name: str, probability: NDArray[np.float32]) -> Obs
 
 def model_provenance(area: Area, name: str) -> Provenance:
     """Return where a model's statements come from: its images, weights and teachers."""
-    teachers = [one.provenance for one in area.observations]
+    teachers = [one.provenance for one in area.observations if one.speaks]
     if area.anchors is not None:
         teachers.append(area.anchors.provenance)
     return Provenance.derive(

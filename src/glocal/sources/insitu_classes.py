@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from glocal.core.concepts import concept_of
 from glocal.core.legend import Legend
 from glocal.errors import LegendMismatchError
 
@@ -27,27 +28,6 @@ CONFIDENCES: dict[str, tuple[float, float]] = {
 }
 """Prior shares of the main and the second class. Declared by us, not measured: they only
 start the source's reliability, which is learned from the data afterwards."""
-
-GROUPS: dict[str, frozenset[str]] = {
-    "tree": frozenset({"tree", "trees", "treecover", "forest", "wood", "woods", "woodland"}),
-    "shrub": frozenset({"shrub", "shrubs", "shrubland", "scrub", "bush", "bushes", "heath"}),
-    "grass": frozenset({"grass", "grasses", "grassland", "meadow", "meadows", "pasture"}),
-    "crop": frozenset({"crop", "crops", "cropland", "arable", "farmland", "cultivated"})
-    | {"agriculture", "agricultural"},
-    "built": frozenset({"built", "builtup", "urban", "artificial", "settlement", "impervious"})
-    | {"residential", "building", "buildings", "road", "roads"},
-    "bare": frozenset({"bare", "bareland", "barren", "sparse", "soil", "rock", "sand"}),
-    "snow": frozenset({"snow", "ice", "glacier", "glaciers"}),
-    "water": frozenset({"water", "lake", "river", "pond", "sea", "stream", "canal", "reservoir"}),
-    "wetland": frozenset({"wetland", "wetlands", "marsh", "swamp", "bog", "flooded", "reed"})
-    | {"marshes", "peatland", "mire", "fen"},
-    "mangrove": frozenset({"mangrove", "mangroves"}),
-    "moss": frozenset({"moss", "lichen", "lichens"}),
-}
-"""Synonyms in English; a class of a legend belongs to the group of its name or title."""
-
-UNCLEAR = frozenset({"non", "not", "no", "without", "green", "mosaic"})
-"""Words that turn or blur the meaning ("not built", "green urban area"): better ask."""
 
 LUCAS: dict[str, Shares] = {
     "A": {"built": 1.0},
@@ -125,9 +105,9 @@ def meanings(
     """Return the shares of legend classes for each distinct text.
 
     Tried in this order: ``class_names``; value, name or title of a class; words (a
-    synonym of exactly one group of classes); a LUCAS code. A text that means "could not
-    tell" gets no shares; one whose class the legend lacks gets shares under the name of
-    its group, which is no class of the legend.
+    synonym of exactly one concept); a LUCAS code. A text that means "could not tell" gets no
+    shares; one whose class the legend lacks gets shares under the name of its concept, which
+    is no class of the legend.
 
     Raises
     ------
@@ -156,29 +136,20 @@ def _meaning(text: str, legend: Legend, given: Mapping[str, int | str]) -> Share
             return {one.name: 1.0}
     if is_silent(text):
         return {}
-    group = _group(text)
-    if group is not None:
-        return _classes_of({group: 1.0}, legend)
+    concept = concept_of(text)
+    if concept:
+        return _classes_of({concept: 1.0}, legend)
     if LUCAS_CODE.match(text.upper()):
         prefixes = (text.upper()[:n] for n in range(len(text), 0, -1))
         return _classes_of(next(LUCAS[p] for p in prefixes if p in LUCAS), legend)
     return None
 
 
-def _group(text: str) -> str | None:
-    """Return the one group that the words of ``text`` belong to, if there is exactly one."""
-    words = set(re.findall(r"[a-z]+", text.lower().replace("built-up", "built")))
-    if words & UNCLEAR:
-        return None
-    hits = [name for name, synonyms in GROUPS.items() if words & synonyms]
-    return hits[0] if len(hits) == 1 else None
-
-
-def _classes_of(groups: Shares, legend: Legend) -> Shares:
-    """Spread the share of each group evenly over the legend's classes of that group."""
+def _classes_of(concepts: Shares, legend: Legend) -> Shares:
+    """Spread the share of each concept evenly over the legend's classes that are about it."""
     shares: Shares = {}
-    for group, share in groups.items():
-        members = [c.name for c in legend.classes if group in (_group(c.name), _group(c.title))]
-        for name in members or [group]:
+    for concept, share in concepts.items():
+        members = [one.name for one in legend.classes if one.concept == concept]
+        for name in members or [concept]:
             shares[name] = shares.get(name, 0.0) + share / max(len(members), 1)
     return shares

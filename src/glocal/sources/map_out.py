@@ -98,7 +98,7 @@ def _write_rasters(folder: Path, change: MapChange, notes: str) -> None:
         folder / "corrected_map.tif",
         change.corrected,
         change.geobox,
-        nodata=0,
+        nodata=change.legend.nodata,
         band_names=("class",),
         colors=change.legend,
         copyright=notes,
@@ -108,7 +108,7 @@ def _write_rasters(folder: Path, change: MapChange, notes: str) -> None:
     percent = np.round(100 * np.clip(np.nan_to_num(change.probability), 0, 1))
     write_cog(
         folder / "confidence.tif",
-        np.where(change.corrected > 0, percent, UNKNOWN).astype(np.uint8),
+        np.where(change.corrected != change.legend.nodata, percent, UNKNOWN).astype(np.uint8),
         change.geobox,
         nodata=UNKNOWN,
         band_names=("confidence",),

@@ -79,7 +79,8 @@ class MapChange:
     @property
     def changed(self) -> NDArray[np.bool_]:
         """Shape (H, W), True where one class is replaced by another."""
-        both = (self.corrected > 0) & (self.original > 0)
+        nothing = self.legend.nodata
+        both = (self.corrected != nothing) & (self.original != nothing)
         return np.asarray((self.corrected != self.original) & both)
 
 

@@ -185,11 +185,11 @@ def _symbol(observations: Observations, at: int) -> str:
 def _edit(name: str, observations: Observations, at: int, legend: Legend) -> TagEdit:
     if name not in legend.names:
         return TagEdit(set={}, unset=())
-    value = legend.values[legend.index(name)]
+    concept = legend.concepts[legend.index(name)]
     symbol = _symbol(observations, at)
     if symbol.startswith(LAYER):
-        return fclass_edit(symbol.removeprefix(LAYER), value, legend)
-    return tags_for(value, json.loads(observations.columns["tags"][at]), legend)
+        return fclass_edit(symbol.removeprefix(LAYER), concept)
+    return tags_for(concept, json.loads(observations.columns["tags"][at]))
 
 
 def _share_seen(observations: Observations) -> NDArray[np.float64]:

@@ -78,6 +78,7 @@ def feature_maker(
     """Return the function that makes the GeoJSON feature of one row."""
     place = {record: i for i, record in enumerate(observations.record.tolist())}
     shapes = lonlat(_shapes(plan, rows), rows.crs)
+    concept = dict(zip(observations.legend.names, observations.legend.concepts, strict=True))
 
     def feature(i: int) -> dict[str, Any]:
         record, at = str(rows.record[i]), place.get(str(rows.record[i]), -1)
@@ -90,6 +91,7 @@ def feature_maker(
             properties["instruction"] = instruction(
                 rows,
                 i,
+                concept=concept.get(str(rows.proposed[i]), ""),
                 dates=dates,
                 mapped=observations.phenomenon_time,
                 edit=plan.fix.get(i),

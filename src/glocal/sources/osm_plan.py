@@ -194,8 +194,8 @@ def _take_elements(plan: Plan, rows: Corrections, extract: Path | None, legend: 
         record = str(rows.record[i])
         reason = stale.get(record, "")
         if not reason:
-            value = legend.values[legend.index(str(rows.proposed[i]))]
-            edit = tags_for(value, fresh[record].tags, legend)
+            concept = legend.concepts[legend.index(str(rows.proposed[i]))]
+            edit = tags_for(concept, fresh[record].tags)
             after = edited(fresh[record], edit)
             reason = torn.get((after.osm_type, after.osm_id), "") or problem(after)
             reason = reason if edit else "its full tags say more than cover"
@@ -221,7 +221,7 @@ def _draw(
     """Make a missing area an edit with an outline, or else a question with the reason."""
     cell = abs(float(observations.geobox.resolution.x))
     patch = rows.support[i]
-    tags = tags_of_new(str(rows.proposed[i]), legend)
+    tags = tags_of_new(legend.concepts[legend.index(str(rows.proposed[i]))])
     near = shapely.intersects(observations.geometry, shapely.buffer(patch, cell))
     taken = shapely.union_all(shapely.make_valid(observations.geometry[near]))
     shape, why = outline(patch, taken, cell, min_area=min_area_ha * 1e4)

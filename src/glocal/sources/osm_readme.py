@@ -160,6 +160,7 @@ def instruction(
     rows: Corrections,
     i: int,
     *,
+    concept: str,
     dates: Mapping[str, Interval],
     mapped: Interval,
     edit: TagEdit | None = None,
@@ -170,20 +171,20 @@ def instruction(
 ) -> str:
     """Return what a mapper should look at in row ``i``, and how to answer.
 
-    ``dates`` are those of the images, by name; ``mapped`` is that of the map data;
-    ``element`` is ``way/123``, ``inferred`` that its type and old tags are; ``new`` are
-    the tags of an area that a change file draws.
+    ``concept`` is that of the proposed class; ``dates`` are those of the images, by name;
+    ``mapped`` is that of the map data; ``element`` is ``way/123``, ``inferred`` that its type
+    and old tags are; ``new`` are the tags of an area that a change file draws.
     """
     if str(rows.record[i]).startswith(SHIFT):
         return _about_shift(rows, i)
     if is_misplaced(rows)[i]:
         return _about_object(rows, i, element)
     current, proposed = _old(str(rows.current[i])), str(rows.proposed[i])
-    cover = WORDS.get(proposed, proposed)
+    cover = WORDS.get(concept, proposed)
     seen = "; ".join(f"{name} of {when(one)}" for name, one in sorted(dates.items()))
     weighed = f"Evidence: {', '.join(rows.because)}{f' ({seen})' if seen else ''}."
     sure = _chance(rows, i)
-    look = f"Look for: {LOOK[proposed]}." if proposed in LOOK else ""
+    look = f"Look for: {LOOK[concept]}." if concept in LOOK else ""
     if not current:
         drawn = f"The change file draws {_pairs(new)} to begin with." if new else ""
         return " ".join((

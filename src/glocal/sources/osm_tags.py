@@ -1,8 +1,8 @@
 """What OpenStreetMap tags mean for land cover, and which of them a cover map may question.
 
 The table ``core/tables/osm_tags.csv`` gives each tag (with qualifiers) a prior class in
-the WorldCover legend. It was reasoned from the definitions of tags and classes; columns
-named ``osmclcplus`` in its notes come from the Czech CLCplus mapping
+WorldCover codes, read here as concepts. It was reasoned from the definitions of tags and
+classes; columns named ``osmclcplus`` in its notes come from the Czech CLCplus mapping
 (ctu-geoforall-lab/osmclcplus, CC BY 4.0). It is a prior only: the engine learns what
 each tag means in the area at hand.
 """
@@ -81,14 +81,14 @@ vineyards and everything built can't: they are flagged, never retagged. Nor are
 wetlands: how wet they look depends on the season of the image."""
 
 CANONICAL = {
-    10: ("natural", "wood"),
-    20: ("natural", "scrub"),
-    30: ("landuse", "meadow"),
-    40: ("landuse", "farmland"),
-    80: ("natural", "water"),
+    "tree": ("natural", "wood"),
+    "shrub": ("natural", "scrub"),
+    "grass": ("landuse", "meadow"),
+    "crop": ("landuse", "farmland"),
+    "water": ("natural", "water"),
 }
-"""Undeprecated tag of each class that can be proposed. Built-up (50) is a use and bare
-ground (60) has no tag of its own (rock, sand and mud differ); wetland, snow, mangroves and
+"""Undeprecated tag of each concept that can be proposed. Built-up is a use and bare ground has
+no tag of its own (rock, sand and mud differ); wetland, snow, mangroves and
 moss need someone who was there. Those are flagged only."""
 
 MAIN_KEYS = ("natural", "landuse", "landcover")
@@ -143,8 +143,8 @@ class TagRow:
     qualifiers: tuple[tuple[str, str], ...]
     """Further tags that must be present."""
 
-    shares: dict[int | str, float]
-    """Prior share of each class value; empty when the tag must not be used."""
+    shares: dict[str, float]
+    """Prior share of each concept; empty when the tag must not be used."""
 
     confidence: float
     """0..1, how far the row is to be believed."""
@@ -178,13 +178,13 @@ class TagEdit:
 
 def _row(record: Mapping[str, str]) -> TagRow:
     value, *qualifiers = record["osm_value"].split("&")
+    hub = legends.legend(legends.HUB)
     codes = [int(code) for code in record["worldcover_code"].split("|") if code]
-    rest = (1 - MAIN_SHARE) / max(len(codes) - 1, 1)
-    shares: dict[int | str, float] = {
-        code: rest if i else MAIN_SHARE for i, code in enumerate(codes)
-    }
-    if len(codes) == 1:
-        shares = {codes[0]: 1.0}
+    concepts = [hub.names[hub.index(code)] for code in codes]
+    rest = (1 - MAIN_SHARE) / max(len(concepts) - 1, 1)
+    shares = {one: rest if i else MAIN_SHARE for i, one in enumerate(concepts)}
+    if len(concepts) == 1:
+        shares = {concepts[0]: 1.0}
     level = record["note"].partition(";")[0].removeprefix("confidence=").strip()
     tag = f"{record['osm_key']}={value}"
     return TagRow(
@@ -286,54 +286,44 @@ def symbol_of(row: TagRow, count: int, *, enough: int = 20) -> str:
 
 
 def crosswalk_of(symbols: tuple[str, ...], legend: Legend) -> Crosswalk:
-    """Return the prior meaning of ``symbols`` in ``legend``, by way of WorldCover's classes."""
+    """Return the prior meaning of ``symbols`` in ``legend``, by way of concepts."""
     rows = {symbol: row_of(symbol) for symbol in symbols}
-    return legends.crosswalk_from_hub_shares(
+    return legends.crosswalk_from_concepts(
         legend,
         {symbol: row.shares for symbol, row in rows.items()},
         {symbol: row.confidence for symbol, row in rows.items()},
     )
 
 
-def retaggable(tags: Mapping[str, str], class_value: int) -> bool:
+def retaggable(tags: Mapping[str, str], concept: str) -> bool:
     """Return True when seeing another cover is reason enough to propose another tag.
 
-    ``class_value`` is a WorldCover code. Everything that names the element's nature must
-    be a tag of cover; forest is also a use (a clearing stays forest), so it changes only
-    into cropland or water.
+    ``concept`` is what is seen. Everything that names the element's nature must be a tag of
+    cover; forest is also a use (a clearing stays forest), so it changes only into cropland or
+    water.
 
-    >>> retaggable({"landuse": "farmland"}, 30), retaggable({"landuse": "residential"}, 30)
+    >>> retaggable({"landuse": "farmland"}, "grass"), retaggable({"landuse": "farm"}, "grass")
     (True, False)
     """
     main = {f"{key}={tags[key]}" for key in MAIN_KEYS if key in tags}
-    if class_value not in CANONICAL or not main or not main <= JUDGED_BY_COVER:
+    if concept not in CANONICAL or not main or not main <= JUDGED_BY_COVER:
         return False
     if any(key.partition(":")[0] in OTHER_NATURE for key in tags):
         return False
-    if "landuse=forest" in main and class_value not in (40, 80):
+    if "landuse=forest" in main and concept not in ("crop", "water"):
         return False
     row = classify(tags)
-    return row is not None and class_value not in row.shares
+    return row is not None and concept not in row.shares
 
 
-def tags_for(class_value: int, current_tags: Mapping[str, str], legend: Legend) -> TagEdit:
-    """Return the edit that makes an element say ``class_value``; empty when none is sound.
+def tags_for(concept: str, current_tags: Mapping[str, str]) -> TagEdit:
+    """Return the edit that makes an element say ``concept``; empty when none is sound.
 
-    ``class_value`` is a code of ``legend``, whose classes are known by their WorldCover
-    names. Grass on natural ground becomes ``natural=grassland``, elsewhere
-    ``landuse=meadow``.
-
-    Raises
-    ------
-    LegendMismatchError
-        When the legend has no such class.
+    Grass on natural ground becomes ``natural=grassland``, elsewhere ``landuse=meadow``.
     """
-    hub = legends.legend(legends.HUB)
-    name = legend.names[legend.index(class_value)]
-    code = hub.values[hub.index(name)] if name in hub.names else -1
-    if not retaggable(current_tags, code):
+    if not retaggable(current_tags, concept):
         return TagEdit(set={}, unset=())
-    key, value = CANONICAL[code]
+    key, value = CANONICAL[concept]
     if value == "meadow" and "landuse" not in current_tags:
         key, value = "natural", "grassland"
     old = (*MAIN_KEYS, *QUALIFIERS)
@@ -342,36 +332,32 @@ def tags_for(class_value: int, current_tags: Mapping[str, str], legend: Legend) 
     )
 
 
-def tags_of_new(name: str, legend: Legend) -> dict[str, str]:
-    """Return the tags of a new area of class ``name``, empty when it has none.
+def tags_of_new(concept: str) -> dict[str, str]:
+    """Return the tags of a new area, empty when its concept has none.
 
     Built-up ground has none: it is roofs, roads and yards alike.
 
-    >>> from glocal.core import legends
-    >>> tags_of_new("water", legends.legend("worldcover"))
-    {'natural': 'water'}
+    >>> tags_of_new("water"), tags_of_new("built")
+    ({'natural': 'water'}, {})
     """
-    hub = legends.legend(legends.HUB)
-    code = hub.values[hub.index(name)] if name in legend.names and name in hub.names else -1
-    key, value = CANONICAL.get(code, ("", ""))
+    key, value = CANONICAL.get(concept, ("", ""))
     return {key: value} if key else {}
 
 
-def fclass_edit(fclass: str, class_value: int, legend: Legend) -> TagEdit:
+def fclass_edit(fclass: str, concept: str) -> TagEdit:
     """Return the edit of an element of which only Geofabrik's ``fclass`` is known.
 
     It takes away only keys that bear the class: surely, or possibly where a class stands
     for several tags. Taking away a tag that is not there changes nothing.
 
-    >>> from glocal.core import legends
-    >>> fclass_edit("scrub", 40, legends.legend("worldcover"))
+    >>> fclass_edit("scrub", "crop")
     TagEdit(set={'landuse': 'farmland'}, unset=('natural',))
-    >>> fclass_edit("forest", 40, legends.legend("worldcover"))
+    >>> fclass_edit("forest", "crop")
     TagEdit(set={'landuse': 'farmland'}, unset=('natural',))
     """
     row = row_of(f"fclass={fclass}")
     tags = {row.key: row.value, **dict(row.qualifiers)}
-    edit = tags_for(class_value, tags, legend)
+    edit = tags_for(concept, tags)
     if not edit:
         return edit
     keys = sorted({tag.partition("=")[0] for tag in fclass_tags(fclass)})

@@ -323,7 +323,7 @@ def observe_predicted(
     )
     symbols = np.zeros(len(probability), np.uint16)
     symbols[speaks] = inverse + 1
-    shares = np.full((len(symbols), classes), np.nan, np.float16)
+    shares = np.full((len(symbols), classes), np.nan, np.float32)
     shares[speaks] = p
     matrix = mean / count[:, None]
     return Observations(

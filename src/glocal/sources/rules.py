@@ -26,7 +26,7 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.chip import Chip
 from glocal.core.legend import Crosswalk, Legend
-from glocal.core.legends import crosswalk_from_hub_shares
+from glocal.core.legends import crosswalk_from_concepts
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.errors import BadSourceError, GridMismatchError
@@ -36,7 +36,7 @@ __all__ = ["SYMBOLS", "classify", "observe_rules", "rules_crosswalk"]
 SYMBOLS = ("water", "dense_vegetation", "sparse_vegetation", "bare_or_built", "snow_or_ice")
 NEEDED = ("green", "red", "nir")
 
-SHARES: dict[str, dict[int | str, float]] = {
+SHARES: dict[str, dict[str, float]] = {
     "water": {"water": 0.96, "wetland": 0.03, "bare": 0.01},
     "dense_vegetation": {"tree": 0.4, "crop": 0.28, "grass": 0.25, "shrub": 0.04, "wetland": 0.03},
     "sparse_vegetation": {"grass": 0.35, "crop": 0.32, "tree": 0.2, "shrub": 0.08, "wetland": 0.05},
@@ -50,7 +50,7 @@ SHARES: dict[str, dict[int | str, float]] = {
         "tree": 0.02,
     },
 }
-"""Prior shares of WorldCover classes; bare soil of fields is no built-up land."""
+"""Prior shares of concepts; bare soil of fields is no built-up land."""
 
 CONFIDENCE = {
     "water": 0.8,
@@ -66,7 +66,7 @@ def rules_crosswalk(target: Legend) -> Crosswalk:
 
     Where it has no snow, snow_or_ice says almost nothing: what lies below is not known.
     """
-    return crosswalk_from_hub_shares(target, SHARES, CONFIDENCE)
+    return crosswalk_from_concepts(target, SHARES, CONFIDENCE)
 
 
 def classify(chip: Chip) -> NDArray[np.uint8]:
