@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import shapely
 
-from glocal.fusion.alignment import MAX_SHIFT, relative_shift
-from glocal.fusion.support import paint
+from glocal.fusion.place.alignment import MAX_SHIFT, relative_shift
+from glocal.fusion.problem.support import paint
 from glocal.testing import CELL, grid
 
 SIDE, K = 160, 3

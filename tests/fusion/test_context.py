@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glocal.core.result import log_normalise
-from glocal.fusion.context import (
+from glocal.fusion.decode.context import (
     REACH,
     SIDES,
     Readout,
@@ -16,7 +16,7 @@ from glocal.fusion.context import (
     surroundings,
     usual_readout,
 )
-from glocal.fusion.regression import Linear
+from glocal.fusion.decode.regression import Linear
 
 
 def drawn(seed: int, shape: tuple[int, int] = (30, 26), classes: int = 3) -> np.ndarray:

@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glocal.fusion.dependence import ALONE, RIDGE, conservative, families_of, learn, merge_copies
-from glocal.fusion.problem import Located, prepare
+from glocal.fusion.problem.terms import Located, prepare
+from glocal.fusion.reliability.dependence import (
+    ALONE,
+    RIDGE,
+    conservative,
+    families_of,
+    learn,
+    merge_copies,
+)
 from glocal.testing import worlds
 
 

@@ -13,10 +13,10 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
-from glocal.fusion import direct
-from glocal.fusion.direct import blend, learn_direct
-from glocal.fusion.problem import Located, prepare
-from glocal.fusion.regression import FREE, cross_fitted
+from glocal.fusion.decode import direct
+from glocal.fusion.decode.direct import blend, learn_direct
+from glocal.fusion.decode.regression import FREE, cross_fitted
+from glocal.fusion.problem.terms import Located, prepare
 from glocal.testing import legend_of
 
 SHAPE = (12, 12)

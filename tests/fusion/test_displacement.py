@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from glocal.core.result import ShiftField
-from glocal.fusion.alignment import MAX_SHIFT, TileScores, lattice_of, tile_scores
-from glocal.fusion.displacement import (
+from glocal.fusion.place.alignment import MAX_SHIFT, TileScores, lattice_of, tile_scores
+from glocal.fusion.place.displacement import (
     Pair,
     affine_frame,
     field_frame,
     fixed_frame,
     solve,
 )
-from glocal.fusion.shifts import layer_shift
+from glocal.fusion.place.shifts import layer_shift
 from glocal.testing import CELL, grid
 from tests.fusion.test_alignment import SIDE, K, scene
 

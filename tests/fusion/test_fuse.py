@@ -11,10 +11,10 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Anchors, Observations
 from glocal.errors import GridMismatchError, LegendMismatchError
-from glocal.fusion import problem as problems
-from glocal.fusion.dependence import MIN_ANCHORS, families_of, gammas
 from glocal.fusion.fuse import fuse
+from glocal.fusion.problem import terms as problems
 from glocal.fusion.propose import cell_doubts
+from glocal.fusion.reliability.dependence import MIN_ANCHORS, families_of, gammas
 from glocal.fusion.setting import ENGINE
 from glocal.testing import anchors_at, grid, legend_of, provenance_of
 

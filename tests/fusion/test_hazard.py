@@ -13,8 +13,14 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.fusion.fuse import fuse
-from glocal.fusion.hazard import RATE, learned_rate, outdated, then_given_now, years_apart
-from glocal.fusion.reliability import update
+from glocal.fusion.reliability.confusion import update
+from glocal.fusion.reliability.hazard import (
+    RATE,
+    learned_rate,
+    outdated,
+    then_given_now,
+    years_apart,
+)
 from glocal.testing import CELL, grid, legend_of, provenance_of
 
 K, SIDE, BLOCK = 3, 150, 5

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DataObject
 
 from glocal.core.observation import Observations
-from glocal.fusion.dependence import families_of
 from glocal.fusion.fuse import Fused, fuse
-from glocal.fusion.problem import prepare
+from glocal.fusion.problem.terms import prepare
+from glocal.fusion.reliability.dependence import families_of
 from glocal.testing import World, observations, provenance_of, worlds
 
 

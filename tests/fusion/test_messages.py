@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
-from glocal.fusion import messages
-from glocal.fusion.messages import COARSE_STRENGTH, CORRELATION, PURITY, listen
-from glocal.fusion.problem import prepare
-from glocal.fusion.reliability import Confusion
+from glocal.fusion.estimate import messages
+from glocal.fusion.estimate.messages import COARSE_STRENGTH, CORRELATION, PURITY, listen
+from glocal.fusion.problem.terms import prepare
+from glocal.fusion.reliability.confusion import Confusion
 from glocal.testing import grid, legend_of, provenance_of
 
 K, M = 3, 2

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
-from glocal.fusion.misplaced import REACH, RING, Misplaced, _judged, misplaced_objects
+from glocal.fusion.place.misplaced import REACH, RING, Misplaced, _judged, misplaced_objects
 from glocal.run.area import read_area
 from glocal.run.config import load
 from glocal.run.rounds import start

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from glocal.core.grid import tiles
 from glocal.errors import GridMismatchError
-from glocal.fusion import counting
-from glocal.fusion.counting import Coding, Counter, Lookup, Patterns, thin
+from glocal.fusion.tiles import counting
+from glocal.fusion.tiles.counting import Coding, Counter, Lookup, Patterns, thin
 from glocal.testing import grid
 
 SMALL, LARGE = (3, 2, 5), (300, 70, 60, 50, 40)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from glocal.core.grid import cells_of_points
-from glocal.fusion.support import REACH, point_cells
+from glocal.fusion.problem.support import REACH, point_cells
 from glocal.testing import CELL, grid
 
 H, W = 9, 11

@@ -11,10 +11,10 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
+from glocal.fusion.estimate.posterior import class_prior
 from glocal.fusion.fuse import fuse
-from glocal.fusion.patterns import Units
-from glocal.fusion.posterior import class_prior
-from glocal.fusion.problem import Located, Problem
+from glocal.fusion.problem.terms import Located, Problem
+from glocal.fusion.problem.units import Units
 from glocal.testing import grid, legend_of
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from glocal.fusion.scene_shift import register
+from glocal.fusion.place.scene_shift import register
 
 SIDE, CELL = 160, 10.0
 MEANS = np.array([[0.05, 0.3], [0.12, 0.2], [0.03, 0.02]])

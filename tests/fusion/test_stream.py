@@ -11,10 +11,10 @@ import pytest
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Anchors
-from glocal.fusion import problem
 from glocal.fusion.fuse import fuse
+from glocal.fusion.problem import terms as problem
 from glocal.fusion.setting import ENGINE
-from glocal.fusion.stream import TiledSource, fuse_stream
+from glocal.fusion.tiles.stream import TiledSource, fuse_stream
 from glocal.testing import grid, legend_of, provenance_of
 
 HEIGHT, WIDTH, CLASSES = 61, 75, 4
@@ -86,7 +86,7 @@ def mended(result, read, workers=1):
 def test_tiles_give_what_the_whole_area_gives(monkeypatch, direct, region, anchored):
     monkeypatch.setattr(problem, "REGION", region)
     if not direct:
-        monkeypatch.setattr("glocal.fusion.counting.DIRECT", 0)
+        monkeypatch.setattr("glocal.fusion.tiles.counting.DIRECT", 0)
     box, sources, stack, anchors = world(1)
     known = anchors if anchored else None
     # a streamed area hears neighbours, but not wider surroundings

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
-from glocal.fusion.support import paint
+from glocal.fusion.problem.support import paint
 
 SHAPE = (23, 31)
 

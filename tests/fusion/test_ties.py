@@ -11,11 +11,11 @@ from glocal.core.grid import cells_of_points
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
-from glocal.fusion.dependence import families_of
 from glocal.fusion.fuse import fuse
-from glocal.fusion.problem import locate, prepare
+from glocal.fusion.problem.terms import locate, prepare
+from glocal.fusion.reliability.dependence import families_of
+from glocal.fusion.reliability.ties import SHUFFLES, Tie, _holm, hidden_ties, joined
 from glocal.fusion.setting import Setting
-from glocal.fusion.ties import SHUFFLES, Tie, _holm, hidden_ties, joined
 from glocal.testing import anchors_at, grid, legend_of, provenance_of
 
 K, SIDE = 4, 50

@@ -19,7 +19,7 @@ from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
 from glocal.core.legends import legend
 from glocal.core.observation import Observations
-from glocal.fusion.support import paint
+from glocal.fusion.problem.support import paint
 from glocal.run.proposals import said_class
 from glocal.sources.osm import observe_osm
 from glocal.sources.osm_file import Whole, read_elements

@@ -18,7 +18,7 @@ from glocal.core.interval import Interval
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.core.result import Displacement, ShiftField
-from glocal.fusion.misplaced import Misplaced
+from glocal.fusion.place.misplaced import Misplaced
 from glocal.run.osm_shift import as_mapped, misplaced_rows, with_misplaced, with_shifts
 from glocal.sources.osm_edits import MOVED_ALONE, decide, kinds_of
 from glocal.sources.osm_readme import instruction

@@ -23,7 +23,7 @@ from glocal.core.interval import Interval
 from glocal.core.legend import ClassDef, Legend
 from glocal.core.observation import Observations
 from glocal.core.placement import Places
-from glocal.fusion.places import layer_shift, suggest_places
+from glocal.fusion.place.points import layer_shift, suggest_places
 from glocal.io.vector import FORMULA, guard
 from glocal.sources.insitu import observe_insitu
 from glocal.sources.insitu_out import Verdicts, encode_insitu

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from glocal.fusion.dependence import gammas
 from glocal.fusion.fuse import Fused, HeldOut
-from glocal.fusion.problem import Term
+from glocal.fusion.problem.terms import Term
+from glocal.fusion.reliability.dependence import gammas
 
 __all__ = ["Alarm", "Audit", "Sight", "alarms", "audits", "fallen", "sight"]
 

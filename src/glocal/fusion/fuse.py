@@ -13,9 +13,13 @@ from glocal.core.interval import Interval
 from glocal.core.observation import Anchors, Observations, Reliability
 from glocal.core.result import log_normalise
 from glocal.errors import GridMismatchError, LegendMismatchError
-from glocal.fusion.context import Readout, usual_readout
-from glocal.fusion.decoding import HALO, Window, learn_decoding, ties_in
-from glocal.fusion.dependence import (
+from glocal.fusion.decode.context import Readout, usual_readout
+from glocal.fusion.decode.decoding import HALO, Window, learn_decoding, ties_in
+from glocal.fusion.decode.direct import Direct, blend
+from glocal.fusion.decode.spatial import Similarity, smooth
+from glocal.fusion.estimate.posterior import Fit, class_prior, estimate
+from glocal.fusion.problem.terms import Located, Problem, Sampled, adapted, locate, prepare
+from glocal.fusion.reliability.dependence import (
     MIN_ANCHORS,
     Exponents,
     conservative,
@@ -24,13 +28,9 @@ from glocal.fusion.dependence import (
     learn,
     merge_copies,
 )
-from glocal.fusion.direct import Direct, blend
-from glocal.fusion.hazard import dated
-from glocal.fusion.posterior import Fit, class_prior, estimate
-from glocal.fusion.problem import Located, Problem, Sampled, adapted, locate, prepare
+from glocal.fusion.reliability.hazard import dated
+from glocal.fusion.reliability.ties import Tie, hidden_ties, joined
 from glocal.fusion.setting import ENGINE, Setting
-from glocal.fusion.spatial import Similarity, smooth
-from glocal.fusion.ties import Tie, hidden_ties, joined
 
 __all__ = ["Fused", "HeldOut", "fuse"]
 

@@ -22,11 +22,11 @@ from glocal.core.grid import cell_area_ha
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.core.result import log_normalise
+from glocal.fusion.estimate.messages import CORRELATION
+from glocal.fusion.estimate.posterior import hear
 from glocal.fusion.fuse import Fused
-from glocal.fusion.messages import CORRELATION
-from glocal.fusion.posterior import hear
-from glocal.fusion.problem import regions
-from glocal.fusion.support import paint
+from glocal.fusion.problem.support import paint
+from glocal.fusion.problem.terms import regions
 
 __all__ = [
     "MIN_INTERIOR",

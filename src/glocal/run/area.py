@@ -20,7 +20,7 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance, osm_accepts
-from glocal.fusion.spatial import Similarity
+from glocal.fusion.decode.spatial import Similarity
 from glocal.run import schema
 from glocal.run.config import target_legend
 from glocal.run.reviews import declared_rates, hear, read_reviews, with_visits

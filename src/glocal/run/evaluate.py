@@ -19,8 +19,8 @@ from sklearn.ensemble import RandomForestClassifier
 from threadpoolctl import threadpool_limits
 
 from glocal.core.observation import Anchors, Observations
+from glocal.fusion.problem.support import paint
 from glocal.fusion.propose import object_doubts
-from glocal.fusion.support import paint
 from glocal.run.area import Area, cells_of
 from glocal.run.give_model import labels_given
 from glocal.run.proposals import corrected_classes, propose, recalibrated, said_class

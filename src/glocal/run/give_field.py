@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from glocal.core.observation import Observations
 from glocal.core.result import relative_entropy
-from glocal.fusion.places import layer_shift, suggest_places
+from glocal.fusion.place.points import layer_shift, suggest_places
 from glocal.fusion.propose import Doubts, meant, point_doubts
 from glocal.run import schema
 from glocal.run.area import Area

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from glocal.core.placement import Registration
 from glocal.core.provenance import Provenance
-from glocal.fusion.scene_shift import register
+from glocal.fusion.place.scene_shift import register
 from glocal.io.raster import info
 from glocal.io.stac import multihash
 from glocal.run.area import Area, Image

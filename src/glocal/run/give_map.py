@@ -12,7 +12,7 @@ from glocal.core.accuracy import AccuracyReport, sample_accuracy
 from glocal.core.correction import Corrections
 from glocal.core.grid import cell_area_ha
 from glocal.core.observation import Anchors, Observations
-from glocal.fusion.support import paint
+from glocal.fusion.problem.support import paint
 from glocal.io.vector import write_csv
 from glocal.run.area import Area, cells_of
 from glocal.run.confirmed import confirmed_classes

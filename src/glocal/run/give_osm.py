@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.result import Displacement
-from glocal.fusion.misplaced import misplaced_objects
+from glocal.fusion.place.misplaced import misplaced_objects
 from glocal.run import schema
 from glocal.run.area import Area
 from glocal.run.osm_shift import as_mapped, misplaced_rows, with_misplaced, with_shifts

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from glocal.core.grid import cells_of_points
 from glocal.core.observation import Observations
 from glocal.errors import BadSourceError, RunError
-from glocal.fusion.support import paint
+from glocal.fusion.problem.support import paint
 from glocal.io.raster import info, read_on
 from glocal.io.vector import read_table
 from glocal.run.area import Area, read_area

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from glocal.core.correction import Corrections
 from glocal.core.observation import Observations
 from glocal.core.result import SIGNIFICANT, Displacement, ShiftField
-from glocal.fusion.misplaced import Misplaced
+from glocal.fusion.place.misplaced import Misplaced
 from glocal.run.area import Area
 from glocal.run.proposals import LIKELIER_THAN_NOT, symbol_names
 from glocal.run.reviews import settled_of

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from glocal.core.correction import Corrections, Receiver
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance, osm_accepts
+from glocal.fusion.problem.support import paint
 from glocal.fusion.propose import (
     Doubts,
     cell_doubts,
@@ -22,7 +23,6 @@ from glocal.fusion.propose import (
     point_doubts,
     threshold_for,
 )
-from glocal.fusion.support import paint
 from glocal.run.area import Area
 from glocal.run.confirmed import confirmed_classes
 from glocal.run.promise import shrunk

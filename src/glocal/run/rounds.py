@@ -14,8 +14,8 @@ from glocal.core.provenance import Provenance
 from glocal.core.result import Displacement, relative_entropy
 from glocal.fusion.alarms import Sight, fallen, sight
 from glocal.fusion.fuse import Fused, fuse
-from glocal.fusion.shifts import object_shift, raster_shifts
-from glocal.fusion.support import paint
+from glocal.fusion.place.shifts import object_shift, raster_shifts
+from glocal.fusion.problem.support import paint
 from glocal.run.area import Area, cells_of
 from glocal.sources.predicted import Labels, observe_predicted, predict
 

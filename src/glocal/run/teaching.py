@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.fusion.dependence import MIN_ANCHORS
+from glocal.fusion.reliability.dependence import MIN_ANCHORS
 from glocal.run.area import Area, cells_of
 from glocal.run.rounds import FEW_POINTS, lesson, point_labels
 from glocal.sources.predicted import predict

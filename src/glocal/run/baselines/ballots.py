@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from glocal.core.grid import cells_of_points
 from glocal.core.observation import Observations
-from glocal.fusion.spatial import Similarity
-from glocal.fusion.support import paint
+from glocal.fusion.decode.spatial import Similarity
+from glocal.fusion.problem.support import paint
 from glocal.run.area import Area, cells_of
 from glocal.run.baselines.crowd import Votes
 from glocal.run.rounds import lesson, model_source, point_labels

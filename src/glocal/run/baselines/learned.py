@@ -16,7 +16,7 @@ from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from glocal.fusion.spatial import SMOOTHING_SWEEPS, smooth
+from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, smooth
 from glocal.run.baselines.ballots import Ballots
 
 __all__ = ["boosted", "fold_of", "smoothed", "stacked"]

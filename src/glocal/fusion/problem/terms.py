@@ -1,6 +1,6 @@
 """The fusion problem in the form that the engine computes on.
 
-One term per source and one row per unit (see :mod:`glocal.fusion.patterns`).
+One term per source and one row per unit (see :mod:`glocal.fusion.problem.units`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.legend import Legend
 from glocal.core.observation import Anchors, Observations, Support
-from glocal.fusion.patterns import Units, compress
+from glocal.fusion.problem.support import PointCells, paint, point_cells
+from glocal.fusion.problem.units import Units, compress
 from glocal.fusion.setting import ENGINE, Setting
-from glocal.fusion.support import PointCells, paint, point_cells
 
 __all__ = [
     "Located",
@@ -135,7 +135,7 @@ class Located:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sampled:
-    """A small grid that stands for a large one (see :mod:`glocal.fusion.stream`)."""
+    """A small grid that stands for a large one (see :mod:`glocal.fusion.tiles.stream`)."""
 
     weight: NDArray[np.float64]
     """Shape (H * W,), how many cells of the large grid each cell stands for."""

@@ -1,7 +1,7 @@
 """Where every layer lies: local relative shifts of pairs, solved together.
 
 Only differences of displacements can be seen. Each pair of layers gives one relative
-shift per tile with its covariance (:func:`glocal.fusion.alignment.tile_scores`); one
+shift per tile with its covariance (:func:`glocal.fusion.place.alignment.tile_scores`); one
 weighted least-squares problem finds a displacement per layer: affine for a raster,
 a smooth field (Gaussian Markov random field) for objects traced in many sittings, none
 for points of known position, which pin the rest down. What no point pins down is split by
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.fusion.alignment import Lattice, TileScores, local_information
+from glocal.fusion.place.alignment import Lattice, TileScores, local_information
 
 __all__ = ["Frame", "Pair", "Solution", "affine_frame", "field_frame", "fixed_frame", "solve"]
 

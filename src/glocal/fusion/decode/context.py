@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.result import log_normalise
-from glocal.fusion.regression import Linear, cross_fitted
+from glocal.fusion.decode.regression import Linear, cross_fitted
 
 __all__ = ["REACH", "SIDES", "Readout", "learn_readout", "surroundings", "usual_readout"]
 

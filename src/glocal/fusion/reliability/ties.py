@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.fusion.problem import Located, Problem, Term
+from glocal.fusion.problem.terms import Located, Problem, Term
 
 __all__ = ["Tie", "hidden_ties", "joined"]
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.result import log_normalise
-from glocal.fusion.problem import Problem, Term
-from glocal.fusion.reliability import Confusion, cell_counts, tally
+from glocal.fusion.problem.terms import Problem, Term
+from glocal.fusion.reliability.confusion import Confusion, cell_counts, tally
 
 __all__ = ["Told", "listen"]
 

@@ -26,13 +26,13 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance
-from glocal.fusion.counting import LIMIT, Coding, Counter, Lookup, Patterns, thin
+from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, Similarity, decide
+from glocal.fusion.estimate.posterior import Fit, hear
 from glocal.fusion.fuse import Fused, fuse
-from glocal.fusion.kernels import Codes, Stack, decode_direct
-from glocal.fusion.posterior import Fit, hear
-from glocal.fusion.problem import Problem, Sampled, adapted, prepare, region_side
+from glocal.fusion.problem.terms import Problem, Sampled, adapted, prepare, region_side
 from glocal.fusion.setting import ENGINE, Setting
-from glocal.fusion.spatial import SMOOTHING_SWEEPS, Similarity, decide
+from glocal.fusion.tiles.counting import LIMIT, Coding, Counter, Lookup, Patterns, thin
+from glocal.fusion.tiles.kernels import Codes, Stack, decode_direct
 
 __all__ = ["Read", "Streamed", "TiledSource", "Window", "count_tiles", "fuse_stream"]
 
@@ -317,7 +317,7 @@ def count_tiles(
     """Return the patterns of the area and the surroundings of anchors, flat cells (A,).
 
     The first pass of :func:`fuse_stream`; with a scheduler of your own, count the tiles
-    with :class:`~glocal.fusion.counting.Counter` and ``merge`` what they give.
+    with :class:`~glocal.fusion.tiles.counting.Counter` and ``merge`` what they give.
     """
     row, column = np.divmod(anchor, geobox.shape[1])
     row = np.where(anchor < 0, -1, row)

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.result import log_normalise
-from glocal.fusion.dependence import Exponents, gammas
-from glocal.fusion.hazard import learned_rate, prior_rate, with_rate
-from glocal.fusion.messages import Told, counts, listen
-from glocal.fusion.problem import Located, Problem
-from glocal.fusion.reliability import Confusion, anchor_counts, initial, update
+from glocal.fusion.estimate.messages import Told, counts, listen
+from glocal.fusion.problem.terms import Located, Problem
+from glocal.fusion.reliability.confusion import Confusion, anchor_counts, initial, update
+from glocal.fusion.reliability.dependence import Exponents, gammas
+from glocal.fusion.reliability.hazard import learned_rate, prior_rate, with_rate
 
 __all__ = ["Fit", "class_prior", "estimate", "pool"]
 

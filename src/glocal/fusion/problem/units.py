@@ -4,7 +4,7 @@ A cell is known to the engine only through what the sources say there. Cells wit
 the same statements get the same evidence, so everything is computed once per
 *unit* (a distinct combination) and looked up per cell. The cost of estimation
 follows the number of units, not the area. Their number is bounded by the cells that are in
-memory; for larger areas see :mod:`glocal.fusion.counting`, which merges rare ones.
+memory; for larger areas see :mod:`glocal.fusion.tiles.counting`, which merges rare ones.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.result import log_normalise
-from glocal.fusion.problem import Located, Problem, Term
-from glocal.fusion.regression import Linear, cross_fitted
+from glocal.fusion.decode.regression import Linear, cross_fitted
+from glocal.fusion.problem.terms import Located, Problem, Term
 
 __all__ = ["SHARE", "Direct", "blend", "learn_direct"]
 

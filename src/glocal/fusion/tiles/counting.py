@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.errors import GridMismatchError
-from glocal.fusion.kernels import (
+from glocal.fusion.tiles.kernels import (
     EMPTY,
     MIX,
     Codes,

@@ -1,4 +1,4 @@
-"""The loops over cells that count and look up codes (see :mod:`glocal.fusion.counting`).
+"""The loops over cells that count and look up codes (see :mod:`glocal.fusion.tiles.counting`).
 
 They run without the interpreter's lock and touch each plane once. Inner loops are simple
 enough to be done in vector registers: one plane of one row at a time.

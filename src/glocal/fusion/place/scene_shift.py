@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from glocal.core.placement import ControlPoint, Registration
 from glocal.core.result import Displacement, log_normalise
-from glocal.fusion.alignment import MAX_SHIFT, relative_shift
+from glocal.fusion.place.alignment import MAX_SHIFT, relative_shift
 
 __all__ = ["register"]
 

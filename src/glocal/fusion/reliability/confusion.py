@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.fusion.problem import Located, Problem, Term
+from glocal.fusion.problem.terms import Located, Problem, Term
 
 __all__ = ["Confusion", "anchor_counts", "cell_counts", "initial", "update"]
 

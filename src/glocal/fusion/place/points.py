@@ -17,8 +17,8 @@ from glocal.core.grid import cells_of_points
 from glocal.core.observation import Observations
 from glocal.core.placement import Places
 from glocal.core.result import Displacement
-from glocal.fusion.alignment import MAX_SHIFT
-from glocal.fusion.support import PointCells, point_cells
+from glocal.fusion.place.alignment import MAX_SHIFT
+from glocal.fusion.problem.support import PointCells, point_cells
 
 __all__ = ["layer_shift", "suggest_places"]
 

@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from glocal.core.observation import Observations
-from glocal.fusion.problem import Located, Problem
+from glocal.fusion.problem.terms import Located, Problem
 
 __all__ = [
     "MIN_ANCHORS",

@@ -19,9 +19,9 @@ from scipy import ndimage
 
 from glocal.core.observation import Observations
 from glocal.core.result import SIGNIFICANT
-from glocal.fusion.alignment import CELLS_PER_LOOK
 from glocal.fusion.fuse import Fused
-from glocal.fusion.support import paint
+from glocal.fusion.place.alignment import CELLS_PER_LOOK
+from glocal.fusion.problem.support import paint
 
 __all__ = ["Misplaced", "misplaced_objects"]
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.fusion.context import REACH, Readout, learn_readout, surroundings
-from glocal.fusion.direct import Direct, blend, learn_direct
-from glocal.fusion.posterior import Fit
-from glocal.fusion.problem import Located, Problem
-from glocal.fusion.spatial import SMOOTHING_SWEEPS, Similarity, smooth
+from glocal.fusion.decode.context import REACH, Readout, learn_readout, surroundings
+from glocal.fusion.decode.direct import Direct, blend, learn_direct
+from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, Similarity, smooth
+from glocal.fusion.estimate.posterior import Fit
+from glocal.fusion.problem.terms import Located, Problem
 
 __all__ = ["BETAS", "HALO", "Decoding", "Window", "learn_decoding", "ties_in"]
 

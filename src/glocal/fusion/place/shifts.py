@@ -10,8 +10,9 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.observation import Observations
 from glocal.core.result import Displacement, ShiftField, log_normalise
-from glocal.fusion.alignment import MAX_SHIFT, Lattice, lattice_of, tile_scores
-from glocal.fusion.displacement import (
+from glocal.fusion.fuse import Fused
+from glocal.fusion.place.alignment import MAX_SHIFT, Lattice, lattice_of, tile_scores
+from glocal.fusion.place.displacement import (
     RASTER_SD_M,
     ROUGHNESS_M,
     Frame,
@@ -22,8 +23,7 @@ from glocal.fusion.displacement import (
     fixed_frame,
     solve,
 )
-from glocal.fusion.fuse import Fused
-from glocal.fusion.support import paint, point_cells
+from glocal.fusion.problem.support import paint, point_cells
 
 __all__ = ["layer_shift", "object_shift", "raster_shifts"]
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from glocal.core.interval import Interval
 from glocal.core.observation import Observations
-from glocal.fusion.problem import Problem, Term
-from glocal.fusion.reliability import Confusion
+from glocal.fusion.problem.terms import Problem, Term
+from glocal.fusion.reliability.confusion import Confusion
 
 __all__ = ["dated", "learned_rate", "outdated", "prior_rate", "with_rate", "years_apart"]
 
