@@ -44,13 +44,14 @@ from scipy.ndimage import gaussian_filter, zoom
 from glocal.core.interval import Interval
 from glocal.core.legend import ClassDef, Crosswalk, Legend
 from glocal.core.provenance import Provenance
+from glocal.core.typing import Window
 from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS
 from glocal.fusion.estimate.posterior import class_prior, estimate
 from glocal.fusion.problem import terms as problem
 from glocal.fusion.reliability.dependence import conservative, families_of
 from glocal.fusion.tiles import stream
 from glocal.fusion.tiles.counting import Coding
-from glocal.fusion.tiles.stream import TiledSource, Window, count_tiles, fuse_stream
+from glocal.fusion.tiles.stream import TiledSource, count_tiles, fuse_stream
 from glocal.io.atomic import write_json, write_text
 from glocal.testing import grid
 

@@ -172,7 +172,7 @@ def test_answers_are_heard_only_where_somebody_answered(after: Round) -> None:
     """Elsewhere the estimate moves only by what was learned of the sources as a whole."""
     answered = rows(after, after.accepted + after.rejected)
     inside = burn(answered.geometry.to_numpy(), after.area.geobox) > 0
-    told = after.turn.fused.fit.told["review"].message
+    told = after.turn.fused.fit.messages["review"].log_p
     of_cell = after.turn.fused.fit.problem.units.of_cell.reshape(inside.shape)
     assert told[of_cell[inside]].any(axis=-1).all()
     assert not told[of_cell[~inside]].any()

@@ -82,7 +82,7 @@ def test_yes_raises_and_no_lowers_the_class_asked_about(right: float, wrong: flo
 
 def test_the_odds_move_by_no_more_than_one_answer_is_worth() -> None:
     fused = fuse([*MAPS, answer(1, 0.9, 0.3)])
-    told = fused.fit.told["review"].message
+    told = fused.fit.messages["review"].log_p
     spread = told.max(axis=1) - told.min(axis=1)
     assert spread.max() < np.log(0.9 / 0.3) + 0.1
     unit = fused.fit.problem.units.of_cell.reshape(24, 24)
@@ -118,7 +118,7 @@ def test_anchors_teach_the_table_before_not_again() -> None:
     )
     fused = fuse([*MAPS, answer(2, 0.9, 0.3)], anchors)
     inside = fused.fit.problem.units.of_cell.reshape(24, 24)[INSIDE]
-    message = fused.fit.told["review"].message[inside]
+    message = fused.fit.messages["review"].log_p[inside]
     assert (message[..., 1] < message[..., [0, 2]].min(axis=-1)).all()
 
 

@@ -152,8 +152,8 @@ def test_regions_have_reliabilities_of_their_own(monkeypatch):
     of_cell = fit.problem.units.of_cell
     doubts = cell_doubts(fused, sources[0])
     log_q = fit.log_prior + sum(
-        gammas(fit.problem, fit.exponents)[name][:, None] * told.message
-        for name, told in fit.told.items()
+        gammas(fit.problem, fit.exponents)[name][:, None] * told.log_p
+        for name, told in fit.messages.items()
     )
     p = np.exp(log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True))[of_cell]
     said = sources[0].symbols.ravel().astype(int) - 1

@@ -152,7 +152,7 @@ def test_what_changes_more_is_known_to_and_the_outdated_are_found(seed):
     # a few sweeps from a low start leave part of the change to the confusion
     assert found[0] < RATE / 2 < RATE < found[2]
     assert (np.argsort(found) == [0, 1, 2]).all()
-    told = fused.fit.told["objects"]
+    told = fused.fit.messages["objects"]
     p = outdated(term, fused.fit.confusion["objects"], told.cavity[1:])
     assert p[changed].mean() > 5 * p[~changed].mean()
     wrong = objects.symbols - 1 != truth[::BLOCK, ::BLOCK].ravel()

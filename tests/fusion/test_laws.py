@@ -175,7 +175,7 @@ def test_the_cavity_does_not_hear_its_target(world, data: DataObject):
     changed = replace(target, symbols=np.full_like(target.symbols, lies))
     told = [changed if one is target else one for one in world.sources]
     other = prepare(sorted(told, key=lambda one: one.source), families_of(world.sources))
-    fit = replace(fused.fit, problem=other, told={})
+    fit = replace(fused.fit, problem=other, messages={})
     if fused.twins:
         return
     name = frozenset({target.source})

@@ -46,7 +46,7 @@ def statements(geobox, support, geometry, symbols, **more):
 
 
 def heard(one, seed, *, apart):
-    """Return (message per cell, theta, prior, evidence per cell, Told), for random others.
+    """Return (message per cell, theta, prior, evidence per cell, Message), for random others.
 
     With ``apart`` every cell is a unit of its own, so that evidence may differ.
     """
@@ -81,7 +81,7 @@ def heard(one, seed, *, apart):
     )
     told = listen(problem, problem.terms[0], confusion, np.log(prior), evidence)
     of_cell = problem.units.of_cell
-    return told.message[of_cell], theta, prior, evidence[of_cell], told
+    return told.log_p[of_cell], theta, prior, evidence[of_cell], told
 
 
 def like(a, b):

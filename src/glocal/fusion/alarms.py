@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from glocal.core.typing import Bools, Table
 from glocal.fusion.fuse import Fused, HeldOut
 from glocal.fusion.problem.terms import Term
 from glocal.fusion.reliability.dependence import gammas
@@ -46,8 +46,6 @@ COST = (
 
 FALL_ERRORS = 2.0
 """Standard errors by which a source's audited log-score must fall to count as a loss."""
-
-Table = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +174,7 @@ def alarms(rounds: Sequence[Sight]) -> tuple[Alarm, ...]:
     return tuple(one for one in found if one is not None)
 
 
-def _speaks(term: Term, held: HeldOut) -> NDArray[np.bool_]:
+def _speaks(term: Term, held: HeldOut) -> Bools:
     return term.speaks[held.anchors.unit]
 
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glocal.core.grid import cells_of_points, tiles
 from glocal.core.interval import Interval
 from glocal.core.observation import Anchors, Observations, Reliability
 from glocal.core.result import log_normalise
+from glocal.core.typing import Bools, Codes, Layers, Table, Window
 from glocal.errors import GridMismatchError, LegendMismatchError
 from glocal.fusion.decode.context import Readout, usual_readout
-from glocal.fusion.decode.decoding import HALO, Window, learn_decoding, ties_in
+from glocal.fusion.decode.decoding import HALO, learn_decoding, ties_in
 from glocal.fusion.decode.direct import Direct, blend
 from glocal.fusion.decode.spatial import Similarity, smooth
 from glocal.fusion.estimate.posterior import Fit, class_prior, estimate
@@ -42,11 +42,11 @@ class HeldOut:
     """What the engine says of anchors that it did not see (cross-fitted)."""
 
     anchors: Located
-    log_q: NDArray[np.float64]
+    log_q: Table
     """Shape (A, K), log-posterior at each anchor."""
 
     @property
-    def losses(self) -> NDArray[np.float64]:
+    def losses(self) -> Table:
         """Shape (A,), cross-entropy of each anchor in nats."""
         return np.asarray(-(self.anchors.shares * self.log_q).sum(axis=1))
 
@@ -87,7 +87,7 @@ class Fused:
     direct: Direct | None = None
     """How the statements are read without the pool; None: not at all."""
 
-    def cells(self, silent: frozenset[str] = frozenset()) -> NDArray[np.float32]:
+    def cells(self, silent: frozenset[str] = frozenset()) -> Layers:
         """Return the decoded log-posterior of every cell, shape (H, W, K).
 
         ``silent`` sources, and their exact copies, are left out (the cavity).
@@ -97,7 +97,7 @@ class Fused:
 
     def tiles(
         self, size: int, silent: frozenset[str] = frozenset()
-    ) -> Iterator[tuple[tuple[slice, slice], NDArray[np.float32]]]:
+    ) -> Iterator[tuple[Window, Layers]]:
         """Yield :meth:`cells` in square tiles: (row and column slices, log-posterior there).
 
         Equal to the whole to the last bit, with the memory of one tile and its halo.
@@ -110,7 +110,7 @@ class Fused:
             )
             yield inner, decode(outer)[rows, columns]
 
-    def _decoder(self, silent: frozenset[str]) -> Callable[[Window], NDArray[np.float32]]:
+    def _decoder(self, silent: frozenset[str]) -> Callable[[Window], Layers]:
         """Return what decodes a window of cells."""
         problem = self.fit.problem
         of_cell = problem.units.of_cell.reshape(problem.geobox.shape)
@@ -118,7 +118,7 @@ class Fused:
         named = self._named(silent)
         direct = None if self.direct is None else self.direct.units(problem, named)
 
-        def decode(window: Window) -> NDArray[np.float32]:
+        def decode(window: Window) -> Layers:
             seen = log_q[of_cell[window]]
             if self.readout is not None:
                 seen = self.readout(seen)
@@ -132,11 +132,11 @@ class Fused:
         """Return the sources that speak for ``silent`` ones."""
         return frozenset(self.twins.get(name, name) for name in silent)
 
-    def units(self, silent: frozenset[str] = frozenset()) -> NDArray[np.float64]:
+    def units(self, silent: frozenset[str] = frozenset()) -> Table:
         """Return the log-posterior of every unit, shape (U, K), before the spatial term."""
         return self.fit.log_q(self._named(silent))
 
-    def disagreement(self) -> NDArray[np.float32]:
+    def disagreement(self) -> Layers:
         """Return how far families contradict each other, shape (H, W), 0..1.
 
         The Jensen-Shannon divergence between what the families say where they speak,
@@ -151,7 +151,7 @@ class Fused:
         for family in families:
             members = [term for term in problem.terms if term.family == family]
             said = sum(
-                power[one.name][:, None] * self.fit.told[one.name].message for one in members
+                power[one.name][:, None] * self.fit.messages[one.name].log_p for one in members
             )
             opinions.append(np.exp(log_normalise(prior + said)))
             speaks.append(np.logical_or.reduce([one.speaks for one in members]))
@@ -259,7 +259,7 @@ def fuse(
     fold = np.random.default_rng(seed).permutation(len(located)) % FOLDS
     heard, priors = _held_out_messages(problem, first, located, fold)
 
-    def learned(use: NDArray[np.bool_]) -> Exponents:
+    def learned(use: Bools) -> Exponents:
         if setting.exponents == "one":
             return exponents
         said = {name: one[use] for name, one in heard.items()}
@@ -315,8 +315,8 @@ def _refit(problem: Problem, anchors: Located, exponents: Exponents) -> Fit:
 
 
 def _held_out_messages(
-    problem: Problem, first: Fit, anchors: Located, fold: NDArray[np.int64]
-) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+    problem: Problem, first: Fit, anchors: Located, fold: Codes
+) -> tuple[dict[str, Table], Table]:
     """Return what each source says at each anchor, (A, K), and the prior there.
 
     Both come from reliabilities that were estimated without the anchor's fold.
@@ -328,6 +328,6 @@ def _held_out_messages(
         out = fold == f
         fit = _refit(problem, anchors.take(~out), first.exponents)
         log_prior[out] = fit.log_prior
-        for name, told in fit.told.items():
-            messages[name][out] = told.message[anchors.unit[out]]
+        for name, one in fit.messages.items():
+            messages[name][out] = one.log_p[anchors.unit[out]]
     return messages, log_prior

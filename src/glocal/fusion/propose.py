@@ -22,6 +22,7 @@ from glocal.core.grid import cell_area_ha
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.core.result import log_normalise
+from glocal.core.typing import Bools, Codes, Floats, Table
 from glocal.fusion.estimate.messages import CORRELATION
 from glocal.fusion.estimate.posterior import hear
 from glocal.fusion.fuse import Fused
@@ -52,16 +53,16 @@ MEANT = 0.15
 class Doubts:
     """How likely each statement of a source is to be wrong, and what would be right."""
 
-    correct: NDArray[np.float64]
+    correct: Table
     """Shape (n,) or (H, W): probability that the truth is one of the classes meant."""
 
-    proposed: NDArray[np.int64]
+    proposed: Codes
     """Same shape: position of the most probable class outside those meant."""
 
-    probability: NDArray[np.float64]
+    probability: Table
     """Same shape: probability of ``proposed``."""
 
-    supported: NDArray[np.bool_]
+    supported: Bools
     """Same shape: True where the others alone prefer ``proposed`` too, and likewise those
     of other families alone."""
 
@@ -71,19 +72,19 @@ class Patches:
     """Connected cells of one proposed class."""
 
     geometry: NDArray[np.object_]
-    label: NDArray[np.int64]
+    label: Codes
     """Position of the class."""
 
-    probability: NDArray[np.float64]
+    probability: Table
     """Mean probability over the patch."""
 
-    current: NDArray[np.int64]
+    current: Codes
     """Most frequent value of ``said`` inside (0 where nothing was said)."""
 
-    area_ha: NDArray[np.float64]
+    area_ha: Table
 
 
-def meant(crosswalk: Crosswalk) -> NDArray[np.bool_]:
+def meant(crosswalk: Crosswalk) -> Bools:
     """Return which classes each symbol stands for, shape (M + 1, K); row 0 and unknowns: all."""
     out = crosswalk.matrix >= np.minimum(MEANT, crosswalk.matrix.max(axis=1, keepdims=True))
     out |= (crosswalk.confidence == 0)[:, None]
@@ -93,9 +94,9 @@ def meant(crosswalk: Crosswalk) -> NDArray[np.bool_]:
 def _judge(
     fused: Fused,
     source: Observations,
-    cavity: NDArray[np.float64],
+    cavity: Table,
     *,
-    unknown: NDArray[np.bool_] | bool = False,
+    unknown: Bools | bool = False,
 ) -> Doubts:
     """Weigh what ``source`` says against ``cavity``; where ``unknown``, nothing is proposed."""
     ok = meant(source.crosswalk)[source.symbols] | np.asarray(unknown)[..., None]
@@ -112,7 +113,7 @@ def _judge(
     )
 
 
-def _is_prior(fused: Fused, cavity: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _is_prior(fused: Fused, cavity: Table) -> Bools:
     """Return where nobody else has spoken: a prior alone corrects nobody."""
     same = np.isclose(cavity, fused.fit.log_prior, rtol=0, atol=1e-6)
     return np.asarray(same.all(axis=-1))
@@ -165,7 +166,7 @@ def object_doubts(
     return _with_strangers(object_doubts, fused, source, silent, doubts)
 
 
-def _said(fused: Fused, source: Observations) -> NDArray[np.float64]:
+def _said(fused: Fused, source: Observations) -> Table:
     """Return the source's own, tempered log-likelihood per statement, shape (n, K)."""
     name = fused.twins.get(source.source, source.source)
     table = fused.fit.confusion[name].now
@@ -187,10 +188,10 @@ def point_doubts(
     name = fused.twins.get(source.source, source.source)
     quiet = {fused.twins.get(one, one) for one in silent} - {name}
     problem = fused.fit.problem.without(quiet)
-    told = hear(problem, fused.fit.log_prior, fused.fit.exponents, fused.fit.confusion)[name]
-    if told.cavity is None:
+    message = hear(problem, fused.fit.log_prior, fused.fit.exponents, fused.fit.confusion)[name]
+    if message.cavity is None:
         raise ValueError(f"{source.source}: points must carry a cavity")
-    doubts = _judge(fused, source, told.cavity[1:])
+    doubts = _judge(fused, source, message.cavity[1:])
     return _with_strangers(point_doubts, fused, source, silent, doubts)
 
 
@@ -205,7 +206,7 @@ def cell_doubts(fused: Fused, source: Observations, silent: frozenset[str] = fro
     return _with_strangers(cell_doubts, fused, source, silent, doubts)
 
 
-def threshold_for(probability: NDArray[np.floating], precision: float) -> tuple[float, float]:
+def threshold_for(probability: Floats, precision: float) -> tuple[float, float]:
     """Return the lowest threshold whose selection is expected to be right often enough.
 
     Returns the threshold and the expected precision (mean probability) of what passes;
@@ -228,8 +229,8 @@ def threshold_for(probability: NDArray[np.floating], precision: float) -> tuple[
 
 
 def patches_of(
-    label: NDArray[np.int64],
-    probability: NDArray[np.floating],
+    label: Codes,
+    probability: Floats,
     said: NDArray[Any],
     fused: Fused,
     min_cells: int,
@@ -272,7 +273,7 @@ def patches_of(
 def missing_areas(
     fused: Fused,
     source: Observations,
-    classes: NDArray[np.int64],
+    classes: Codes,
     *,
     min_area_ha: float,
     min_probability: float,

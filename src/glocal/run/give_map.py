@@ -172,8 +172,8 @@ def _voices(turn: Turn, source: Observations, change: Change) -> dict[str, NDArr
     rows = np.flatnonzero((change.corrected != change.original) & both)
     new, old = change.corrected.ravel()[rows], change.original.ravel()[rows]
     unit, out = problem.units.of_cell[rows], dict[str, NDArray[np.float32]]()
-    for name in sorted({*turn.fused.fit.told, *twins} - {source.source}):
-        message = turn.fused.fit.told[twins.get(name, name)].message
+    for name in sorted({*turn.fused.fit.messages, *twins} - {source.source}):
+        message = turn.fused.fit.messages[twins.get(name, name)].log_p
         voice = np.zeros(change.corrected.size, np.float32)
         voice[rows] = message[unit, new] - message[unit, old]
         out[name] = voice.reshape(change.corrected.shape)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glocal.core.result import log_normalise
+from glocal.core.typing import Codes, Layers, Table
 from glocal.fusion.decode.regression import Linear, cross_fitted
 
 __all__ = ["REACH", "SIDES", "Readout", "learn_readout", "surroundings", "usual_readout"]
@@ -39,9 +39,6 @@ CLIP = -8.0
 
 STEPS = 65535
 """Probabilities are averaged as whole numbers, so that a tile's means are the whole's."""
-
-Table = NDArray[np.float64]
-Layers = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,14 +87,14 @@ def _bounded(log_p: Layers) -> Layers:
     return np.asarray(np.maximum(log_p - log_p.max(axis=-1, keepdims=True), CLIP), np.float32)
 
 
-def _sums(p: Layers) -> NDArray[np.int64]:
+def _sums(p: Layers) -> Codes:
     """Return the sums of whole `STEPS` above and left of each corner, (H + 1, W + 1, K)."""
     sums = np.zeros((p.shape[0] + 1, p.shape[1] + 1, p.shape[2]), np.int64)
     np.cumsum(np.rint(p * STEPS), axis=0, dtype=np.int64, out=sums[1:, 1:])
     return np.cumsum(sums, axis=1, out=sums)
 
 
-def _mean(sums: NDArray[np.int64], side: int) -> Layers:
+def _mean(sums: Codes, side: int) -> Layers:
     """Return the mean in the square around each cell, as far as it exists, (H, W, K)."""
     half = side // 2
     wide = np.pad(sums, ((half, half), (half, half), (0, 0)), mode="edge")
@@ -107,14 +104,14 @@ def _mean(sums: NDArray[np.int64], side: int) -> Layers:
     return np.asarray(total / (np.outer(rows, columns)[..., None] * STEPS), np.float32)
 
 
-def _lengths(length: int, side: int) -> NDArray[np.int64]:
+def _lengths(length: int, side: int) -> Codes:
     """Return how many of the ``side`` cells around each cell of a line exist."""
     at = np.arange(length)
     return np.minimum(at + side // 2 + 1, length) - np.maximum(at - side // 2, 0)
 
 
 def learn_readout(
-    said: Table, shares: Table, weight: Table, fold: NDArray[np.int64]
+    said: Table, shares: Table, weight: Table, fold: Codes
 ) -> tuple[Readout, list[Readout]]:
     """Return the map that makes anchors likeliest, and for each fold one that did not see it.
 

@@ -9,23 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from glocal.core.typing import Codes, Layers, Table, Window
 from glocal.fusion.decode.context import REACH, Readout, learn_readout, surroundings
 from glocal.fusion.decode.direct import Direct, blend, learn_direct
 from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, Similarity, smooth
 from glocal.fusion.estimate.posterior import Fit
 from glocal.fusion.problem.terms import Located, Problem
 
-__all__ = ["BETAS", "HALO", "Decoding", "Window", "learn_decoding", "ties_in"]
+__all__ = ["BETAS", "HALO", "Decoding", "learn_decoding", "ties_in"]
 
 BETAS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 """Spatial weights that are tried; the anchors choose."""
 
 HALO = REACH + SMOOTHING_SWEEPS
 """A cell depends on cells up to this many steps away."""
-
-Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,14 +33,14 @@ class Decoding:
     readout: Readout | None
     direct: Direct | None
     beta: float
-    log_q: NDArray[np.float64]
+    log_q: Table
     """Shape (A, K)."""
 
 
 def learn_decoding(
     fits: list[Fit],
     anchors: Located,
-    fold: NDArray[np.int64],
+    fold: Codes,
     similarity: Similarity | None,
     *,
     context: bool,
@@ -79,9 +77,7 @@ def learn_decoding(
     )
 
 
-def _read(
-    views: list[_View], anchors: Located, fold: NDArray[np.int64]
-) -> tuple[Readout, list[NDArray[np.float32]]]:
+def _read(views: list[_View], anchors: Located, fold: Codes) -> tuple[Readout, list[Layers]]:
     """Return how surroundings are read, and each view by what did not see its anchor."""
     said = [surroundings(view.wide)[view.inner] for view in views]
     centre = np.stack([one[view.at] for one, view in zip(said, views, strict=True)])
@@ -90,8 +86,8 @@ def _read(
 
 
 def _read_directly(
-    problem: Problem, views: list[_View], anchors: Located, fold: NDArray[np.int64]
-) -> tuple[Direct, list[NDArray[np.float32]]]:
+    problem: Problem, views: list[_View], anchors: Located, fold: Codes
+) -> tuple[Direct, list[Layers]]:
     """Return how statements are read, and each view by what did not see its anchor."""
     direct, others = learn_direct(problem, anchors, fold)
     of_unit = [one.units(problem) for one in others]
@@ -105,13 +101,13 @@ def _read_directly(
 class _View:
     """The cells that the decoding of one anchor's cell depends on."""
 
-    log_q: NDArray[np.float32]
+    log_q: Layers
     """Shape (h, w, K), by the fit that did not see the anchor."""
 
-    wide: NDArray[np.float32]
+    wide: Layers
     """The same as far as surroundings are read."""
 
-    inner: tuple[slice, slice]
+    inner: Window
     """Where ``log_q`` lies in ``wide``."""
 
     window: Window
@@ -123,7 +119,7 @@ class _View:
 
 
 def _views(
-    fits: list[Fit], anchors: Located, fold: NDArray[np.int64], similarity: Similarity | None
+    fits: list[Fit], anchors: Located, fold: Codes, similarity: Similarity | None
 ) -> list[_View]:
     log_q = [fit.log_q().astype(np.float32) for fit in fits]
     problem = fits[0].problem
@@ -143,9 +139,7 @@ def _views(
     return views
 
 
-def _smoothed(
-    views: list[_View], log_q: list[NDArray[np.float32]], betas: tuple[float, ...]
-) -> NDArray[np.float64]:
+def _smoothed(views: list[_View], log_q: list[Layers], betas: tuple[float, ...]) -> Table:
     """Return the log-posterior of each anchor under each spatial weight, (betas, A, K)."""
     return np.array(
         [
@@ -156,7 +150,7 @@ def _smoothed(
     )
 
 
-def _least(loss: NDArray[np.float64], weight: NDArray[np.float64]) -> int:
+def _least(loss: Table, weight: Table) -> int:
     """Return which decoding anchors like best, given their losses (ways * betas, A).
 
     The later half of the ways read the statements directly too. That is better unless the
@@ -172,13 +166,13 @@ def _least(loss: NDArray[np.float64], weight: NDArray[np.float64]) -> int:
     return i if worse.sum() > error else len(without) + j
 
 
-def _first(loss: NDArray[np.float64], weight: NDArray[np.float64]) -> int:
+def _first(loss: Table, weight: Table) -> int:
     """Return the position of the least mean loss; a tie goes to the weaker prior."""
     mean = loss.sum(axis=1) / weight.sum()
     return int(np.flatnonzero(mean <= mean.min() + 1e-3)[0])
 
 
-def _window(problem: Problem, cell: int, reach: int) -> tuple[tuple[slice, slice], tuple[int, int]]:
+def _window(problem: Problem, cell: int, reach: int) -> tuple[Window, tuple[int, int]]:
     """Return the cells up to ``reach`` steps from a cell, and where it is in them."""
     height, width = problem.geobox.shape
     row, column = divmod(cell, width)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glocal.core.result import log_normalise
+from glocal.core.typing import Codes, Floats, Layers, Table, Window
 from glocal.fusion.decode.regression import Linear, cross_fitted
 from glocal.fusion.problem.terms import Located, Problem, Term
 
@@ -27,10 +27,6 @@ PENALTIES = (0.1, 0.3, 1.0, 3.0)
 
 LEAST = 1e-3
 """Stated shares of classes below it are read as it."""
-
-Table = NDArray[np.float64]
-Layers = NDArray[np.float32]
-Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,9 +71,7 @@ def blend(pool: Layers, direct: Layers) -> Layers:
     return log_normalise((1 - np.float32(SHARE)) * pool + np.float32(SHARE) * direct)
 
 
-def learn_direct(
-    problem: Problem, anchors: Located, fold: NDArray[np.int64]
-) -> tuple[Direct, list[Direct]]:
+def learn_direct(problem: Problem, anchors: Located, fold: Codes) -> tuple[Direct, list[Direct]]:
     """Return the reading that anchors teach, and for each fold one that did not see it.
 
     Symbols that no anchor heard add nothing, and so do sources of points and of answers:
@@ -113,18 +107,18 @@ def learn_direct(
     return named(final), [named(one) for one in others]
 
 
-def _symbols(term: Term) -> NDArray[np.int64]:
+def _symbols(term: Term) -> Codes:
     """Return the symbol heard in every unit, shape (U,), numbered from 1; 0 is silence."""
     return np.where(term.of_unit > 0, term.symbol[term.of_unit] + 1, 0)
 
 
-def _table(term: Term, symbols: NDArray[np.int64], weight: Table) -> Layers:
+def _table(term: Term, symbols: Codes, weight: Table) -> Layers:
     table = np.zeros((len(term.prior) + 1, weight.shape[1]), np.float32)
     table[symbols] = weight
     return table
 
 
-def _centred(shares: NDArray[np.floating]) -> Layers:
+def _centred(shares: Floats) -> Layers:
     """Return logarithms of shares (..., K) less their mean; zeros where nothing is said."""
     log_p = np.log(np.maximum(np.asarray(shares, np.float32), np.float32(LEAST)))
     centred = log_p - log_p.mean(axis=-1, keepdims=True)

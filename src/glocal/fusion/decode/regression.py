@@ -5,18 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from glocal.core.result import log_normalise
+from glocal.core.typing import Bools, Codes, Floats, Layers, Table
 
 __all__ = ["Linear", "cross_fitted"]
 
 FREE = 0.1
 """The constants of the classes are pulled by this share of what pulls the weights."""
-
-Table = NDArray[np.float64]
-Layers = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,7 +26,7 @@ class Linear:
     constant: Table
     """Shape (K,)."""
 
-    def total(self, x: NDArray[np.floating]) -> Layers:
+    def total(self, x: Floats) -> Layers:
         """Return the sums (..., K) before they are normalised, of numbers (..., F).
 
         They are added up one by one: a product of matrices may round otherwise in tiles.
@@ -45,7 +42,7 @@ def cross_fitted(
     x: Table,
     shares: Table,
     weight: Table,
-    fold: NDArray[np.int64],
+    fold: Codes,
     origin: Table,
     pulls: tuple[float, ...],
 ) -> tuple[Linear, list[Linear]]:
@@ -82,14 +79,12 @@ def cross_fitted(
     )
 
 
-def _loss(linear: Linear, x: Table, shares: Table, weight: Table, use: NDArray[np.bool_]) -> float:
+def _loss(linear: Linear, x: Table, shares: Table, weight: Table, use: Bools) -> float:
     log_p = log_normalise(x[use] @ linear.weight + linear.constant)
     return float(-(weight[use, None] * shares[use] * log_p).sum())
 
 
-def _fit(
-    x: Table, shares: Table, weight: Table, use: NDArray[np.bool_], origin: Table, pull: float
-) -> Linear:
+def _fit(x: Table, shares: Table, weight: Table, use: Bools, origin: Table, pull: float) -> Linear:
     x, y, w = x[use].astype(np.float64), shares[use], weight[use, None]
     classes = y.shape[1]
 

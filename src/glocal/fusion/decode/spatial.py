@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from glocal.core.typing import Bytes, Layers
 from glocal.errors import GridMismatchError
 
 __all__ = ["SMOOTHING_SWEEPS", "Similarity", "decide", "smooth"]
@@ -30,15 +31,11 @@ LEAST = np.float32(1e-12)
 LOG2_E = np.float32(1.4426950408889634)
 """Within the sweeps, logarithms are to the base 2."""
 
-Similarity = tuple[NDArray[np.float32], NDArray[np.float32]]
+Similarity = tuple[Layers, Layers]
 """How alike neighbours are, 0..1: (H, W - 1) across and (H - 1, W) down."""
 
-Rows = NDArray[np.float32]
 
-
-def smooth(
-    log_q: NDArray[np.float32], beta: float, similarity: Similarity | None = None
-) -> NDArray[np.float32]:
+def smooth(log_q: Layers, beta: float, similarity: Similarity | None = None) -> Layers:
     """Return the mean-field posterior under a Potts prior, shape (H, W, K) of log-probabilities.
 
     ``log_q`` (H, W, K) is normalised; ``beta`` in 0..16 is what one like neighbour (of
@@ -65,11 +62,11 @@ def smooth(
 
 
 def decide(
-    log_q: NDArray[np.float32],
+    log_q: Layers,
     unit: NDArray[np.int32],
     beta: float,
     similarity: Similarity | None = None,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+) -> tuple[Bytes, Bytes]:
     """Return the most probable class of every cell and its probability in 255ths, both (H, W).
 
     ``log_q`` (U, K) belongs to units, ``unit`` (H, W) says which one each cell is of. The
@@ -82,13 +79,13 @@ def decide(
     return first, second
 
 
-def _table(log_q: NDArray[np.float32]) -> Rows:
+def _table(log_q: Layers) -> Layers:
     return np.ascontiguousarray(log_q, np.float32)
 
 
 def _ties(
     unit: NDArray[np.int32], beta: float, similarity: Similarity | None
-) -> tuple[Rows, Rows, np.float32, bool]:
+) -> tuple[Layers, Layers, np.float32, bool]:
     """Return the ties across and down, the weight, and whether the ties differ."""
     if not 0 <= beta <= STRONGEST:
         raise ValueError(f"beta must lie in 0..{STRONGEST:g}, got {beta}")
@@ -109,15 +106,15 @@ def _ties(
 
 @numba.njit(cache=True, nogil=True)
 def _flow(  # pragma: no cover
-    table: Rows,
+    table: Layers,
     unit: NDArray[np.int32],
-    across: Rows,
-    down: Rows,
+    across: Layers,
+    down: Layers,
     beta: np.float32,
     differ: bool,
-    q: Rows,
-    first: NDArray[np.uint8],
-    second: NDArray[np.uint8],
+    q: Layers,
+    first: Bytes,
+    second: Bytes,
 ) -> None:
     """Send the rows through all sweeps; write probabilities, or class and confidence.
 
@@ -169,7 +166,7 @@ def _flow(  # pragma: no cover
 
 @numba.njit(cache=True, nogil=True)
 def _read_row(
-    table: Rows, unit: NDArray[np.int32], said: Rows, q: Rows
+    table: Layers, unit: NDArray[np.int32], said: Layers, q: Layers
 ) -> None:  # pragma: no cover
     classes = table.shape[1]
     for i in range(len(unit)):
@@ -185,7 +182,7 @@ def _read_row(
 
 @numba.njit(cache=True, nogil=True)
 def _tie_row(
-    across: Rows, down: Rows, row: int, beta: np.float32, ties: Rows
+    across: Layers, down: Layers, row: int, beta: np.float32, ties: Layers
 ) -> None:  # pragma: no cover
     """Write what the neighbours above, below, left and right are worth, 0 outside."""
     ties[:] = 0.0
@@ -201,14 +198,14 @@ def _tie_row(
 
 @numba.njit(cache=True, nogil=True)
 def _sweep_row(  # pragma: no cover
-    said: Rows,
-    above: Rows,
-    here: Rows,
-    below: Rows,
-    ties: Rows,
+    said: Layers,
+    above: Layers,
+    here: Layers,
+    below: Layers,
+    ties: Layers,
     differ: bool,
     total: Any,
-    new: Rows,
+    new: Layers,
 ) -> None:
     # each loop has few arrays: with many, the compiler gives up proving that they are apart
     classes = len(said)
@@ -256,7 +253,7 @@ def _times(row: Any, factor: Any) -> None:  # pragma: no cover
 
 
 @numba.njit(cache=True, nogil=True)
-def _decide_row(q: Rows, first: Any, second: Any, best: Any) -> None:  # pragma: no cover
+def _decide_row(q: Layers, first: Any, second: Any, best: Any) -> None:  # pragma: no cover
     width = len(first)
     first[:] = 0
     best[:] = q[0, 1:-1]

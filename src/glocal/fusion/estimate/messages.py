@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glocal.core.result import log_normalise
+from glocal.core.typing import Codes, Table
 from glocal.fusion.problem.terms import Problem, Term
 from glocal.fusion.reliability.confusion import Confusion, cell_counts, tally
 
-__all__ = ["Told", "listen"]
+__all__ = ["Message", "listen"]
 
 PURITY = 0.85
 """Chance that a cell inside an object has the object's class."""
@@ -28,15 +28,13 @@ COARSE_STRENGTH = 4.0
 """A coarse cell's statement is one observation of its class shares; the prior of
 those shares is worth this many."""
 
-Table = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Told:
-    """The message of one source, and what it makes the source's statements mean."""
+class Message:
+    """What one source tells every unit, and what its statements then mean."""
 
-    message: Table
-    """Shape (U, K)."""
+    log_p: Table
+    """Shape (U, K): log-likelihood of each class, up to a constant per unit; 0 where silent."""
 
     statements: Table | None = None
     """Objects and points: posterior of each statement's own class, shape (n + 1, K)."""
@@ -47,13 +45,13 @@ class Told:
 
 def listen(
     problem: Problem, term: Term, confusion: Confusion, log_prior: Table, evidence: Table
-) -> Told:
+) -> Message:
     """Return what ``term`` tells every unit.
 
     ``evidence`` (U, K) is the log-likelihood from the *other* sources.
     """
     if term.support == "cells":
-        return Told(message=_heard(term, _of_statement(term, confusion)))
+        return Message(log_p=_heard(term, _of_statement(term, confusion)))
     if term.support == "mixtures":
         return _mixtures(problem, term, confusion, log_prior, evidence)
     if term.support == "objects":
@@ -63,16 +61,14 @@ def listen(
     return _points(term, confusion, log_prior, evidence)
 
 
-def counts(
-    problem: Problem, term: Term, confusion: Confusion, told: Told, q: Table
-) -> NDArray[np.float64]:
+def counts(problem: Problem, term: Term, confusion: Confusion, message: Message, q: Table) -> Table:
     """Return the expected counts (A * context, K, M) of a source's statements."""
     if term.support == "cells":
         return cell_counts(problem, term, q)
-    if told.statements is None:
+    if message.statements is None:
         raise ValueError(f"{term.name}: {term.support} must carry their statements")
-    said = np.flatnonzero(told.statements.sum(axis=1) > 0)
-    return tally(term, said, told.statements[said])
+    said = np.flatnonzero(message.statements.sum(axis=1) > 0)
+    return tally(term, said, message.statements[said])
 
 
 def _of_statement(term: Term, confusion: Confusion) -> Table:
@@ -87,7 +83,7 @@ def _heard(term: Term, per_statement: Table) -> Table:
     return per_statement[term.of_unit]
 
 
-def _sum_by(statement: NDArray[np.int64], values: Table, n: int) -> Table:
+def _sum_by(statement: Codes, values: Table, n: int) -> Table:
     return np.stack(
         [np.bincount(statement, values[:, k], minlength=n) for k in range(values.shape[1])], axis=1
     )
@@ -95,7 +91,7 @@ def _sum_by(statement: NDArray[np.int64], values: Table, n: int) -> Table:
 
 def _objects(
     problem: Problem, term: Term, confusion: Confusion, log_prior: Table, evidence: Table
-) -> Told:
+) -> Message:
     """Pool what others say of an object's cells; the tag then speaks once for all."""
     n = len(term.symbol)
     inside = np.flatnonzero(term.of_unit)
@@ -114,12 +110,12 @@ def _objects(
     of_object = np.exp(log_normalise(others + said[owner]))
     message = np.zeros_like(evidence)
     message[inside] = np.log(PURITY * of_object / np.exp(log_prior) + (1 - PURITY))
-    return Told(message=message, statements=statements, cavity=cavity)
+    return Message(log_p=message, statements=statements, cavity=cavity)
 
 
 def _answers(
     problem: Problem, term: Term, confusion: Confusion, log_prior: Table, evidence: Table
-) -> Told:
+) -> Message:
     """Tell every cell of a place what was answered about the place, and nothing more."""
     said = _of_statement(term, confusion)
     prior = np.exp(log_prior)
@@ -133,12 +129,12 @@ def _answers(
     heard = np.bincount(term.of_unit, minlength=len(said)) > 0
     heard[0] = False
     statements = np.where(heard[:, None], np.exp(log_normalise(cavity + said)), 0.0)
-    return Told(message=_heard(term, message), statements=statements, cavity=cavity)
+    return Message(log_p=_heard(term, message), statements=statements, cavity=cavity)
 
 
 def _mixtures(
     problem: Problem, term: Term, confusion: Confusion, log_prior: Table, evidence: Table
-) -> Told:
+) -> Message:
     """Take a coarse cell as one observation of the class shares inside it."""
     n = len(term.symbol)
     said = _of_statement(term, confusion)
@@ -157,10 +153,10 @@ def _mixtures(
     )
     statements[0] = 0.0
     cavity = np.log(np.maximum(np.where(size[:, None] > 0, found, np.exp(log_prior)), 1e-12))
-    return Told(message=_heard(term, tilt), statements=statements, cavity=log_normalise(cavity))
+    return Message(log_p=_heard(term, tilt), statements=statements, cavity=log_normalise(cavity))
 
 
-def _points(term: Term, confusion: Confusion, log_prior: Table, evidence: Table) -> Told:
+def _points(term: Term, confusion: Confusion, log_prior: Table, evidence: Table) -> Message:
     """Let a point speak of one cell, though we do not know quite which."""
     if term.cells is None:
         raise ValueError(f"{term.name}: a points term needs its cells")
@@ -180,4 +176,4 @@ def _points(term: Term, confusion: Confusion, log_prior: Table, evidence: Table)
     cavity = np.log(np.maximum(cavity, 1e-12))
     statements = np.exp(log_normalise(cavity + np.log(said)))
     statements[silent] = 0.0
-    return Told(message=message, statements=statements, cavity=log_normalise(cavity))
+    return Message(log_p=message, statements=statements, cavity=log_normalise(cavity))

@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glocal.core.result import log_normalise
-from glocal.fusion.estimate.messages import Told, counts, listen
+from glocal.core.typing import Table
+from glocal.fusion.estimate.messages import Message, counts, listen
 from glocal.fusion.problem.terms import Located, Problem
 from glocal.fusion.reliability.confusion import Confusion, anchor_counts, initial, update
 from glocal.fusion.reliability.dependence import Exponents, gammas
 from glocal.fusion.reliability.hazard import learned_rate, prior_rate, with_rate
 
 __all__ = ["Fit", "class_prior", "estimate", "pool"]
-
-Table = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,7 +27,7 @@ class Fit:
 
     exponents: Exponents
     confusion: dict[str, Confusion]
-    told: dict[str, Told]
+    messages: dict[str, Message]
 
     def log_q(self, silent: frozenset[str] = frozenset()) -> Table:
         """Return the log-posterior per unit, shape (U, K), without the sources in ``silent``.
@@ -40,13 +38,13 @@ class Fit:
         if not silent:
             return log_normalise(self.log_prior + _weighted(self.problem, self))
         rest = self.problem.without(set(silent))
-        told = hear(rest, self.log_prior, self.exponents, self.confusion)
+        messages = hear(rest, self.log_prior, self.exponents, self.confusion)
         part = Fit(
             problem=rest,
             log_prior=self.log_prior,
             exponents=self.exponents,
             confusion=self.confusion,
-            told=told,
+            messages=messages,
         )
         return log_normalise(self.log_prior + _weighted(rest, part))
 
@@ -74,18 +72,20 @@ def class_prior(anchors: Located, problem: Problem) -> Table:
     return np.asarray(np.log(0.5 * mean + 0.5 / classes))
 
 
-def pool(problem: Problem, exponents: Exponents, told: dict[str, Told], skip: str = "") -> Table:
+def pool(
+    problem: Problem, exponents: Exponents, messages: dict[str, Message], skip: str = ""
+) -> Table:
     """Return the summed, tempered messages, shape (U, K), without ``skip``."""
     power = gammas(problem, exponents)
     total = np.zeros((len(problem.units), len(problem.legend)))
-    for name, one in told.items():
+    for name, one in messages.items():
         if name != skip:
-            total += power[name][:, None] * one.message
+            total += power[name][:, None] * one.log_p
     return total
 
 
 def _weighted(problem: Problem, fit: Fit) -> Table:
-    return pool(problem, fit.exponents, fit.told)
+    return pool(problem, fit.exponents, fit.messages)
 
 
 def hear(
@@ -93,22 +93,22 @@ def hear(
     log_prior: Table,
     exponents: Exponents,
     confusion: dict[str, Confusion],
-) -> dict[str, Told]:
+) -> dict[str, Message]:
     """Return every source's messages: cells, coarse cells, objects, answers, points.
 
     Each later kind hears what the earlier kinds say, never itself.
     """
     order = {"cells": 0, "mixtures": 1, "objects": 2, "answers": 3, "points": 4}
     power = gammas(problem, exponents)
-    told: dict[str, Told] = {}
+    messages: dict[str, Message] = {}
     for rank in sorted({order[term.support] for term in problem.terms}):
         heard = np.zeros((len(problem.units), len(problem.legend)))
-        for name, one in told.items():
-            heard += power[name][:, None] * one.message
+        for name, one in messages.items():
+            heard += power[name][:, None] * one.log_p
         for term in problem.terms:
             if order[term.support] == rank:
-                told[term.name] = listen(problem, term, confusion[term.name], log_prior, heard)
-    return told
+                messages[term.name] = listen(problem, term, confusion[term.name], log_prior, heard)
+    return messages
 
 
 def estimate(
@@ -130,15 +130,15 @@ def estimate(
     if start is None:
         confusion = with_rate(confusion, problem, prior_rate(len(prior)), prior)
     fixed = {term.name: anchor_counts(term, anchors) for term in problem.terms}
-    told = hear(problem, log_prior, exponents, confusion)
+    messages = hear(problem, log_prior, exponents, confusion)
     votes = _votes(problem) if setting.start == "votes" else None
     for _ in range(sweeps or setting.sweeps):
         q = votes
         if q is None:
-            q = np.exp(log_normalise(log_prior + pool(problem, exponents, told)))
+            q = np.exp(log_normalise(log_prior + pool(problem, exponents, messages)))
         votes = None
         seen = {
-            term.name: counts(problem, term, confusion[term.name], told[term.name], q)
+            term.name: counts(problem, term, confusion[term.name], messages[term.name], q)
             + fixed[term.name]
             for term in problem.terms
         }
@@ -150,9 +150,13 @@ def estimate(
         if setting.prior == "posterior":
             share = problem.units.count @ q / problem.units.count.sum()
             log_prior = np.log(np.maximum(share, 1e-12))
-        told = hear(problem, log_prior, exponents, confusion)
+        messages = hear(problem, log_prior, exponents, confusion)
     return Fit(
-        problem=problem, log_prior=log_prior, exponents=exponents, confusion=confusion, told=told
+        problem=problem,
+        log_prior=log_prior,
+        exponents=exponents,
+        confusion=confusion,
+        messages=messages,
     )
 
 

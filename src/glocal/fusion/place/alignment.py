@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 
 from glocal.core.result import Displacement
+from glocal.core.typing import Codes, Layers, Table, Window
 
 __all__ = [
     "MAX_SHIFT",
@@ -57,7 +57,7 @@ class Lattice:
         return self.shape[0] * self.shape[1]
 
     @property
-    def windows(self) -> list[tuple[slice, slice]]:
+    def windows(self) -> list[Window]:
         """Rows and columns of every tile, row by row."""
         down, across = (
             [slice(i * self.size, min((i + 1) * self.size, end)) for i in range(count)]
@@ -66,19 +66,19 @@ class Lattice:
         return [(rows, columns) for rows in down for columns in across]
 
     @property
-    def centre(self) -> NDArray[np.float64]:
+    def centre(self) -> Table:
         """Shape (T, 2), row and column of the middle of every tile, in cells."""
         return np.array(
             [[(part.start + part.stop) / 2 for part in window] for window in self.windows]
         )
 
     @property
-    def offset(self) -> NDArray[np.float64]:
+    def offset(self) -> Table:
         """Shape (T, 2), the same from the middle of all tiles."""
         return np.asarray(self.centre - self.centre.mean(axis=0))
 
     @property
-    def neighbours(self) -> NDArray[np.int64]:
+    def neighbours(self) -> Codes:
         """Shape (n, 2), pairs of tiles that share an edge."""
         number = np.arange(len(self)).reshape(self.shape)
         across = np.stack([number[:, :-1], number[:, 1:]], axis=-1).reshape(-1, 2)
@@ -103,11 +103,11 @@ def lattice_of(grid: tuple[int, int]) -> Lattice:
 class TileScores:
     """The log-likelihood of every shift, tile by tile."""
 
-    score: NDArray[np.float64]
+    score: Table
     """Shape (T, 2 MAX + 1, 2 MAX + 1): by shift in rows and in columns, from -MAX to MAX."""
 
     @property
-    def best(self) -> NDArray[np.float64]:
+    def best(self) -> Table:
         """Shape (T, 2), the shift in cells that all tiles together like best, for each."""
         total = self.score.sum(axis=0)
         at = np.unravel_index(int(total.argmax()), total.shape)
@@ -115,8 +115,8 @@ class TileScores:
 
 
 def tile_scores(
-    said: NDArray[np.float32],
-    others: NDArray[np.float32],
+    said: Layers,
+    others: Layers,
     lattice: Lattice,
     *,
     cells_per_look: float = CELLS_PER_LOOK,
@@ -138,9 +138,7 @@ def tile_scores(
     return TileScores(score=np.stack(scores) / cells_per_look)
 
 
-def local_information(
-    scores: TileScores, at: NDArray[np.float64], residual: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def local_information(scores: TileScores, at: Table, residual: float) -> tuple[Table, Table]:
     """Return the shift (T, 2) that each tile prefers near ``at`` (T, 2), and its information.
 
     A paraboloid through the 3 x 3 scores around ``at``; directions without a peak have no
@@ -159,9 +157,7 @@ def local_information(
     return shift, information
 
 
-def relative_shift(
-    said: NDArray[np.float32], others: NDArray[np.float32], resolution: float
-) -> Displacement | None:
+def relative_shift(said: Layers, others: Layers, resolution: float) -> Displacement | None:
     """Return the shift that brings a layer onto what the other sources say.
 
     Parameters
@@ -208,7 +204,7 @@ def relative_shift(
     )
 
 
-def _scores(said: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:
+def _scores(said: Layers, others: Layers) -> Table:
     """Return the score of every shift, shape (2 MAX + 1, 2 MAX + 1), rows then columns."""
     height, width, classes = said.shape
     shape = [fft.next_fast_len(n + MAX_SHIFT, real=True) for n in (height, width)]
@@ -222,8 +218,8 @@ def _scores(said: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[n
 
 
 def _paraboloid(
-    patch: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    patch: Table,
+) -> tuple[Table, Table]:
     """Return slope (2,) and minus the second derivatives (2, 2) of a 3 x 3 patch."""
     slope = np.array([(patch[2, 1] - patch[0, 1]) / 2, (patch[1, 2] - patch[1, 0]) / 2])
     cross = (patch[2, 2] - patch[2, 0] - patch[0, 2] + patch[0, 0]) / 4
@@ -237,8 +233,8 @@ def _paraboloid(
 
 
 def _peak(
-    patch: NDArray[np.float64],
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
+    patch: Table,
+) -> tuple[Table | None, Table]:
     """Return the sub-cell offset of the peak in a 3 x 3 patch, and the information there."""
     slope, information = _paraboloid(patch)
     if np.linalg.eigvalsh(information).min() <= LEAST_BEND:

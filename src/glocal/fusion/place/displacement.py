@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from glocal.core.typing import Table
 from glocal.fusion.place.alignment import Lattice, TileScores, local_information
 
 __all__ = ["Frame", "Pair", "Solution", "affine_frame", "field_frame", "fixed_frame", "solve"]
@@ -39,17 +39,15 @@ evidence chooses."""
 STEPS = 3
 """Times that scores are read again around the shifts found so far."""
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Frame:
     """How a layer may be displaced: linear in some parameters, with a normal prior."""
 
-    basis: Array
+    basis: Table
     """Shape (T, P): displacement of every tile per parameter, the same for both axes."""
 
-    precision: Array
+    precision: Table
     """Shape (P, P), prior precision of the parameters of one axis, per square cell."""
 
 
@@ -69,13 +67,13 @@ class Pair:
 class Solution:
     """Displacements of all layers in cells (row, column), and how sure they are."""
 
-    displacement: dict[str, Array]
+    displacement: dict[str, Table]
     """Per layer, shape (T, 2): where it lies minus where it should lie."""
 
-    covariance: dict[str, Array]
+    covariance: dict[str, Table]
     """Per layer, shape (T, 2, 2)."""
 
-    mean: dict[str, Array]
+    mean: dict[str, Table]
     """Per layer, shape (2, 2): covariance of its displacement averaged over the tiles."""
 
     evidence: float
@@ -161,14 +159,14 @@ def _places(frames: Mapping[str, Frame]) -> tuple[dict[str, slice], int]:
     return place, int(ends[-1])
 
 
-def _spread(basis: Array) -> Array:
+def _spread(basis: Table) -> Table:
     """Return (T, 2, 2 P): displacement (row, column) of every tile by the parameters."""
     return np.asarray(np.kron(basis, np.eye(2)).reshape(len(basis), 2, -1))
 
 
 def _jacobian(
     frames: Mapping[str, Frame], place: Mapping[str, slice], pair: Pair, size: int
-) -> Array:
+) -> Table:
     """Return (T, 2, 2 * size): the relative shift of a pair by all parameters."""
     out = np.zeros((len(pair.scores.score), 2, 2 * size))
     out[..., place[pair.onto]] += _spread(frames[pair.onto].basis)
@@ -179,10 +177,10 @@ def _jacobian(
 def _solution(
     frames: Mapping[str, Frame],
     place: Mapping[str, slice],
-    found: Array,
-    total: Array,
-    prior: Array,
-    pull: Array,
+    found: Table,
+    total: Table,
+    prior: Table,
+    pull: Table,
 ) -> Solution:
     displacement, covariance, mean = {}, {}, {}
     inverse = np.linalg.inv(total) if len(total) else total

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from glocal.core.observation import Observations
 from glocal.core.result import SIGNIFICANT
+from glocal.core.typing import Bools, Table, Window
 from glocal.fusion.fuse import Fused
 from glocal.fusion.place.alignment import CELLS_PER_LOOK
 from glocal.fusion.problem.support import paint
@@ -45,21 +45,19 @@ larger ones were drawn in parts."""
 FAINT = 0.05
 """Least probability of a class, or of its absence, that one cell may vouch for."""
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Misplaced:
     """Which of n objects lie elsewhere, and where they seem to belong."""
 
-    probability: Array
+    probability: Table
     """Shape (n,): that the object is displaced; 0 for those that can't be judged, whose shift
     is not significant or has no peak within reach, or whose class is not seen there either."""
 
-    shift: Array
+    shift: Table
     """Shape (n, 2), east and north in metres: what brings the object to its place."""
 
-    covariance: Array
+    covariance: Table
     """Shape (n, 2, 2), of ``shift``."""
 
 
@@ -93,13 +91,13 @@ def misplaced_objects(fused: Fused, source: Observations) -> Misplaced:
     return Misplaced(probability=probability, shift=shift * cell, covariance=covariance * cell**2)
 
 
-def _fits(fused: Fused, source: Observations) -> Array:
+def _fits(fused: Fused, source: Observations) -> Table:
     """Return how well each class fits each symbol, 0..1, shape (M, K)."""
     table = fused.fit.confusion[fused.twins.get(source.source, source.source)].log_p[0].T
     return np.asarray(np.exp(table - table.max(axis=1, keepdims=True)), np.float64)
 
 
-def _inside(window: tuple[slice, slice] | None, shape: tuple[int, ...]) -> bool:
+def _inside(window: Window | None, shape: tuple[int, ...]) -> bool:
     """Return True for an object that may be shifted without leaving the area."""
     if window is None:
         return False
@@ -107,9 +105,7 @@ def _inside(window: tuple[slice, slice] | None, shape: tuple[int, ...]) -> bool:
     return all(part.start >= REACH and part.stop <= end - REACH for part, end in pairs)
 
 
-def _judged(
-    mask: NDArray[np.bool_], seen: Array, usual: float, free: NDArray[np.bool_]
-) -> tuple[float, Array, Array]:
+def _judged(mask: Bools, seen: Table, usual: float, free: Bools) -> tuple[float, Table, Table]:
     """Return (probability, shift, covariance), in cells east and north, of one object.
 
     ``mask`` (h, w) is the object; ``seen`` and ``free``, wider by ``REACH + RING`` on each
@@ -137,7 +133,7 @@ def _judged(
     return float(told) / (1 + np.exp(-odds)), shift, covariance
 
 
-def _grid() -> Array:
+def _grid() -> Table:
     """Return the steps (east, north) of all shifts, in cells; rows run south."""
     axis = np.arange(-REACH, REACH + 1)
     south, east = np.meshgrid(axis, axis, indexing="ij")
@@ -147,13 +143,13 @@ def _grid() -> Array:
 STEP = _grid()
 
 
-def _log_prior(sd: float) -> Array:
+def _log_prior(sd: float) -> Table:
     """Return the log-probability of every shift, normal with ``sd`` cells per axis."""
     log_p = -(STEP**2).sum(axis=-1) / (2 * sd**2)
     return np.asarray(log_p - np.logaddexp.reduce(log_p, axis=None), np.float64)
 
 
-def _summed(values: Array, mask: NDArray[np.bool_]) -> Array:
+def _summed(values: Table, mask: Bools) -> Table:
     """Return the sum of ``values`` under ``mask`` at every shift."""
     views = sliding_window_view(values, mask.shape)
     return np.asarray(np.einsum("abhw,hw->ab", views, mask.astype(np.float64)))

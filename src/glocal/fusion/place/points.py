@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
@@ -17,6 +16,7 @@ from glocal.core.grid import cells_of_points
 from glocal.core.observation import Observations
 from glocal.core.placement import Places
 from glocal.core.result import Displacement
+from glocal.core.typing import Bools, Codes, Floats, Table
 from glocal.fusion.place.alignment import MAX_SHIFT
 from glocal.fusion.problem.support import PointCells, point_cells
 
@@ -34,12 +34,8 @@ MIN_POINTS = 30
 BORDER = 0.05
 """Chance of a shift beyond the window above which none is told."""
 
-Floats = NDArray[np.floating]
 
-
-def suggest_places(
-    source: Observations, said: Floats, meant: NDArray[np.bool_], others: Floats
-) -> Places:
+def suggest_places(source: Observations, said: Floats, meant: Bools, others: Floats) -> Places:
     """Return where points fit whose class does not fit where they were recorded.
 
     Parameters
@@ -97,9 +93,7 @@ def _may_lie(source: Observations) -> PointCells:
     return PointCells(point=point, cell=cell, weight=joint)
 
 
-def _centres(
-    cell: NDArray[np.int64], geobox: GeoBox
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _centres(cell: Codes, geobox: GeoBox) -> tuple[Table, Table]:
     row, column = np.divmod(cell, geobox.shape[1])
     a, b, c, d, e, f = tuple(geobox.transform)[:6]
     return a * (column + 0.5) + b * (row + 0.5) + c, d * (column + 0.5) + e * (row + 0.5) + f
@@ -132,9 +126,7 @@ def layer_shift(source: Observations, said: Floats, others: Floats) -> Displacem
     return _summary(np.exp(score - score.max()), reach.astype(np.float64), step)
 
 
-def _summary(
-    mass: NDArray[np.float64], reach: NDArray[np.float64], step: float
-) -> Displacement | None:
+def _summary(mass: Table, reach: Table, step: float) -> Displacement | None:
     """Return mean and covariance of ``mass`` over shifts; None where it leans on the border."""
     mass = mass / mass.sum()
     if 1 - mass[1:-1, 1:-1].sum() > BORDER:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glocal.core.placement import ControlPoint, Registration
 from glocal.core.result import Displacement, log_normalise
+from glocal.core.typing import Bools, Floats, Layers
 from glocal.fusion.place.alignment import MAX_SHIFT, relative_shift
 
 __all__ = ["register"]
@@ -31,9 +31,9 @@ SAMPLES = 20_000
 
 
 def register(
-    bands: NDArray[np.float32],
-    clear: NDArray[np.bool_],
-    others: NDArray[np.floating],
+    bands: Layers,
+    clear: Bools,
+    others: Floats,
     resolution: float,
     *,
     seed: int,
@@ -61,9 +61,7 @@ def register(
     return Registration(shift=shift, points=points, affine=_affine(points, shift, clear.shape))
 
 
-def _scores(
-    bands: NDArray[np.float32], clear: NDArray[np.bool_], others: NDArray[np.floating], seed: int
-) -> NDArray[np.float32] | None:
+def _scores(bands: Layers, clear: Bools, others: Floats, seed: int) -> Layers | None:
     """Return log-scores of the classes, shape (H, W, K); 0 where the scene says nothing."""
     at = np.flatnonzero(clear)
     classes = others.shape[-1]
@@ -84,9 +82,9 @@ def _scores(
 
 
 def _parts(
-    said: NDArray[np.float32],
-    others: NDArray[np.float32],
-    clear: NDArray[np.bool_],
+    said: Layers,
+    others: Layers,
+    clear: Bools,
     resolution: float,
 ) -> list[ControlPoint]:
     edges = [np.linspace(0, n, min(max(n // TILE, 1), SIDE) + 1).astype(int) for n in clear.shape]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core.observation import Observations
 from glocal.core.result import Displacement, ShiftField, log_normalise
+from glocal.core.typing import Layers, Table
 from glocal.fusion.fuse import Fused
 from glocal.fusion.place.alignment import MAX_SHIFT, Lattice, lattice_of, tile_scores
 from glocal.fusion.place.displacement import (
@@ -33,8 +33,6 @@ CONVINCING = 3.0
 PRIOR_DRIVEN = "prior-driven: split by stated accuracies, no control points"
 CONTROLLED = "pinned by points of stated position"
 
-Layer = NDArray[np.float32]
-
 
 def object_shift(fused: Fused, source: Observations) -> Displacement | None:
     """Return the shift that brings a layer of objects onto what the others say, or None."""
@@ -44,7 +42,7 @@ def object_shift(fused: Fused, source: Observations) -> Displacement | None:
     return layer_shift(said_layer(fused, source), others, problem.geobox)
 
 
-def layer_shift(said: Layer, others: Layer, geobox: GeoBox) -> Displacement | None:
+def layer_shift(said: Layers, others: Layers, geobox: GeoBox) -> Displacement | None:
     """Return the shift that brings a layer onto what the other sources say.
 
     Parameters
@@ -132,7 +130,7 @@ def _field(solution: Solution, name: str, lattice: Lattice, geobox: GeoBox) -> S
     )
 
 
-def said_layer(fused: Fused, source: Observations) -> Layer:
+def said_layer(fused: Fused, source: Observations) -> Layers:
     """Return the centred log-likelihood of what ``source`` says in every cell, (H, W, K)."""
     confusion = fused.fit.confusion[fused.twins.get(source.source, source.source)]
     table = np.concatenate([np.zeros((1, len(source.legend))), confusion.log_p[0].T])
@@ -145,7 +143,7 @@ def said_layer(fused: Fused, source: Observations) -> Layer:
     return table[symbols].astype(np.float32)
 
 
-def _points_layer(source: Observations, table: NDArray[np.float64]) -> Layer:
+def _points_layer(source: Observations, table: Table) -> Layers:
     """Spread what every point says over the cells in which it may lie."""
     spread = point_cells(source.geometry, source.position_sd_m, source.geobox)
     out = np.zeros((int(np.prod(source.geobox.shape)), table.shape[1]))
@@ -203,8 +201,8 @@ def _frame(source: Observations, lattice: Lattice, sd_m: float | None) -> Frame:
 def _pairs(
     speaking: Sequence[Observations],
     rasters: Sequence[Observations],
-    said: Mapping[str, Layer],
-    log_prior: NDArray[np.float64],
+    said: Mapping[str, Layers],
+    log_prior: Table,
     lattice: Lattice,
 ) -> list[Pair]:
     """Compare every raster with the rasters before it, and with all objects and points."""

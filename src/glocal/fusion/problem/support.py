@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from scipy.special import ndtr
 
 from glocal.core.burn import burn
+from glocal.core.typing import Codes, Table
 
 __all__ = ["PointCells", "paint", "point_cells"]
 
@@ -27,13 +28,13 @@ REACH = 2.5
 class PointCells:
     """Where points may really lie: a sparse matrix in three columns."""
 
-    point: NDArray[np.int64]
+    point: Codes
     """Shape (m,), index of the point; sorted."""
 
-    cell: NDArray[np.int64]
+    cell: Codes
     """Shape (m,), flat index of the cell, row * W + column."""
 
-    weight: NDArray[np.float64]
+    weight: Table
     """Shape (m,), probability that the point lies in the cell; sums to 1 per point."""
 
 
@@ -47,7 +48,7 @@ def paint(geometry: NDArray[Any], geobox: GeoBox) -> NDArray[np.int32]:
     return burn(geometry, geobox)
 
 
-def point_cells(geometry: NDArray[Any], sd_m: NDArray[np.float64], geobox: GeoBox) -> PointCells:
+def point_cells(geometry: NDArray[Any], sd_m: Table, geobox: GeoBox) -> PointCells:
     """Return the cells in which each point may lie, with their probabilities.
 
     The position is taken as normal around the point with standard uncertainty
@@ -57,7 +58,7 @@ def point_cells(geometry: NDArray[Any], sd_m: NDArray[np.float64], geobox: GeoBo
     height, width = geobox.shape
     columns, rows = ~geobox.transform * (shapely.get_x(geometry), shapely.get_y(geometry))
     sd = np.maximum(sd_m / abs(float(geobox.resolution.x)), 1e-6)
-    found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
+    found: list[tuple[Codes, Codes, Table]] = []
     for i in range(len(geometry)):
         if not (0 <= rows[i] < height and 0 <= columns[i] < width):
             continue
@@ -74,7 +75,7 @@ def point_cells(geometry: NDArray[Any], sd_m: NDArray[np.float64], geobox: GeoBo
     return PointCells(point=point, cell=cell, weight=share)
 
 
-def _spread(centre: float, sd: float, length: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _spread(centre: float, sd: float, length: int) -> tuple[Codes, Table]:
     """Return the cells along one axis and the share of a normal distribution in each."""
     first = max(int(np.floor(centre - REACH * sd)), 0)
     last = min(int(np.floor(centre + REACH * sd)), length - 1)

@@ -14,6 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.legend import Legend
 from glocal.core.observation import Anchors, Observations, Support
+from glocal.core.typing import Bools, Codes, Table
 from glocal.fusion.problem.support import PointCells, paint, point_cells
 from glocal.fusion.problem.units import Units, compress
 from glocal.fusion.setting import ENGINE, Setting
@@ -48,20 +49,20 @@ class Term:
 
     name: str
     support: Support
-    symbol: NDArray[np.int64]
+    symbol: Codes
     """Shape (n + 1,), symbol of each statement, 0-based; entry 0 is not used."""
 
-    context: NDArray[np.int64]
+    context: Codes
     """Shape (n + 1,), context of each statement."""
 
     contexts: int
-    prior: NDArray[np.float64]
+    prior: Table
     """Shape (M, K), P(class | symbol) before any data, mixed with ignorance."""
 
-    trust: NDArray[np.float64]
+    trust: Table
     """Shape (M,), 0..0.99, how far each row of the crosswalk is believed."""
 
-    of_unit: NDArray[np.int64]
+    of_unit: Codes
     """Shape (U,), the statement heard in each unit; 0 for silence. Points: unused."""
 
     cells: PointCells | None = None
@@ -70,23 +71,23 @@ class Term:
     family: tuple[str, ...] = ()
     """Names of the sources that share a root with it, itself included."""
 
-    age: NDArray[np.int64] | None = None
+    age: Codes | None = None
     """Shape (n + 1,), position in ``ages`` of each statement's age; None: all are of today."""
 
-    ages: NDArray[np.float64] | None = None
+    ages: Table | None = None
     """Shape (A,), ages in years, ascending from 0."""
 
     kin: tuple[str, ...] = ()
     """Names of the sources that share its budget: its family, and whose errors are like its."""
 
-    declared: NDArray[np.float64] | None = None
+    declared: Table | None = None
     """Answers only: P(symbol | class) before any data, shape (contexts, K, M)."""
 
     shares: NDArray[np.float32] | None = None
     """Cells only: P(class) as the source states it, shape (H, W, K), NaN where it is silent."""
 
     @property
-    def speaks(self) -> NDArray[np.bool_]:
+    def speaks(self) -> Bools:
         """Shape (U,), True where the source says something."""
         if self.cells is None:
             return self.of_unit > 0
@@ -115,15 +116,15 @@ class Problem:
 class Located:
     """Anchors with the unit that each of them lies in."""
 
-    unit: NDArray[np.int64]
-    cell: NDArray[np.int64]
-    shares: NDArray[np.float64]
-    weight: NDArray[np.float64]
+    unit: Codes
+    cell: Codes
+    shares: Table
+    weight: Table
 
     def __len__(self) -> int:
         return len(self.unit)
 
-    def take(self, keep: NDArray[np.bool_]) -> Located:
+    def take(self, keep: Bools) -> Located:
         """Return the anchors selected by ``keep``."""
         return Located(
             unit=self.unit[keep],
@@ -137,13 +138,13 @@ class Located:
 class Sampled:
     """A small grid that stands for a large one (see :mod:`glocal.fusion.tiles.stream`)."""
 
-    weight: NDArray[np.float64]
+    weight: Table
     """Shape (H * W,), how many cells of the large grid each cell stands for."""
 
-    region: NDArray[np.int64]
+    region: Codes
     """Shape (H * W,), as `regions` would number the large grid."""
 
-    anchor: NDArray[np.int64]
+    anchor: Codes
     """Shape (A,), the cell of each anchor, -1 where it lies outside."""
 
 
@@ -182,7 +183,7 @@ def prepare(
     return Problem(geobox=geobox, legend=legend, units=units, terms=tuple(terms), setting=setting)
 
 
-def locate(anchors: Anchors | None, cell: NDArray[np.int64], problem: Problem) -> Located:
+def locate(anchors: Anchors | None, cell: Codes, problem: Problem) -> Located:
     """Return the answered anchors that lie on the grid; ``cell`` is their flat index or -1."""
     if anchors is None:
         none = np.empty(0, np.int64)
@@ -199,7 +200,7 @@ def locate(anchors: Anchors | None, cell: NDArray[np.int64], problem: Problem) -
     )
 
 
-def _layer(one: Observations, geobox: GeoBox) -> NDArray[np.int64]:
+def _layer(one: Observations, geobox: GeoBox) -> Codes:
     """Return one integer per cell that says which statement of ``one`` is heard there."""
     if one.support != "cells":
         return paint(one.geometry, geobox).ravel().astype(np.int64)
@@ -230,7 +231,7 @@ def region_side(shape: tuple[int, int], parts: int) -> int:
     return min(max(-(-max(shape) // parts), LEAST_REGION), REGION)
 
 
-def regions(geobox: GeoBox, parts: int) -> NDArray[np.int64]:
+def regions(geobox: GeoBox, parts: int) -> Codes:
     """Return the region of every cell, shape (H * W,), numbered from 0 along rows."""
     height, width = geobox.shape
     side = region_side((height, width), parts)
@@ -239,7 +240,7 @@ def regions(geobox: GeoBox, parts: int) -> NDArray[np.int64]:
     return (row[:, None] * across + column[None, :]).ravel().astype(np.int64)
 
 
-def _touched(spread: dict[str, PointCells], cells: int) -> NDArray[np.int64]:
+def _touched(spread: dict[str, PointCells], cells: int) -> Codes:
     """Give every cell in which a point may lie a number of its own (0 elsewhere)."""
     layer = np.zeros(cells, np.int64)
     if spread:
@@ -248,7 +249,7 @@ def _touched(spread: dict[str, PointCells], cells: int) -> NDArray[np.int64]:
     return layer
 
 
-def _mixed_prior(one: Observations) -> NDArray[np.float64]:
+def _mixed_prior(one: Observations) -> Table:
     """Return P(class | symbol), each row weakened by how little it is believed."""
     trust = one.crosswalk.confidence[:, None]
     return np.asarray(trust * one.crosswalk.matrix + (1 - trust) / len(one.legend))
@@ -256,8 +257,8 @@ def _mixed_prior(one: Observations) -> NDArray[np.float64]:
 
 def _cell_term(
     one: Observations,
-    heard: NDArray[np.int64],
-    region: NDArray[np.int64],
+    heard: Codes,
+    region: Codes,
     family: tuple[str, ...],
 ) -> Term:
     width = len(one.crosswalk.symbols) + 1
@@ -281,7 +282,7 @@ def _cell_term(
     )
 
 
-def _object_term(one: Observations, heard: NDArray[np.int64], family: tuple[str, ...]) -> Term:
+def _object_term(one: Observations, heard: Codes, family: tuple[str, ...]) -> Term:
     silent = np.concatenate([[True], one.symbols == 0])
     stratum = np.zeros(len(one), np.int64) if one.stratum is None else one.stratum.astype(np.int64)
     return Term(

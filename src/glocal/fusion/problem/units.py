@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from glocal.core.typing import Codes, Table
+
 __all__ = ["Units", "compress"]
 
 
@@ -25,10 +27,10 @@ class Units:
     of_cell: NDArray[np.int32]
     """Shape (H * W,), unit of each cell."""
 
-    columns: NDArray[np.int64]
+    columns: Codes
     """Shape (U, columns), the combination itself, one column per input layer."""
 
-    count: NDArray[np.float64]
+    count: Table
     """Shape (U,), number of cells."""
 
     def __len__(self) -> int:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from glocal.core.typing import Codes, Table
 from glocal.fusion.problem.terms import Located, Problem, Term
 
 __all__ = ["Confusion", "anchor_counts", "cell_counts", "initial", "update"]
@@ -38,23 +38,23 @@ ANCHOR_STRENGTH = 5.0
 class Confusion:
     """P(symbol | class, context) of one source."""
 
-    log_p: NDArray[np.float64]
+    log_p: Table
     """Shape (context, K, M), natural logarithm."""
 
-    counts: NDArray[np.float64]
+    counts: Table
     """Shape (context, K, M), effective statements."""
 
-    prior: NDArray[np.float64]
+    prior: Table
     """Shape (K, M), the table that the crosswalk implies; (context, K, M) if declared."""
 
     strength: float
     """Statements per class that ``prior`` is worth."""
 
-    then: NDArray[np.float64] | None = None
+    then: Table | None = None
     """Shape (A, K, K), P(class when it was said | class now) per age; None: all is of today."""
 
     @property
-    def now(self) -> NDArray[np.float64]:
+    def now(self) -> Table:
         """Log P(symbol | class now), shape (A, context, K, M)."""
         if self.then is None:
             return self.log_p[None]
@@ -64,9 +64,7 @@ class Confusion:
         return np.where(today[:, None, None, None], self.log_p, np.log(np.maximum(p, 1e-300)))
 
 
-def initial(
-    term: Term, frequency: NDArray[np.float64], class_prior: NDArray[np.float64]
-) -> Confusion:
+def initial(term: Term, frequency: Table, class_prior: Table) -> Confusion:
     """Return the confusion that the crosswalk implies, before any data.
 
     ``frequency`` (M,) is how often each symbol is used: a crosswalk speaks of
@@ -94,7 +92,7 @@ def initial(
     )
 
 
-def update(old: Confusion, counts: NDArray[np.float64], back_off: bool = True) -> Confusion:
+def update(old: Confusion, counts: Table, back_off: bool = True) -> Confusion:
     """Return the confusion after ``counts`` (A * context, K, M), with both back-offs.
 
     ``counts`` are by age and by the class of now; the confusion is by the class of then.
@@ -124,7 +122,7 @@ def update(old: Confusion, counts: NDArray[np.float64], back_off: bool = True) -
     )
 
 
-def _by_class_then(old: Confusion, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+def _by_class_then(old: Confusion, counts: Table) -> Table:
     """Return counts (context, K, M) by the class when it was said, of all ages together."""
     if old.then is None:
         return counts
@@ -133,14 +131,14 @@ def _by_class_then(old: Confusion, counts: NDArray[np.float64]) -> NDArray[np.fl
     return np.asarray(np.einsum("ackm,akj->cjm", share, old.then) * np.exp(old.log_p))
 
 
-def _relative(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+def _relative(counts: Table) -> Table:
     """Return counts as rates (context, K, M); symbols that nobody used get next to nothing."""
     used = counts.sum(axis=(0, 1)) > 0
     rate = np.where(used, np.maximum(counts, TRACE), TRACE**2)
     return np.asarray(rate / rate.sum(axis=2, keepdims=True))
 
 
-def tally(term: Term, statement: NDArray[np.int64], p: NDArray[np.float64]) -> NDArray[np.float64]:
+def tally(term: Term, statement: Codes, p: Table) -> Table:
     """Sum class weights ``p`` (n, K) into (A * context, K, M) by the statements' symbols."""
     classes, symbols = p.shape[1], term.prior.shape[0]
     row, rows = term.context[statement], _rows(term)
@@ -156,14 +154,14 @@ def _rows(term: Term) -> int:
     return term.contexts * (1 if term.ages is None else len(term.ages))
 
 
-def cell_counts(problem: Problem, term: Term, q: NDArray[np.float64]) -> NDArray[np.float64]:
+def cell_counts(problem: Problem, term: Term, q: Table) -> Table:
     """Return expected counts (context, K, M) of a ``cells`` source, given posteriors (U, K)."""
     heard = np.flatnonzero(term.of_unit)
     weight = problem.units.count[heard, None] / problem.setting.cells_per_statement
     return tally(term, term.of_unit[heard], q[heard] * weight)
 
 
-def anchor_counts(term: Term, anchors: Located) -> NDArray[np.float64]:
+def anchor_counts(term: Term, anchors: Located) -> Table:
     """Return what the anchors say of a source, as counts (A * context, K, M).
 
     Tables of answers come with what anchors taught already, so they count nothing here.

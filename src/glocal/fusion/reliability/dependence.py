@@ -19,6 +19,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from glocal.core.observation import Observations
+from glocal.core.typing import Table
 from glocal.fusion.problem.terms import Located, Problem
 
 __all__ = [
@@ -118,7 +119,7 @@ def conservative(problem: Problem) -> Exponents:
     )
 
 
-def _speakers(problem: Problem) -> NDArray[np.float64]:
+def _speakers(problem: Problem) -> Table:
     """Return how many of its kin speak with each term, shape (S, U), at least 1."""
     speaks = {term.name: term.speaks for term in problem.terms}
     rows = []
@@ -128,7 +129,7 @@ def _speakers(problem: Problem) -> NDArray[np.float64]:
     return np.array(rows, dtype=np.float64)
 
 
-def gammas(problem: Problem, exponents: Exponents) -> dict[str, NDArray[np.float64]]:
+def gammas(problem: Problem, exponents: Exponents) -> dict[str, Table]:
     """Return the exponent of every source in every unit, shape (U,) each."""
     together = _speakers(problem)
     return {
@@ -139,8 +140,8 @@ def gammas(problem: Problem, exponents: Exponents) -> dict[str, NDArray[np.float
 
 def learn(
     problem: Problem,
-    messages: dict[str, NDArray[np.float64]],
-    log_prior: NDArray[np.float64],
+    messages: dict[str, Table],
+    log_prior: Table,
     anchors: Located,
 ) -> Exponents:
     """Return the exponents that make held-out anchors most likely.
@@ -167,7 +168,7 @@ def learn(
     has_kin = has_kin.reshape(len(names), len(kin))
     origin = np.array([start.g[name] for name in names] + [start.delta[one] for one in kin])
 
-    def loss(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def loss(x: Table) -> tuple[float, Table]:
         g, delta = x[: len(names)], x[len(names) :]
         damp = together ** -(has_kin @ delta)[:, None]
         log_q = log_prior + np.einsum("sa,sak->ak", g[:, None] * damp, heard)

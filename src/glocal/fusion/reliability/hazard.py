@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glocal.core.interval import Interval
 from glocal.core.observation import Observations
+from glocal.core.typing import Table
 from glocal.fusion.problem.terms import Problem, Term
 from glocal.fusion.reliability.confusion import Confusion
 
@@ -33,8 +33,6 @@ WORTH = 50.0
 """Statement-years per class that the prior rate is worth: half a change, so it is weak."""
 
 SECONDS = 365.25 * 86400
-
-Table = NDArray[np.float64]
 
 
 def years_apart(source: Observations, interval: Interval) -> Table:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from glocal.core.typing import Bools, Codes, Table
 from glocal.fusion.problem.terms import Located, Problem, Term
 
 __all__ = ["Tie", "hidden_ties", "joined"]
@@ -27,8 +27,6 @@ LEAST = 30
 
 BLOCK = 1 << 21
 """Numbers held at once while shuffling."""
-
-Table = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +81,7 @@ def joined(problem: Problem, ties: Iterable[Tie]) -> Problem:
     return replace(problem, terms=terms)
 
 
-def _stated(term: Term, anchors: Located) -> tuple[Table, NDArray[np.bool_]]:
+def _stated(term: Term, anchors: Located) -> tuple[Table, Bools]:
     """Return the classes that a source stands for at anchors, (A, K), and where it speaks."""
     statement = term.of_unit[anchors.unit]
     heard = statement > 0
@@ -91,7 +89,7 @@ def _stated(term: Term, anchors: Located) -> tuple[Table, NDArray[np.bool_]]:
     return said, heard
 
 
-def _centred(said: Table, truth: NDArray[np.int64]) -> Table:
+def _centred(said: Table, truth: Codes) -> Table:
     """Return rows minus the mean row of their class."""
     size = np.bincount(truth, minlength=said.shape[1])
     total = np.zeros((len(size), said.shape[1]))
@@ -99,7 +97,7 @@ def _centred(said: Table, truth: NDArray[np.int64]) -> Table:
     return np.asarray(said - (total / np.maximum(size, 1)[:, None])[truth])
 
 
-def _test(a: Term, b: Term, anchors: Located, truth: NDArray[np.int64], keys: Table) -> Tie | None:
+def _test(a: Term, b: Term, anchors: Located, truth: Codes, keys: Table) -> Tie | None:
     one, one_heard = _stated(a, anchors)
     two, two_heard = _stated(b, anchors)
     both = one_heard & two_heard
@@ -115,7 +113,7 @@ def _test(a: Term, b: Term, anchors: Located, truth: NDArray[np.int64], keys: Ta
     return Tie(a=a.name, b=b.name, correlation=seen / power, p=float(p), anchors=int(both.sum()))
 
 
-def _shuffled(x: Table, y: Table, truth: NDArray[np.int64], keys: Table) -> Table:
+def _shuffled(x: Table, y: Table, truth: Codes, keys: Table) -> Table:
     """Return the statistic after shuffles inside classes, both ways round: (2 * SHUFFLES,).
 
     Both ways, so that the order of the two sources can't be seen in the result.

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glocal.core.typing import Codes, Window
 from glocal.errors import GridMismatchError
 from glocal.fusion.tiles.kernels import (
     EMPTY,
     MIX,
-    Codes,
+    Keys,
     Stack,
     count_direct,
     count_hashed,
@@ -87,7 +88,7 @@ class Coding:
         """True where a table with one entry per code is small enough."""
         return self.size <= DIRECT
 
-    def place(self, window: tuple[slice, slice]) -> tuple[Codes, Codes]:
+    def place(self, window: Window) -> tuple[Keys, Keys]:
         """Return what rows and columns of a window add to the number of the region."""
         rows, columns = window
         down = np.arange(rows.start, rows.stop) // self.region * self.across
@@ -95,7 +96,7 @@ class Coding:
             np.arange(columns.start, columns.stop) // self.region
         ).astype(np.uint64)
 
-    def encode(self, stack: Stack, window: tuple[slice, slice]) -> Codes:
+    def encode(self, stack: Stack, window: Window) -> Keys:
         """Return the code of every cell of a tile at ``window``, shape (H, W).
 
         Raises
@@ -109,11 +110,11 @@ class Coding:
         return code
 
     @property
-    def radices(self) -> Codes:
+    def radices(self) -> Keys:
         """The sizes of the alphabets, as the kernels want them."""
         return np.array(self.radix, np.uint64)
 
-    def check(self, stack: Stack, window: tuple[slice, slice]) -> Stack:
+    def check(self, stack: Stack, window: Window) -> Stack:
         """Return the stack, contiguous, or say what is wrong with it."""
         shape = (len(self.radix), *(part.stop - part.start for part in window))
         if stack.shape != shape:
@@ -132,7 +133,7 @@ class Coding:
                 "(0 for silence included); give the alphabet that its files use"
             )
 
-    def columns(self, code: Codes) -> NDArray[np.int64]:
+    def columns(self, code: Keys) -> Codes:
         """Return the digits of codes, shape (n, 1 + S): the region, then the symbols."""
         digits = np.empty((len(code), 1 + len(self.radix)), np.int64)
         for plane in range(len(self.radix), 0, -1):
@@ -146,10 +147,10 @@ class Coding:
 class Patterns:
     """Distinct codes and how many cells have each."""
 
-    code: Codes
+    code: Keys
     """Shape (U,), rising."""
 
-    count: NDArray[np.int64]
+    count: Codes
     """Shape (U,)."""
 
     thinned: int = 0
@@ -159,9 +160,7 @@ class Patterns:
         return len(self.code)
 
 
-def thin(
-    code: Codes, count: NDArray[np.int64], limit: int, turn: int
-) -> tuple[Codes, NDArray[np.int64], int]:
+def thin(code: Keys, count: Codes, limit: int, turn: int) -> tuple[Keys, Codes, int]:
     """Merge rare patterns so that about ``limit`` are left, without bias.
 
     Patterns with fewer than t cells are merged: going through them in turn, every t-th
@@ -215,9 +214,7 @@ class Counter:
             np.zeros(coding.size, np.uint32) if coding.direct else _empty(min(SMALLEST, 4 * limit))
         )
 
-    def add(
-        self, stack: Stack, window: tuple[slice, slice], inner: tuple[slice, slice] | None = None
-    ) -> None:
+    def add(self, stack: Stack, window: Window, inner: Window | None = None) -> None:
         """Count a tile at ``window``, or only the part of it at ``inner`` (a halo is left out).
 
         Raises
@@ -263,7 +260,7 @@ class Counter:
         order = np.argsort(code)
         return Patterns(code=code[order], count=count[order], thinned=max(t, self._thinned))
 
-    def _seen(self) -> tuple[Codes, NDArray[np.int64]]:
+    def _seen(self) -> tuple[Keys, Codes]:
         if self.coding.direct:
             code = np.flatnonzero(self._table)
             return code.astype(np.uint64), self._table[code].astype(np.int64)
@@ -298,7 +295,7 @@ class Lookup:
             self._table = _empty(2 * len(patterns))
             insert(patterns.code, number.astype(np.uint64), 0, self._table, 0)
 
-    def units(self, code: Codes) -> tuple[NDArray[np.int32], int]:
+    def units(self, code: Keys) -> tuple[NDArray[np.int32], int]:
         """Return the pattern of every cell, shape (H, W), -1 where unknown; and how many are."""
         unit = np.empty(code.shape, np.int32)
         if self.coding.direct:
@@ -306,7 +303,7 @@ class Lookup:
         return unit, look_up(code, self._table, unit)
 
 
-def _empty(size: int) -> Codes:
+def _empty(size: int) -> Keys:
     """Return an empty hash table, shape (size rounded up to a power of two, 2): code, count."""
     table = np.zeros((1 << max(int(size) - 1, 15).bit_length(), 2), np.uint64)
     table[:, 0] = EMPTY

@@ -12,10 +12,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from glocal.core.typing import Bytes, Codes
+
 __all__ = [
     "EMPTY",
     "MIX",
-    "Codes",
+    "Keys",
     "Stack",
     "count_direct",
     "count_hashed",
@@ -37,7 +39,9 @@ ONE = np.uint64(1)
 HALF_WORD = np.uint64(2**16)
 """Numbers that 16 bits can tell apart."""
 
-Codes = NDArray[np.uint64]
+Keys = NDArray[np.uint64]
+"""Codes of patterns, or a hash table of them, (places, 2): code and count."""
+
 Stack = NDArray[np.unsignedinteger[Any]]
 
 
@@ -132,7 +136,7 @@ def tally(code: Any, table: Any) -> None:  # pragma: no cover
 
 
 @numba.njit(cache=True, nogil=True)
-def shift_of(table: Codes) -> np.uint64:  # pragma: no cover
+def shift_of(table: Keys) -> np.uint64:  # pragma: no cover
     """Return how far a mixed code is shifted down to a place in a table of 2**n places."""
     shift, size = np.uint64(64), len(table)
     while size > 1:
@@ -142,7 +146,7 @@ def shift_of(table: Codes) -> np.uint64:  # pragma: no cover
 
 
 @numba.njit(cache=True, nogil=True)
-def find(table: Codes, code: np.uint64, shift: np.uint64) -> np.uint64:  # pragma: no cover
+def find(table: Keys, code: np.uint64, shift: np.uint64) -> np.uint64:  # pragma: no cover
     """Return where a code is in a hash table, or the free place where it belongs."""
     mask = np.uint64(len(table)) - ONE
     at = (code * MIX) >> shift
@@ -152,7 +156,7 @@ def find(table: Codes, code: np.uint64, shift: np.uint64) -> np.uint64:  # pragm
 
 
 @numba.njit(cache=True, nogil=True)
-def add(table: Codes, code: np.uint64, n: np.uint64, shift: np.uint64) -> int:  # pragma: no cover
+def add(table: Keys, code: np.uint64, n: np.uint64, shift: np.uint64) -> int:  # pragma: no cover
     """Add to the count of one code; return 1 if it is new."""
     at = find(table, code, shift)
     new = table[at, 0] == EMPTY
@@ -163,7 +167,7 @@ def add(table: Codes, code: np.uint64, n: np.uint64, shift: np.uint64) -> int:  
 
 @numba.njit(cache=True, nogil=True)
 def insert(  # pragma: no cover
-    code: Codes, count: Codes, start: int, table: Codes, used: int
+    code: Keys, count: Keys, start: int, table: Keys, used: int
 ) -> tuple[int, int]:
     """Add counts until the table is half full; return the next one and the places used."""
     shift = shift_of(table)
@@ -177,11 +181,11 @@ def insert(  # pragma: no cover
 @numba.njit(cache=True, nogil=True)
 def count_hashed(  # pragma: no cover
     stack: Stack,
-    down: Codes,
-    right: Codes,
-    radix: Codes,
+    down: Keys,
+    right: Keys,
+    radix: Keys,
     box: tuple[int, int, int, int],
-    table: Codes,
+    table: Keys,
     used: int,
 ) -> tuple[int, int, int]:
     """Add the cells of a box to a hash table, row by row, until the next might not fit.
@@ -208,7 +212,7 @@ def count_hashed(  # pragma: no cover
 
 
 @numba.njit(cache=True, nogil=True)
-def runs_of(code: Codes, end: NDArray[np.int64]) -> int:  # pragma: no cover
+def runs_of(code: Keys, end: Codes) -> int:  # pragma: no cover
     """Write the last position of each run of equal codes; return how many there are."""
     n = 0
     for i in range(len(code) - 1):  # no branch to predict
@@ -220,7 +224,7 @@ def runs_of(code: Codes, end: NDArray[np.int64]) -> int:  # pragma: no cover
 
 @numba.njit(cache=True, nogil=True)
 def touch(  # pragma: no cover
-    table: Codes, code: Codes, end: NDArray[np.int64], shift: np.uint64, seen: Codes
+    table: Keys, code: Keys, end: Codes, shift: np.uint64, seen: Keys
 ) -> None:
     """Read where the codes belong, all at once: memory answers many requests as fast as one."""
     for j in range(len(end)):
@@ -229,7 +233,7 @@ def touch(  # pragma: no cover
 
 @numba.njit(cache=True, nogil=True)
 def look_up(  # pragma: no cover
-    code: NDArray[np.uint64], table: Codes, unit: NDArray[np.int32]
+    code: Keys, table: Keys, unit: NDArray[np.int32]
 ) -> int:
     """Write the number that a hash table holds for each code, -1 where none; count those."""
     shift = shift_of(table)
@@ -253,8 +257,8 @@ def decode_direct(  # pragma: no cover
     right: Any,
     radix: Any,
     spoken: NDArray[np.uint16],
-    first: NDArray[np.uint8],
-    second: NDArray[np.uint8],
+    first: Bytes,
+    second: Bytes,
 ) -> int:
     """Write the low and the high byte of each cell's entry of a table with one per code."""
     width = stack.shape[2]
@@ -273,7 +277,7 @@ def decode_direct(  # pragma: no cover
 
 @numba.njit(cache=True, nogil=True)
 def look_up_direct(  # pragma: no cover
-    code: Codes, number: NDArray[np.int32], unit: NDArray[np.int32]
+    code: Keys, number: NDArray[np.int32], unit: NDArray[np.int32]
 ) -> int:
     """As :func:`look_up`, in a table with one entry per code."""
     missing = 0

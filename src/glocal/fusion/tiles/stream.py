@@ -26,15 +26,16 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance
+from glocal.core.typing import Bools, Bytes, Codes, Layers, Table, Window
 from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, Similarity, decide
 from glocal.fusion.estimate.posterior import Fit, hear
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.problem.terms import Problem, Sampled, adapted, prepare, region_side
 from glocal.fusion.setting import ENGINE, Setting
 from glocal.fusion.tiles.counting import LIMIT, Coding, Counter, Lookup, Patterns, thin
-from glocal.fusion.tiles.kernels import Codes, Stack, decode_direct
+from glocal.fusion.tiles.kernels import Keys, Stack, decode_direct
 
-__all__ = ["Read", "Streamed", "TiledSource", "Window", "count_tiles", "fuse_stream"]
+__all__ = ["Read", "Streamed", "TiledSource", "count_tiles", "fuse_stream"]
 
 TILE = 1024
 """Side of a tile in cells, unless told otherwise."""
@@ -52,8 +53,6 @@ TABLES = 8
 SIDE = 2 * SMOOTHING_SWEEPS + 1
 """Side of the surroundings of an anchor: all cells that its posterior depends on."""
 
-Window = tuple[slice, slice]
-"""Rows and columns of the grid."""
 
 Read = Callable[[Window], Stack]
 """Returns the planes there, shape (S, H, W), all uint8 or all uint16; 0 is silence. Called
@@ -62,7 +61,7 @@ twice for each tile, possibly from several threads at once."""
 Part = tuple[int, Window, Window]
 """Region, tile, and tile with its halo."""
 
-Said = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Said = tuple[Bytes, Bytes]
 """Class values and confidences."""
 
 T = TypeVar("T")
@@ -90,7 +89,7 @@ class TiledSource:
         symbols = len(self.crosswalk.symbols) + 1
         return (symbols,) if self.strata == 1 else (symbols, self.strata)
 
-    def observe(self, geobox: GeoBox, planes: NDArray[np.int64]) -> Observations:
+    def observe(self, geobox: GeoBox, planes: Codes) -> Observations:
         """Return the source on a grid that is small enough; planes are (1 or 2, H, W)."""
         return Observations(
             source=self.source,
@@ -108,13 +107,13 @@ class TiledSource:
 class Around:
     """The surroundings of some anchors, cut off at the edge of the area."""
 
-    anchor: NDArray[np.int64]
+    anchor: Codes
     """Shape (n,), number of the anchor."""
 
-    code: Codes
+    code: Keys
     """Shape (n, SIDE, SIDE)."""
 
-    inside: NDArray[np.bool_]
+    inside: Bools
     """Shape (n, SIDE, SIDE), False beyond the edge, where ``code`` means nothing."""
 
 
@@ -126,7 +125,7 @@ class Streamed:
     """Reliabilities, exponents and spatial weight. Its cells are patterns, not places."""
 
     patterns: Patterns
-    log_q: NDArray[np.float32]
+    log_q: Layers
     """Log-posterior of every pattern, shape (U, K), before the spatial term."""
 
     coding: Coding
@@ -134,7 +133,7 @@ class Streamed:
     geobox: GeoBox
     tile: int
 
-    def log_posterior(self, code: Codes) -> NDArray[np.float64]:
+    def log_posterior(self, code: Keys) -> Table:
         """Return the log-posterior of patterns, shape (n, K), before the spatial term.
 
         Also of patterns that no cell had when the engine learned, or that were merged.
@@ -151,9 +150,7 @@ class Streamed:
         fit = _fit_on(problem, fitted)
         return np.asarray(fit.log_q()[problem.units.of_cell[: len(code)]])
 
-    def tiles(
-        self, read: Read, *, workers: int = 1
-    ) -> Iterator[tuple[Window, NDArray[np.uint8], NDArray[np.uint8]]]:
+    def tiles(self, read: Read, *, workers: int = 1) -> Iterator[tuple[Window, Bytes, Bytes]]:
         """Yield window, class value and confidence of every tile, both uint8 of shape (H, W).
 
         Confidence is the probability of that class in 255ths, rounded. ``read`` must give
@@ -179,7 +176,7 @@ class _Decoder:
         self.direct = self.local.direct and not patterns.thinned and result.fused.beta == 0
         self.spoken: dict[int, NDArray[np.uint16]] = {}
 
-    def __call__(self, part: Part) -> tuple[Window, NDArray[np.uint8], NDArray[np.uint8]]:
+    def __call__(self, part: Part) -> tuple[Window, Bytes, Bytes]:
         region, inner, outer = part
         rows, columns = (
             slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True)
@@ -228,7 +225,7 @@ class _Decoder:
         )
         return first[unit], second[unit]
 
-    def _said(self, log_q: NDArray[np.float32]) -> Said:
+    def _said(self, log_q: Layers) -> Said:
         confidence = np.rint(255 * np.exp(log_q.max(axis=1))).astype(np.uint8)
         return self.values[log_q.argmax(axis=1)], confidence
 
@@ -309,7 +306,7 @@ def count_tiles(
     read: Read,
     coding: Coding,
     geobox: GeoBox,
-    anchor: NDArray[np.int64],
+    anchor: Codes,
     tile: int = TILE,
     workers: int = 1,
     limit: int = LIMIT,
@@ -407,9 +404,7 @@ def _parts(coding: Coding, tile: int, halo: int) -> Iterator[Part]:
                 yield region, inner, (rows, columns)
 
 
-def _look_around(
-    code: Codes, window: Window, which: NDArray[np.int64], row: Any, column: Any
-) -> Around:
+def _look_around(code: Keys, window: Window, which: Codes, row: Any, column: Any) -> Around:
     step = np.arange(-SMOOTHING_SWEEPS, SMOOTHING_SWEEPS + 1)
     i = (row[which, None] + step - window[0].start)[:, :, None]
     j = (column[which, None] + step - window[1].start)[:, None, :]
@@ -432,10 +427,10 @@ def _mosaic(
     coding: Coding,
     sources: Sequence[TiledSource],
     geobox: GeoBox,
-    code: Codes,
+    code: Keys,
     around: Around,
     thinned: bool,
-    count: NDArray[np.int64] | None = None,
+    count: Codes | None = None,
     anchors: int = 0,
 ) -> tuple[list[Observations], Sampled, Similarity | None]:
     """Lay patterns and surroundings out as one grid, ``SIDE`` cells wide.
@@ -469,7 +464,7 @@ def _mosaic(
     return observed, sampled, _edges(around.inside, head // SIDE, height)
 
 
-def _edges(inside: NDArray[np.bool_], head: int, height: int) -> Similarity | None:
+def _edges(inside: Bools, head: int, height: int) -> Similarity | None:
     """Return ties that cut off what lies beyond the edge of the area; None if nothing does."""
     if inside.all():
         return None
@@ -481,8 +476,8 @@ def _edges(inside: NDArray[np.bool_], head: int, height: int) -> Similarity | No
 
 def _fit_on(problem: Problem, fitted: Fit) -> Fit:
     """Return what the same reliabilities say of other units."""
-    told = hear(problem, fitted.log_prior, fitted.exponents, fitted.confusion)
-    return replace(fitted, problem=problem, told=told)
+    messages = hear(problem, fitted.log_prior, fitted.exponents, fitted.confusion)
+    return replace(fitted, problem=problem, messages=messages)
 
 
 def _in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
