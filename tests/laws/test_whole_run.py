@@ -65,9 +65,8 @@ def outcome(
         probabilities = {class_of(row["name"]): layer for row, layer in layers}
     table = gpd.read_parquet(out / "corrections.parquet")
     points = table.geometry.representative_point()
-    place = [
-        f"{x - back[0]:.0f}_{y - back[1]:.0f}" for x, y in zip(points.x, points.y, strict=True)
-    ]
+    xy = zip(points.x - back[0], points.y - back[1], strict=True)
+    place = [f"{x:.0f}_{y:.0f}" for x, y in xy]
     rows = zip(table.source, place, table.action, table.proposed, table.probability, strict=True)
     return Outcome(
         classes=classes,

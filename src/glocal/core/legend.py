@@ -97,13 +97,13 @@ class Legend:
         LegendMismatchError
             All 256 codes are taken.
         """
-        for code in (0, *range(255, 0, -1)):
-            if code not in self.values:
-                return code
-        raise LegendMismatchError(
-            f"legend {self.name} takes all 256 codes, so none is left for no data; estimate "
-            "fewer classes (classes: in area.yaml)"
-        )
+        free = sorted(set(range(256)) - set(self.values), key=lambda code: (code > 0, -code))
+        if not free:
+            raise LegendMismatchError(
+                f"legend {self.name} takes all 256 codes, so none is left for no data; estimate "
+                "fewer classes (classes: in area.yaml)"
+            )
+        return free[0]
 
     def index(self, key: int | str) -> int:
         """Return the position of a class by its value or name.
