@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from glocal.run.config import with_options
-from glocal.run.demo import demo_config, demo_points, find_data
-from glocal.run.loop import run_area
+from glocal.loop.area.config import with_options
+from glocal.loop.demo import demo_config, demo_points, find_data
+from glocal.loop.run import run_area
 
 
 def figures(metrics: dict[str, Any]) -> dict[str, float]:

@@ -26,12 +26,12 @@ from threadpoolctl import threadpool_limits
 from benchmarks.resumable import rows_of, seeds_of
 from glocal.fusion.fuse import fuse
 from glocal.fusion.setting import ENGINE
-from glocal.run.area import Area, read_area
-from glocal.run.baselines import EVERY, baselines
-from glocal.run.config import load
-from glocal.run.known_truth import scores_of
-from glocal.run.rounds import turns
-from glocal.simulate import Scene, World, simulate, world_named, write_scene
+from glocal.loop.area.area import Area, read_area
+from glocal.loop.score.baselines import EVERY, baselines
+from glocal.loop.area.config import load
+from glocal.loop.score.known_truth import scores_of
+from glocal.loop.rounds.turns import turns
+from glocal.synthetic import Scene, World, simulate, world_named, write_scene
 
 WORLDS = (
     "shared_0", "shared_40", "shared_80", "shared_95", "sparse", "biased_anchors",

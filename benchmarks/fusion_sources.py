@@ -24,13 +24,13 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.fusion_quality import make, world_of
 from benchmarks.resumable import rows_of, seeds_of
-from glocal.run.area import Area
-from glocal.run.config import load
-from glocal.run.evaluate import before_and_after
-from glocal.run.known_truth import source_gains
-from glocal.run.loop import run_area
-from glocal.run.rounds import Turn, for_osm, resumed_turn, turns
-from glocal.simulate import simulate, write_scene
+from glocal.loop.area.area import Area
+from glocal.loop.area.config import load
+from glocal.loop.score.folds import before_and_after
+from glocal.loop.score.known_truth import source_gains
+from glocal.loop.run import run_area
+from glocal.loop.rounds.turns import Turn, for_osm, resumed_turn, turns
+from glocal.synthetic import simulate, write_scene
 
 WORLD = "shared_40"
 """The standard world."""

@@ -27,7 +27,7 @@ from glocal.core.legends import code_symbols
 from glocal.core.legends import legend as known_legend
 from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance
-from glocal.run.baselines.crowd import Votes
+from glocal.loop.score.baselines.crowd import Votes
 from glocal.train.data.splits import blocks
 from glocal.train.tasks.classification.scenes import Scenes, read_scenes
 from glocal.train.tasks.classification.statistics import band_statistics

@@ -23,9 +23,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from glocal.sources.osm_file import Elements, read_areas
-from glocal.sources.osm_history import ages_at, read_versions, slice_history
-from glocal.sources.osm_tags import classify, level_of
+from glocal.sources.osm.file import Elements, read_areas
+from glocal.sources.osm.history import ages_at, read_versions, slice_history
+from glocal.sources.osm.tags import classify, level_of
 
 BLOCK_M = 2000.0
 CELL_M = 500.0

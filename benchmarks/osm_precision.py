@@ -1,7 +1,7 @@
 """Is the promised precision of fixes for OpenStreetMap kept where the truth is known?
 
 In each synthetic world the loop runs, its held-out reference points bound how far its
-probabilities are believed (`glocal.run.promise`), and fixes are chosen for a wanted
+probabilities are believed (`glocal.core.promise`), and fixes are chosen for a wanted
 precision, as a run does. The truth of every object then tells how many are right, with the
 bound and without it. The bound was chosen on seeds 0-5: give others. One line of JSON is
 kept per world and seed, so that a run that was stopped goes on where it was.
@@ -23,16 +23,16 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.fusion_quality import make
 from benchmarks.resumable import rows_of, seeds_of
-from glocal.run.area import Area
-from glocal.run.config import with_options
-from glocal.run.evaluate import score_fold
-from glocal.run.promise import sharpness_of
-from glocal.run.proposals import propose
-from glocal.run.rounds import Turn, for_osm, turns
-from glocal.run.summary import held_out
-from glocal.simulate import Scene
-from glocal.simulate.osm_xml import record_of
-from glocal.simulate.world import CLASSES
+from glocal.loop.area.area import Area
+from glocal.loop.area.config import with_options
+from glocal.loop.score.folds import score_fold
+from glocal.core.promise import sharpness_of
+from glocal.loop.rounds.proposals import propose
+from glocal.loop.rounds.turns import Turn, for_osm, turns
+from glocal.loop.score.summary import held_out
+from glocal.synthetic import Scene
+from glocal.synthetic.osm_xml import record_of
+from glocal.synthetic.world import CLASSES
 
 WANTED = (0.8, 0.9, 0.95)
 SURE = 0.05

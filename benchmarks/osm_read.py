@@ -41,7 +41,7 @@ import rasterio
 from osmium.osm import Box, Location, mutable
 from rasterio.warp import transform_bounds
 
-from glocal.sources.osm_tags import KEYS, LINEAR, level_of, rows_of_table
+from glocal.sources.osm.tags import KEYS, LINEAR, level_of, rows_of_table
 
 OURS = """
 import sys
@@ -52,8 +52,8 @@ from glocal.core import legends
 from glocal.core.burn import burn
 from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
-from glocal.sources.osm_file import read_areas
-from glocal.sources.osm_observe import observations_of
+from glocal.sources.osm.file import read_areas
+from glocal.sources.osm.observe import observations_of
 start = time.perf_counter()
 path, out, bounds = Path(sys.argv[1]), sys.argv[2], [float(v) for v in sys.argv[3:7]]
 legend = legends.legend("worldcover")

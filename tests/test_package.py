@@ -20,14 +20,14 @@ import yaml
 
 import glocal
 from glocal.cli.main import COMMANDS
-from glocal.run.config import validate
+from glocal.loop.area.config import validate
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 OPTIONAL = {
     "glocal.model.export": "openvino",
-    "glocal.sources.clouds_s2cloudless": "s2cloudless",
+    "glocal.sources.images.clouds_s2cloudless": "s2cloudless",
 }
 MODULES = [
     info.name
@@ -72,7 +72,7 @@ def test_every_public_name_exists(name):
 
 
 @pytest.mark.parametrize(
-    "path", ["py.typed", "core/sensors.toml", "core/tables/maps.json", "run/havel_points.csv"]
+    "path", ["py.typed", "core/sensors.toml", "core/tables/maps.json", "loop/havel_points.csv"]
 )
 def test_data_files_come_with_the_package(path):
     assert resources.files("glocal").joinpath(path).is_file()

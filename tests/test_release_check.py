@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from glocal.sources.osm_change import change_xml, josm_xml
-from glocal.sources.osm_file import Whole
+from glocal.sources.osm.change import change_xml, josm_xml
+from glocal.sources.osm.file import Whole
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "release_check.py"
 

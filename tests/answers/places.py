@@ -11,10 +11,10 @@ from typing import Any
 import geopandas as gpd
 import yaml
 
-from glocal.run.config import load
-from glocal.run.loop import run_area
-from glocal.run.schema import AreaConfig
-from glocal.simulate import simulate, world_named, write_scene
+from glocal.loop.area.config import load
+from glocal.loop.area.schema import AreaConfig
+from glocal.loop.run import run_area
+from glocal.synthetic import simulate, world_named, write_scene
 from tests.sources.osm_world import uploaded
 
 SEED = 3

@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 from glocal.cli.main import app
 from glocal.errors import ConfigError
 from glocal.io.vector import read_table
-from glocal.run.answers import with_answers
-from glocal.run.area import read_area
-from glocal.run.config import load
+from glocal.loop.answers import with_answers
+from glocal.loop.area.area import read_area
+from glocal.loop.area.config import load
 from tests.answers.places import challenge_view, proposals, quiet
 
 

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 import shapely
 
-from glocal.answers.asked import Asked, proposal_id
-from glocal.answers.files import KINDS, identify, read_answers
-from glocal.answers.verdict import Heard
 from glocal.core.legends import legend
 from glocal.errors import BadSourceError, SourceUnavailableError
+from glocal.sources.people.asked import Asked, proposal_id
+from glocal.sources.people.files import KINDS, identify, read_answers
+from glocal.sources.people.verdict import Heard
 from tests.sources.osm_world import Way, written
 
 LEGEND = legend("worldcover")

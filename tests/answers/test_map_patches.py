@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 import rasterio
 
-from glocal.answers.asked import read_asked
 from glocal.core.burn import burn
 from glocal.io.vector import read_table
-from glocal.run.answers import take_answers, with_answers
-from glocal.run.area import Area, read_area
-from glocal.run.config import load
-from glocal.run.confirmed import confirmed_classes
-from glocal.run.give_map import to_map
-from glocal.run.proposals import said_class
-from glocal.run.rounds import Turn, turns
+from glocal.loop.answers import take_answers, with_answers
+from glocal.loop.area.area import Area, read_area
+from glocal.loop.area.config import load
+from glocal.loop.rounds.confirmed import confirmed_classes
+from glocal.loop.rounds.give_map import to_map
+from glocal.loop.rounds.proposals import said_class
+from glocal.loop.rounds.turns import Turn, turns
+from glocal.sources.people.asked import read_asked
 from tests.answers.places import quiet
 
 MAP = "worldcover"

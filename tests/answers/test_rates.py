@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from glocal.answers.rates import STRENGTH, learned, rates_of, tally, with_rates
-from glocal.answers.review import Bias, observe_review, table_of
-from glocal.answers.store import Stored
 from glocal.core.interval import Interval
 from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance
-from glocal.simulate import world_named
-from glocal.simulate.ground import geobox_of, make_ground
-from glocal.simulate.source_points import Points, draw_anchors
-from glocal.simulate.world import CLASSES
-from glocal.simulate.write import LEGEND
+from glocal.sources.people.rates import STRENGTH, learned, rates_of, tally, with_rates
+from glocal.sources.people.review import Bias, observe_review, table_of
+from glocal.sources.people.store import Stored
+from glocal.synthetic import world_named
+from glocal.synthetic.ground import geobox_of, make_ground
+from glocal.synthetic.source_points import Points, draw_anchors
+from glocal.synthetic.world import CLASSES
+from glocal.synthetic.write import LEGEND
 
 BIAS = Bias()
 NONE = np.zeros((3, 2))

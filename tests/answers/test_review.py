@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from glocal.answers.review import (
+from glocal.core.burn import burn
+from glocal.core.interval import Interval
+from glocal.core.legends import legend
+from glocal.core.observation import Anchors
+from glocal.core.provenance import Provenance
+from glocal.errors import LegendMismatchError
+from glocal.loop.area.reviews import too_hard_places
+from glocal.sources.osm.read import observe_osm
+from glocal.sources.people.review import (
     Bias,
     joined,
     muted,
@@ -24,15 +32,7 @@ from glocal.answers.review import (
     table_of,
     too_hard,
 )
-from glocal.answers.store import Stored
-from glocal.core.burn import burn
-from glocal.core.interval import Interval
-from glocal.core.legends import legend
-from glocal.core.observation import Anchors
-from glocal.core.provenance import Provenance
-from glocal.errors import LegendMismatchError
-from glocal.run.reviews import too_hard_places
-from glocal.sources.osm import observe_osm
+from glocal.sources.people.store import Stored
 from tests.sources.osm_world import Way, written
 
 LEGEND = legend("worldcover").subset((10, 30, 40, 80))

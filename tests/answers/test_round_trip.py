@@ -13,15 +13,15 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 
-from glocal.answers.review import Bias, table_of
 from glocal.core.burn import burn
-from glocal.run.answers import take_answers, with_answers
-from glocal.run.area import Area, read_area
-from glocal.run.config import load, with_options
-from glocal.run.give_field import visits_for
-from glocal.run.loop import run_area
-from glocal.run.proposals import propose
-from glocal.run.rounds import Turn, turns
+from glocal.loop.answers import take_answers, with_answers
+from glocal.loop.area.area import Area, read_area
+from glocal.loop.area.config import load, with_options
+from glocal.loop.rounds.give_field import visits_for
+from glocal.loop.rounds.proposals import propose
+from glocal.loop.rounds.turns import Turn, turns
+from glocal.loop.run import run_area
+from glocal.sources.people.review import Bias, table_of
 from tests.answers.places import challenge_view, newer_extract, proposals, quiet
 
 

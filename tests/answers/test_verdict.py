@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glocal.answers.store import merged
-from glocal.answers.verdict import MEANING, SPEAKS, Answer, of_task, resolved, verdict_of
+from glocal.sources.people.store import merged
+from glocal.sources.people.verdict import MEANING, SPEAKS, Answer, of_task, resolved, verdict_of
 
 STATUS = {
     0: "", 1: "accepted", 2: "rejected", 3: "skipped", 4: "void", 5: "already_fixed",

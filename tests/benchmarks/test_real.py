@@ -20,7 +20,7 @@ from benchmarks.fusion_real import (
 )
 from benchmarks.gold_tables import CORINE, LUCAS, _opinions, crowd
 from glocal.core.legends import legend
-from glocal.run.baselines.crowd import majority
+from glocal.loop.score.baselines.crowd import majority
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
 from glocal.fusion.place.misplaced import REACH, RING, Misplaced, _judged, misplaced_objects
-from glocal.run.area import read_area
-from glocal.run.config import load
-from glocal.run.rounds import start
-from glocal.simulate import simulate, world_named, write_scene
-from glocal.simulate.ground import displaced
+from glocal.loop.area.area import read_area
+from glocal.loop.area.config import load
+from glocal.loop.rounds.turns import start
+from glocal.synthetic import simulate, world_named, write_scene
+from glocal.synthetic.ground import displaced
 
 KEPT = ("worldcover", "esri", "dynamicworld", "osm", "field")
 FAR_M = 15.0

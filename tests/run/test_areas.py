@@ -16,9 +16,9 @@ import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
 
-from glocal.run.area import read_area
-from glocal.run.config import load
-from glocal.run.rounds import model_provenance
+from glocal.loop.area.area import read_area
+from glocal.loop.area.config import load
+from glocal.loop.rounds.turns import model_provenance
 from tests.catalogue import stac_errors
 from tests.run.areas import CRS, USER, glocal, make_area, make_ground, run_area
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glocal.run.area import Area, read_area
-from glocal.run.baselines import EVERY, FEW, baselines
-from glocal.run.baselines.ballots import ballots_of
-from glocal.run.baselines.crowd import Votes, dawid_skene, ebcc, majority, one_coin
-from glocal.run.baselines.masters import is_suspect
-from glocal.run.config import load
-from glocal.run.known_truth import scores_of
-from glocal.simulate import Scene, simulate, world_named, write_scene
+from glocal.loop.area.area import Area, read_area
+from glocal.loop.area.config import load
+from glocal.loop.score.baselines import EVERY, FEW, baselines
+from glocal.loop.score.baselines.ballots import ballots_of
+from glocal.loop.score.baselines.crowd import Votes, dawid_skene, ebcc, majority, one_coin
+from glocal.loop.score.baselines.masters import is_suspect
+from glocal.loop.score.known_truth import scores_of
+from glocal.synthetic import Scene, simulate, world_named, write_scene
 
 WORKERS, CLASSES = 7, 3
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glocal.errors import ConfigError, SourceUnavailableError
-from glocal.run.config import (
+from glocal.loop.area.config import (
     files_of,
     load,
     require_files,
@@ -19,7 +19,7 @@ from glocal.run.config import (
     validate,
     with_options,
 )
-from glocal.run.demo import demo_config, demo_points, find_data
+from glocal.loop.demo import demo_config, demo_points, find_data
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "havel" / "area.yaml"
 IMAGE = {"name": "image", "kind": "sentinel2", "path": "s2"}

@@ -20,9 +20,9 @@ from glocal.core.interval import Interval
 from glocal.core.legends import legend
 from glocal.core.observation import Observations
 from glocal.fusion.problem.support import paint
-from glocal.run.proposals import said_class
-from glocal.sources.osm import observe_osm
-from glocal.sources.osm_file import Whole, read_elements
+from glocal.loop.rounds.proposals import said_class
+from glocal.sources.osm.file import Whole, read_elements
+from glocal.sources.osm.read import observe_osm
 from tests.run.areas import run_area, write_tif, write_yaml
 
 GRID_CRS = "EPSG:32632"

@@ -19,10 +19,10 @@ from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.core.result import Displacement, ShiftField
 from glocal.fusion.place.misplaced import Misplaced
-from glocal.run.osm_shift import as_mapped, misplaced_rows, with_misplaced, with_shifts
-from glocal.sources.osm_edits import MOVED_ALONE, decide, kinds_of
-from glocal.sources.osm_readme import instruction
-from glocal.sources.osm_tags import crosswalk_of
+from glocal.loop.rounds.osm_shift import as_mapped, misplaced_rows, with_misplaced, with_shifts
+from glocal.sources.osm.edits import MOVED_ALONE, decide, kinds_of
+from glocal.sources.osm.page import instruction
+from glocal.sources.osm.tags import crosswalk_of
 
 LEGEND = legends.legend("worldcover")
 GEOBOX = area_geobox((500_000, 5_200_000, 504_000, 5_204_000), "EPSG:32632", 10)

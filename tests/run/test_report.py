@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glocal.errors import RunError
-from glocal.run.report import FILES, headline, verdict, write_report
+from glocal.loop.report.page import FILES, headline, verdict, write_report
 
 CRS = "EPSG:32633"
 LEFT, TOP, CELL = 340_000.0, 5_830_000.0, 10.0

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glocal.run.area import Area, read_area
-from glocal.run.config import load
-from glocal.run.evaluate import taught_anew
-from glocal.run.teaching import CELLS, USUAL_WORTH, drawn, worth
-from glocal.simulate import Scene, simulate, world_named, write_scene
+from glocal.loop.area.area import Area, read_area
+from glocal.loop.area.config import load
+from glocal.loop.rounds.teaching import CELLS, USUAL_WORTH, drawn, worth
+from glocal.loop.score.folds import taught_anew
+from glocal.synthetic import Scene, simulate, world_named, write_scene
 
 
 @pytest.fixture(scope="module")

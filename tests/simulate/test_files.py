@@ -16,11 +16,11 @@ from glocal.cli.main import app
 from glocal.core.burn import burn
 from glocal.core.interval import Interval
 from glocal.errors import RunError
-from glocal.run.area import read_area
-from glocal.run.config import files_of, load
-from glocal.simulate import WORLDS, Scene, simulate, world_named, write_scene
-from glocal.simulate.world import perfect, standard
-from glocal.sources.osm import observe_osm
+from glocal.loop.area.area import read_area
+from glocal.loop.area.config import files_of, load
+from glocal.sources.osm.read import observe_osm
+from glocal.synthetic import WORLDS, Scene, simulate, world_named, write_scene
+from glocal.synthetic.world import perfect, standard
 
 FEW = {"size": 96, "field_points": 60, "citizen_points": 60, "anchors": 60}
 

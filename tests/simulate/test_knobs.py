@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glocal.errors import ConfigError
-from glocal.simulate import WORLDS, World, simulate, world_named
-from glocal.simulate.scene import Scene
-from glocal.simulate.source_maps import SILENT, near_edge
-from glocal.simulate.source_osm import painted
-from glocal.simulate.world import CLASSES, perfect, standard
+from glocal.synthetic import WORLDS, World, simulate, world_named
+from glocal.synthetic.scene import Scene
+from glocal.synthetic.source_maps import SILENT, near_edge
+from glocal.synthetic.source_osm import painted
+from glocal.synthetic.world import CLASSES, perfect, standard
 
 SIZE = 64
 FEW = {"size": SIZE, "field_points": 60, "citizen_points": 60, "anchors": 60}

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glocal.simulate import measured_rates, simulate
-from glocal.simulate.fields import draw_wrong, majority, uniform
-from glocal.simulate.scene import Scene
-from glocal.simulate.source_maps import SILENT, near_edge
-from glocal.simulate.world import CLASSES, CONFUSED, FAMILY, perfect, standard
+from glocal.synthetic import measured_rates, simulate
+from glocal.synthetic.fields import draw_wrong, majority, uniform
+from glocal.synthetic.scene import Scene
+from glocal.synthetic.source_maps import SILENT, near_edge
+from glocal.synthetic.world import CLASSES, CONFUSED, FAMILY, perfect, standard
 
 RATES = (0.15, 0.25, 0.35)
 BASE = replace(

@@ -10,9 +10,9 @@ import pytest
 import rasterio
 import yaml
 
-from glocal.run.baselines import FEW
-from glocal.simulate import simulate, write_scene
-from glocal.simulate.world import CLASSES, standard
+from glocal.loop.score.baselines import FEW
+from glocal.synthetic import simulate, write_scene
+from glocal.synthetic.world import CLASSES, standard
 from tests.run.areas import glocal, run_area
 
 

@@ -31,16 +31,16 @@ from glocal.core.placement import ControlPoint, Registration
 from glocal.core.provenance import Provenance
 from glocal.core.result import Displacement
 from glocal.core.sensor import sensor
-from glocal.sources.image_out import encode_image
-from glocal.sources.image_registration import (
+from glocal.sources.images.registration import (
     SceneFile,
     corrected_transform,
     write_registration,
 )
-from glocal.sources.map_out import encode_map, encode_shares
-from glocal.sources.map_patches import Base, MapChange, patch_labels, patches
-from glocal.sources.map_quality import quality_xml
-from glocal.sources.model_out import SCALE, UNKNOWN, encode_model
+from glocal.sources.images.write import encode_image
+from glocal.sources.maps.patches import Base, MapChange, patch_labels, patches
+from glocal.sources.maps.quality import quality_xml
+from glocal.sources.maps.write import encode_map, encode_shares
+from glocal.sources.models.write import SCALE, UNKNOWN, encode_model
 from tests.catalogue import stac_errors
 
 NOTES = {"licence": "ODbL-1.0", "attribution": "© OpenStreetMap contributors"}

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from glocal.core.grid import area_geobox, block_folds
-from glocal.sources.fill import Filling, fill_gaps
+from glocal.sources.images.fill import Filling, fill_gaps
 
 SIDE = 128
 GRID = area_geobox((400_000, 5_798_720, 401_280, 5_800_000), "EPSG:32633", 10)

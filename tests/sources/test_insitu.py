@@ -26,9 +26,9 @@ from glocal.errors import (
     GridMismatchError,
     LegendMismatchError,
 )
-from glocal.sources.insitu import observe_insitu, read_anchors
-from glocal.sources.insitu_classes import meanings
-from glocal.sources.insitu_out import Verdicts, encode_insitu
+from glocal.sources.field.observe import observe_insitu, read_anchors
+from glocal.sources.field.write import Verdicts, encode_insitu
+from glocal.sources.points.words import meanings
 
 NAMES = ["tree", "grass", "cropland", "built", "water"]
 LEGEND = Legend(

@@ -17,7 +17,7 @@ from glocal.errors import (
     SourceUnavailableError,
 )
 from glocal.io.raster import native_grid
-from glocal.sources.landcover import observe_landcover
+from glocal.sources.maps.observe import observe_landcover
 
 TARGET = legend("worldcover").subset(["tree", "grass", "crop", "built", "water"])
 AREA = GeoBox.from_bbox((330000, 5820000, 331000, 5820800), "EPSG:32633", resolution=10)

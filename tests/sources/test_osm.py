@@ -24,7 +24,7 @@ from glocal.core.interval import Interval
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.errors import BadSourceError, GridMismatchError, SourceUnavailableError
-from glocal.sources.osm import apply_corrections, observe_osm
+from glocal.sources.osm.read import apply_corrections, observe_osm
 
 LEGEND = legends.legend("worldcover")
 EVIDENCE = Provenance(activity="propose", agent="glocal", licences=frozenset({"Copernicus"}))

@@ -22,11 +22,11 @@ from glocal.core.interval import Interval
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.errors import LicenceConflictError
-from glocal.sources.osm import observe_osm
-from glocal.sources.osm_change import change_xml
-from glocal.sources.osm_index import INDEX
-from glocal.sources.osm_tags import CANONICAL, rows_of_table, tags_of_new
-from glocal.sources.osm_tasks import FILES, encode_osm
+from glocal.sources.osm.change import change_xml
+from glocal.sources.osm.index import INDEX
+from glocal.sources.osm.read import observe_osm
+from glocal.sources.osm.tags import CANONICAL, rows_of_table, tags_of_new
+from glocal.sources.osm.write import FILES, encode_osm
 from tests.sources.osm_world import RefusedError, Relation, Way, uploaded, written
 
 LEGEND = legends.legend("worldcover")

@@ -16,10 +16,10 @@ from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
 from glocal.core.provenance import Provenance
 from glocal.errors import BadSourceError, SourceUnavailableError
-from glocal.sources.osm import observe_osm
-from glocal.sources.osm_history import ages_at, read_versions, slice_history
-from glocal.sources.osm_tags import retaggable
-from glocal.sources.osm_tasks import encode_osm
+from glocal.sources.osm.history import ages_at, read_versions, slice_history
+from glocal.sources.osm.read import observe_osm
+from glocal.sources.osm.tags import retaggable
+from glocal.sources.osm.write import encode_osm
 
 LEGEND = legends.legend("worldcover")
 HISTORY = "history/andorra-8cbb0a.osh.pbf"

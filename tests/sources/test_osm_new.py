@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rasterio.features import shapes
 from scipy import ndimage
 
-from glocal.sources.osm_new import new_elements, outline
+from glocal.sources.osm.outline import new_elements, outline
 
 CELL = 10.0
 

@@ -12,8 +12,8 @@ from shapely.affinity import translate
 from typer.testing import CliRunner
 
 from glocal.cli.main import app
-from glocal.sources.osm_index import INDEX
-from glocal.sources.osm_stale import stale_proposals, what_can_be_stale
+from glocal.sources.osm.index import INDEX
+from glocal.sources.osm.stale import stale_proposals, what_can_be_stale
 from tests.sources.osm_world import STEP, Relation, Way, written
 
 WOOD = {"natural": "wood"}

@@ -25,11 +25,11 @@ from glocal.core.interval import Interval
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.errors import LicenceConflictError
-from glocal.sources.osm import apply_corrections, observe_osm
-from glocal.sources.osm_change import change_xml, problem
-from glocal.sources.osm_file import Whole, read_elements
-from glocal.sources.osm_index import INDEX
-from glocal.sources.osm_tags import (
+from glocal.sources.osm.change import change_xml, problem
+from glocal.sources.osm.file import Whole, read_elements
+from glocal.sources.osm.index import INDEX
+from glocal.sources.osm.read import apply_corrections, observe_osm
+from glocal.sources.osm.tags import (
     CANONICAL,
     FCLASS,
     classify,
@@ -38,7 +38,7 @@ from glocal.sources.osm_tags import (
     row_of,
     tags_for,
 )
-from glocal.sources.osm_tasks import FILES, encode_osm
+from glocal.sources.osm.write import FILES, encode_osm
 
 LEGEND = legends.legend("worldcover")
 EXTRACT = "liechtenstein-20210504.osm.pbf"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glocal.sources.pivotal import local_pivotal
-from glocal.sources.sampling import expected_information
+from glocal.sources.field.pivotal import local_pivotal
+from glocal.sources.field.sampling import expected_information
 
 
 def test_units_are_drawn_as_often_as_asked() -> None:

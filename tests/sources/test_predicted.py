@@ -17,8 +17,8 @@ from glocal.core.interval import Interval
 from glocal.core.sensor import sensor
 from glocal.errors import BadSourceError, MissingExtraError, UnknownSensorError
 from glocal.model import Encoder, EncoderConfig, batch_of
-from glocal.sources import predicted_msgfm as msgfm
-from glocal.sources.predicted import (
+from glocal.sources.models import features_msgfm as msgfm
+from glocal.sources.models.predict import (
     Features,
     Labels,
     features,
@@ -267,6 +267,6 @@ def test_an_image_that_the_model_does_not_know_is_refused():
 
 def test_without_pytorch_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "glocal.sources.predicted_msgfm")
+    monkeypatch.delitem(sys.modules, "glocal.sources.models.features_msgfm")
     with pytest.raises(MissingExtraError, match=r"pip install 'glocal\[model\]'"):
         features([image(reflectance((H, W)))], np.ones((H, W), bool), "msgfm")

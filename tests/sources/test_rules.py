@@ -12,7 +12,7 @@ from glocal.core.legends import legend
 from glocal.core.provenance import Provenance
 from glocal.core.sensor import sensor
 from glocal.errors import BadSourceError, GridMismatchError
-from glocal.sources.rules import SYMBOLS, classify, observe_rules
+from glocal.sources.rules.thresholds import SYMBOLS, classify, observe_rules
 
 WORLDCOVER = legend("worldcover")
 SPECTRA = {  # blue, green, red, nir, short-wave infrared

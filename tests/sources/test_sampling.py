@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.grid import area_geobox
 from glocal.errors import ConfigError
-from glocal.sources.sampling import (
+from glocal.sources.field.sampling import (
     hilbert_index,
     inclusion_probabilities,
     plan_visits,

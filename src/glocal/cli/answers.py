@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from glocal.answers.files import KINDS
-from glocal.answers.verdict import MEANING
 from glocal.cli.shell import Json, one_command, readable_errors, stdout
-from glocal.run.answers import table_to_answer, take_answers
+from glocal.loop.answers import table_to_answer, take_answers
+from glocal.sources.people.files import KINDS
+from glocal.sources.people.verdict import MEANING
 
 __all__ = ["app"]
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from glocal.cli.run import run_and_print
 from glocal.cli.shell import Json, one_command, readable_errors, stdout
-from glocal.run.demo import CREDITS, demo_config, demo_points, find_data
+from glocal.loop.demo import CREDITS, demo_config, demo_points, find_data
 
 __all__ = ["app"]
 

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from glocal.cli.shell import Json, one_command, readable_errors, stdout
 from glocal.errors import SourceUnavailableError
-from glocal.run.demo import find_data
+from glocal.loop.demo import find_data
 
 __all__ = ["Finding", "app", "findings", "healthy", "print_findings", "to_json"]
 

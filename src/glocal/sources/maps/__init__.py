@@ -1,0 +1,1 @@
+"""Land-cover maps: read, corrected, and told how accurate they are."""

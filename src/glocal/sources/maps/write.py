@@ -1,0 +1,186 @@
+"""What goes back to map makers: a corrected map, its patches, shares of classes, accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from glocal.core.accuracy import AccuracyReport
+from glocal.core.correction import Corrections
+from glocal.core.legend import Legend
+from glocal.io.atomic import write_json, write_text
+from glocal.io.raster import write_cog, write_qml
+from glocal.io.vector import write_csv, write_gpkg, write_table
+from glocal.sources.maps.patches import MapChange, patches
+from glocal.sources.maps.quality import quality_xml
+
+__all__ = ["encode_map", "encode_shares"]
+
+CONFIRMED = "confirmed.gpkg"
+UNKNOWN = 255
+"""Stored confidence where there is none."""
+
+
+def encode_map(
+    folder: Path,
+    change: MapChange,
+    *,
+    accuracy: AccuracyReport | None,
+    accuracy_before: AccuracyReport | None = None,
+    why_no_accuracy: str = "",
+    corrections: Corrections | None,
+    licence: str,
+    attribution: str,
+    mmu_cells: int = 4,
+    design: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write a corrected copy of a map, with every change as a polygon of its own.
+
+    ``corrected_map.tif`` with palette and QGIS style, ``confidence.tif`` (percent),
+    ``patches.parquet`` and ``.gpkg``, ``confirmed.gpkg`` (changes that people confirmed
+    after earlier runs, if any), ``accuracy.json``, ``quality.xml`` (ISO 19157).
+
+    Parameters
+    ----------
+    accuracy, accuracy_before
+        Of the corrected and of the original map; ``None`` with ``why_no_accuracy``.
+    corrections
+        Names the round; ``None`` leaves it at -1.
+    mmu_cells
+        Smallest patch in the list of changes; the map itself keeps smaller ones.
+    design
+        What the report must say of the reference sample: ``sampling``, ``strata``,
+        ``response``, ``independent_of_corrections``, ``reference``...
+    """
+    if accuracy is None and not why_no_accuracy:
+        raise ValueError("without an accuracy report, why_no_accuracy must say why")
+    folder, given = Path(folder), {"licence": licence, "attribution": attribution}
+    _write_rasters(folder, change, f"{attribution}; licence {licence}")
+    table = patches(change, corrections, mmu_cells)
+    write_table(folder / "patches.parquet", table, **given)
+    write_gpkg(folder / "patches.gpkg", table, layer="patches", **given)
+    kept = patches(change, corrections, 1, confirmed=True)
+    (folder / CONFIRMED).unlink(missing_ok=True)
+    if len(kept):
+        write_gpkg(folder / CONFIRMED, kept, layer="confirmed", **given)
+    unit = f"cell of {abs(float(change.geobox.resolution.x)):g} m"
+    report = {
+        "type": "glocal-accuracy-report",
+        "version": "1.0",
+        "map": "corrected_map.tif",
+        "base_map": {"id": change.base.name, "version": change.base.version},
+        "legend": change.legend.name,
+        "design": {"assessment_unit": unit, "patches_from_cells": mmu_cells, **(design or {})},
+        **given,
+        **_accuracy(accuracy, why_no_accuracy, change.legend),
+        "original_map": _accuracy(accuracy_before, why_no_accuracy, change.legend),
+    }
+    write_json(folder / "accuracy.json", report)
+    names = ["corrected_map.tif", "corrected_map.qml", "confidence.tif", "patches.parquet"]
+    names += ["patches.gpkg", "accuracy.json", *([CONFIRMED] if len(kept) else [])]
+    if accuracy is not None:
+        text = quality_xml(accuracy, change.legend, title=change.base.name, **given)
+        write_text(folder / "quality.xml", text)
+        names.append("quality.xml")
+    return [folder / name for name in names]
+
+
+def _write_rasters(folder: Path, change: MapChange, notes: str) -> None:
+    write_cog(
+        folder / "corrected_map.tif",
+        change.corrected,
+        change.geobox,
+        nodata=change.legend.nodata,
+        band_names=("class",),
+        colors=change.legend,
+        copyright=notes,
+        description=f"Proposed map, legend {change.legend.name}; not reviewed",
+    )
+    write_qml(folder / "corrected_map.qml", change.legend)
+    percent = np.round(100 * np.clip(np.nan_to_num(change.probability), 0, 1))
+    write_cog(
+        folder / "confidence.tif",
+        np.where(change.corrected != change.legend.nodata, percent, UNKNOWN).astype(np.uint8),
+        change.geobox,
+        nodata=UNKNOWN,
+        band_names=("confidence",),
+        copyright=notes,
+        description="percent: probability of the class in corrected_map.tif by everybody but "
+        "this map",
+        categorical=False,
+    )
+
+
+def _accuracy(report: AccuracyReport | None, why: str, legend: Legend) -> dict[str, Any]:
+    if report is None:
+        return {"available": False, "reason": why or "not measured"}
+    return {"available": True, **report.as_dict(legend)}
+
+
+def encode_shares(
+    folder: Path,
+    geometry: NDArray[np.object_],
+    records: NDArray[np.str_],
+    shares: NDArray[np.floating],
+    shares_sd: NDArray[np.floating],
+    legend: Legend,
+    geobox: GeoBox,
+    *,
+    stated: NDArray[np.str_] | None = None,
+    licence: str,
+    attribution: str,
+) -> list[Path]:
+    """Write, for each cell of a coarse map, the share of every class inside it.
+
+    Parameters
+    ----------
+    geometry
+        Shape (n,), outlines of the coarse cells in the grid's CRS.
+    shares, shares_sd
+        Shape (n, K): shares that sum to 1 and their standard uncertainty.
+    stated
+        Shape (n,), the class that the coarse map gives now.
+    """
+    shares, shares_sd = np.asarray(shares, float), np.asarray(shares_sd, float)
+    shape = (len(records), len(legend))
+    if shares.shape != shape or shares_sd.shape != shape or len(geometry) != shape[0]:
+        raise ValueError(
+            f"shares and shares_sd must have shape (n, K) = {shape}, got {shares.shape}, "
+            f"{shares_sd.shape}; geometry must have length n, got {len(geometry)}"
+        )
+    total = shares.sum(axis=1)
+    if (shares < 0).any() or not np.allclose(total, 1, atol=1e-4) or not (shares_sd >= 0).all():
+        raise ValueError("shares must be >= 0 and sum to 1, shares_sd >= 0, and neither NaN")
+    top = shares.argmax(axis=1)
+    names = np.array(legend.names, dtype=object)
+    columns: dict[str, Any] = {
+        "record": np.asarray(records, dtype=object),
+        "stated": np.asarray(stated if stated is not None else [""] * len(records), dtype=object),
+        "main_class": names[top],
+    }
+    for k, name in enumerate(legend.names):
+        columns[f"share_{name}"] = np.round(shares[:, k], 4)
+        columns[f"sd_{name}"] = np.round(shares_sd[:, k], 4)
+    table = gpd.GeoDataFrame(columns, geometry=np.asarray(geometry), crs=str(geobox.crs))
+    folder = Path(folder)
+    write_table(folder / "shares.parquet", table, licence=licence, attribution=attribution)
+    _write_shares_csv(folder / "shares.csv", table, licence, attribution)
+    return [folder / "shares.parquet", folder / "shares.csv"]
+
+
+def _write_shares_csv(path: Path, table: gpd.GeoDataFrame, licence: str, attribution: str) -> None:
+    centre = shapely.centroid(table.geometry.to_numpy())
+    to_degrees = Transformer.from_crs(table.crs, "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform(shapely.get_x(centre), shapely.get_y(centre))
+    plain = table.drop(columns="geometry").assign(
+        lon=np.round(lon, 7), lat=np.round(lat, 7), licence=licence, attribution=attribution
+    )
+    write_csv(path, plain.columns, plain.to_numpy(object).tolist())

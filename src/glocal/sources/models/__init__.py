@@ -1,0 +1,1 @@
+"""Models that learn from the loop: what they see, say, and are taught."""

@@ -1,0 +1,349 @@
+"""A classifier of pixels and their neighbourhood: a source like any other.
+
+It learns from the loop's soft labels and from reference points, and predicts every
+cell from a model that saw no label of that cell's block (out of fold). What it
+states is a symbol, (first class, second class, confidence bin), whose meaning the
+engine learns as it does for every source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from scipy import ndimage
+from scipy.linalg import cho_factor, cho_solve
+
+from glocal.core.chip import Chip
+from glocal.core.interval import Interval
+from glocal.core.legend import Crosswalk, Legend
+from glocal.core.observation import Observations
+from glocal.core.provenance import Provenance
+from glocal.errors import BadSourceError
+
+__all__ = [
+    "FeatureKind",
+    "Features",
+    "Labels",
+    "features",
+    "observe_predicted",
+    "predict",
+    "weights_behind",
+]
+
+FeatureKind = Literal["bands", "msgfm"]
+
+WINDOW = 5
+"""Side in cells of the neighbourhood of local statistics."""
+
+COMPONENTS = 128
+"""Landmarks of the kernel approximation."""
+
+PENALTY = 1.0
+"""L2 penalty of the logistic regression, relative to one label."""
+
+KERNEL, PLAIN = np.float32(4.0), np.float32(0.25)
+"""Scale of kernel features and of plain ones; a larger scale is penalised less."""
+
+ITERATIONS = 60
+"""Steps of the optimiser; the fit changes by less than 0.1 % afterwards."""
+
+BINS = (0.5, 0.65, 0.8, 0.9, 0.95)
+"""Edges of the confidence bins."""
+
+CHUNK = 1 << 16
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Features:
+    """What the classifier sees of every cell."""
+
+    values: Array
+    """Shape (cells, D), standardised (mean 0, standard deviation 1 over valid cells)."""
+
+    valid: NDArray[np.bool_]
+    """Shape (cells,), False where any input is missing (cloud, no data)."""
+
+    names: tuple[str, ...]
+    """Names of the D features."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Labels:
+    """Soft labels of some cells."""
+
+    cell: NDArray[np.int64]
+    """Shape (n,), flat indices."""
+
+    shares: NDArray[np.float64]
+    """Shape (n, K), rows sum to 1."""
+
+    weight: NDArray[np.float64]
+    """Shape (n,), > 0; 1 is the weight of one reference point."""
+
+    bars: NDArray[np.int64]
+    """Shape (n,), number of a statement that reaches beyond one cell (an object), 0 for none.
+    A model of a fold never sees a label whose statement reaches into that fold."""
+
+    owner: NDArray[np.int64]
+    """Shape (cells,), the number of the statement that holds each cell, 0 for none."""
+
+
+def features(
+    chips: Sequence[Chip], clear: NDArray[np.bool_], kind: FeatureKind = "bands"
+) -> Features:
+    """Return band values, normalised differences and local statistics of ``chips``.
+
+    All chips share one grid (H, W). Cells outside ``clear`` (H, W) are invalid. With the kind
+    ``msgfm`` the leading components of the image model's maps stand beside them.
+
+    Raises
+    ------
+    BadSourceError
+        No cell is valid in all images.
+    MissingExtraError
+        ``msgfm`` without PyTorch.
+    """
+    layers: list[Array] = []
+    names: list[str] = []
+    for number, chip in enumerate(chips):
+        for name, layer in _of_chip(chip):
+            layers.append(layer)
+            names.append(f"{number}:{name}")
+    if kind == "msgfm":
+        for name, layer in _msgfm().scene_components(chips, clear):
+            layers.append(layer)
+            names.append(name)
+    stack = np.stack([layer.ravel() for layer in layers], axis=1)
+    valid = np.isfinite(stack).all(axis=1) & clear.ravel()
+    if not valid.any():
+        raise BadSourceError(
+            "no cell has all bands valid and clear; add an image with fewer clouds"
+        )
+    mean, std = stack[valid].mean(axis=0), stack[valid].std(axis=0)
+    stack = (stack - mean) / np.where(std > 0, std, 1)
+    np.clip(stack, -6, 6, out=stack)
+    stack[~valid] = 0
+    return Features(values=stack.astype(np.float32), valid=valid, names=tuple(names))
+
+
+def weights_behind(kind: FeatureKind) -> tuple[Provenance, ...]:
+    """Return where the weights behind features of a kind come from; () without weights."""
+    return (_msgfm().weights_provenance(),) if kind == "msgfm" else ()
+
+
+def _msgfm() -> Any:
+    # PyTorch takes seconds to import, and is an extra
+    return import_module("glocal.sources.models.features_msgfm")
+
+
+def _of_chip(chip: Chip) -> list[tuple[str, Array]]:
+    # atmospheric bands say nothing of the ground
+    used = [band.name for band in chip.bands if band.common_name not in ("cirrus", "nir09")]
+    bands = {name: chip.band(name) for name in used}
+    optical = chip.has("red")
+    out = [(name, np.log(np.maximum(v, 1e-3)) if optical else v) for name, v in bands.items()]
+    ratios = ("blue", "green", "red", "nir", "swir16", "swir22")
+    for a, b in combinations([name for name in ratios if chip.has(name)], 2):
+        first, second = chip.band(a), chip.band(b)
+        total = np.maximum(first + second, 1e-3)
+        out.append((f"{a}-{b}", ((first - second) / total).astype(np.float32)))
+    keys = ("green", "red", "nir", "swir16") if optical else tuple(used)
+    for name in (key for key in keys if chip.has(key)):
+        mean, std = _local(chip.band(name))
+        out += [(f"{name} mean", mean), (f"{name} std", std)]
+    return out
+
+
+def _local(layer: Array) -> tuple[Array, Array]:
+    """Return mean and log standard deviation in the window, from valid cells only."""
+    valid = np.isfinite(layer)
+    filled = np.where(valid, layer, 0).astype(np.float64)
+    share = np.maximum(ndimage.uniform_filter(valid.astype(np.float64), WINDOW), 1e-9)
+    mean = ndimage.uniform_filter(filled, WINDOW) / share
+    square = ndimage.uniform_filter(filled**2, WINDOW) / share
+    std = np.sqrt(np.maximum(square - mean**2, 1e-8))
+    blank = np.where(valid, 0, np.nan)
+    return (mean + blank).astype(np.float32), (np.log(std) + blank).astype(np.float32)
+
+
+def predict(
+    seen: Features,
+    labels: Labels,
+    fold: NDArray[np.uint8],
+    *,
+    seed: int = 0,
+    only: NDArray[np.int64] | None = None,
+) -> NDArray[np.float32]:
+    """Return class probabilities of every cell, shape (cells, K), out of fold; NaN if invalid.
+
+    ``fold`` (H, W) is constant in blocks; the model of a fold sees labels of the
+    other folds only. With ``only`` (flat indices) all other cells stay NaN.
+    Deterministic for a given seed.
+    """
+    fold = fold.ravel()
+    folds = np.unique(fold)
+    kernel = _landmarks(seen, seed)
+    models = _train_folds(kernel, seen, labels, fold, folds)
+    # a fold's model speaks of the landmarks through one product, so no cell is lifted twice
+    direct = [_direct(kernel, model) for model in models]
+    of_fold = np.searchsorted(folds, fold)
+    out = np.full((len(seen.valid), labels.shares.shape[1]), np.nan, np.float32)
+    cells = np.flatnonzero(seen.valid) if only is None else only[seen.valid[only]]
+    for start in range(0, len(cells), CHUNK):
+        part = cells[start : start + CHUNK]
+        x = seen.values[part]
+        near = kernel.near(x)
+        for i, (by_landmark, by_feature, constant) in enumerate(direct):
+            mine = of_fold[part] == i
+            score = near[mine] @ by_landmark + x[mine] @ by_feature + constant
+            out[part[mine]] = _softmax(score)
+    return out
+
+
+def _train_folds(
+    kernel: _Kernel,
+    seen: Features,
+    labels: Labels,
+    fold: NDArray[np.uint8],
+    folds: NDArray[np.uint8],
+) -> list[Array]:
+    """Train one model per fold, from the labels that lie and reach outside it."""
+    lifted = kernel.lift(seen.values[labels.cell])
+    models = []
+    for f in folds:
+        reaching = np.flatnonzero(np.bincount(labels.owner[fold == f]))
+        barred = np.isin(labels.bars, reaching[reaching > 0])
+        train = seen.valid[labels.cell] & (fold[labels.cell] != f) & ~barred
+        if not train.any():
+            raise BadSourceError(
+                f"the classifier has no label outside fold {f}; use smaller blocks (block:) or "
+                "add reference points or OSM"
+            )
+        models.append(_train(lifted[train], labels.shares[train], labels.weight[train]))
+    return models
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Kernel:
+    """A Gaussian kernel seen through landmarks (Nyström approximation)."""
+
+    landmarks: Array
+    """Shape (L, D)."""
+
+    whiten: Array
+    """Shape (L, L), inverse square root of the landmarks' own kernel."""
+
+    def near(self, x: Array) -> Array:
+        """Return the kernel between cells (n, D) and landmarks, shape (n, L)."""
+        square = (x * x).sum(axis=1)[:, None] + (self.landmarks**2).sum(axis=1)[None, :]
+        square -= 2 * (x @ self.landmarks.T)
+        return np.asarray(np.exp(square * np.float32(-0.5 / x.shape[1])))
+
+    def lift(self, x: Array) -> Array:
+        """Return kernel features beside the plain ones and a constant, shape (n, L + D + 1)."""
+        one = np.ones((len(x), 1), np.float32)
+        return np.concatenate([self.near(x) @ self.whiten * KERNEL, x * PLAIN, one], axis=1)
+
+
+def _landmarks(seen: Features, seed: int) -> _Kernel:
+    """Return a kernel around cells drawn from the scene."""
+    cells = np.flatnonzero(seen.valid)
+    drawn = np.random.default_rng(seed).choice(cells, min(COMPONENTS, len(cells)), replace=False)
+    kernel = _Kernel(landmarks=seen.values[drawn], whiten=np.empty((0, 0), np.float32))
+    value, vector = np.linalg.eigh(kernel.near(kernel.landmarks).astype(np.float64))
+    whiten = (vector / np.sqrt(np.maximum(value, 1e-4))) @ vector.T
+    return _Kernel(landmarks=kernel.landmarks, whiten=whiten.astype(np.float32))
+
+
+def _direct(kernel: _Kernel, model: Array) -> tuple[Array, Array, Array]:
+    """Split a model (L + D + 1, K) into its parts per landmark, per feature and the constant."""
+    n = len(kernel.landmarks)
+    return kernel.whiten @ model[:n] * KERNEL, model[n:-1] * PLAIN, model[-1]
+
+
+def _train(x: Array, shares: NDArray[np.float64], weight: NDArray[np.float64]) -> Array:
+    """Fit multinomial logistic regression to soft labels; returns (E, K).
+
+    Minimises cross-entropy + L2 by steps against a fixed upper bound of the Hessian,
+    half of x' W x per class (Böhning 1992), with Nesterov's momentum.
+    """
+    wide = x.astype(np.float64)
+    target, mass = shares * weight[:, None], weight[:, None]
+    bound = 0.5 * wide.T @ (wide * mass) + PENALTY * np.eye(x.shape[1])
+    factor = cho_factor(bound)
+    model = np.zeros((x.shape[1], shares.shape[1]))
+    ahead, t = model, 1.0
+    for _ in range(ITERATIONS):
+        gradient = wide.T @ (_softmax(wide @ ahead) * mass - target) + PENALTY * ahead
+        step = ahead - cho_solve(factor, gradient)
+        further = (1 + np.sqrt(1 + 4 * t * t)) / 2
+        ahead = step + (t - 1) / further * (step - model)
+        model, t = step, further
+    return model.astype(np.float32)
+
+
+def _softmax(score: NDArray[Any]) -> NDArray[Any]:
+    power = np.exp(score - score.max(axis=1, keepdims=True))
+    return np.asarray(power / power.sum(axis=1, keepdims=True))
+
+
+def observe_predicted(
+    probability: NDArray[np.float32],
+    geobox: GeoBox,
+    legend: Legend,
+    *,
+    source: str,
+    interval: Interval,
+    provenance: Provenance,
+) -> Observations:
+    """Turn probabilities (cells, K) into symbols; cells with NaN say nothing.
+
+    A symbol is (first class, second class, confidence bin): at most K * (K - 1) * 6,
+    of which those that occur get a number. Its prior meaning is the mean probability
+    over the cells that carry it. The probabilities stand beside the symbols.
+    """
+    speaks = np.flatnonzero(np.isfinite(probability[:, 0]))
+    p = probability[speaks]
+    order = np.argsort(-p, axis=1, kind="stable")[:, :2]
+    confidence = np.digitize(np.take_along_axis(p, order[:, :1], axis=1)[:, 0], BINS)
+    classes = len(legend)
+    code = (order[:, 0] * classes + order[:, 1]) * (len(BINS) + 1) + confidence
+    present, inverse, count = np.unique(code, return_inverse=True, return_counts=True)
+    mean = np.stack(
+        [np.bincount(inverse, p[:, k], minlength=len(present)) for k in range(classes)], axis=1
+    )
+    symbols = np.zeros(len(probability), np.uint16)
+    symbols[speaks] = inverse + 1
+    shares = np.full((len(symbols), classes), np.nan, np.float32)
+    shares[speaks] = p
+    matrix = mean / count[:, None]
+    return Observations(
+        source=source,
+        support="cells",
+        geobox=geobox,
+        symbols=symbols.reshape(geobox.shape),
+        crosswalk=Crosswalk(
+            symbols=tuple(_name(int(one), legend) for one in present),
+            target=legend,
+            matrix=matrix / matrix.sum(axis=1, keepdims=True),
+            confidence=np.full(len(present), 0.95),
+        ),
+        phenomenon_time=interval,
+        provenance=provenance,
+        shares=shares.reshape(*geobox.shape, classes),
+    )
+
+
+def _name(code: int, legend: Legend) -> str:
+    pair, confidence = divmod(code, len(BINS) + 1)
+    first, second = divmod(pair, len(legend))
+    return f"{legend.names[first]}>{legend.names[second]}/{confidence}"

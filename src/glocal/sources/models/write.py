@@ -1,0 +1,201 @@
+"""What goes back to the model: soft labels to learn from, and how much each one weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from glocal.core.chip import Chip
+from glocal.core.interval import Interval
+from glocal.core.legend import Legend
+from glocal.io.atomic import write_json
+from glocal.io.raster import write_cog
+from glocal.io.stac import LICENCE_PAGES, MEDIA_TYPES, geographic_outline
+from glocal.sources.models.chips import Labels, write_chips
+
+__all__ = ["SCALE", "UNKNOWN", "encode_model"]
+
+SCALE = 250
+"""Stored label = round(probability * SCALE); a step of 0.004."""
+
+UNKNOWN = 255
+"""Stored label where there is no probability."""
+
+
+def encode_model(
+    folder: Path,
+    *,
+    probability: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    geobox: GeoBox,
+    legend: Legend,
+    interval: Interval,
+    images: Mapping[str, Chip] | None = None,
+    block: int = 64,
+    fold: NDArray[np.uint8] | None = None,
+    seed: int = 0,
+    source: str = "",
+    licence: str,
+    attribution: str,
+) -> list[Path]:
+    """Write soft labels to learn from, for the whole area and as chips.
+
+    ``soft_labels.tif`` (one band per class), ``label_weight.tif``, ``labels.json`` (a STAC
+    item with the label extension), and chips with ``index.csv`` where ``images`` are given
+    (see :func:`glocal.sources.models.chips.write_chips`).
+
+    Parameters
+    ----------
+    probability
+        Shape (H, W, K), sums to 1 over classes; NaN where nothing is known.
+    weight
+        Shape (H, W), >= 0; 0 keeps a cell out of training.
+    interval
+        When the ground was as the labels say.
+    images, block, fold, seed
+        What the model reads, side of a block in cells, fold of each cell; draws the chips.
+    source
+        Relative path of the item that the labels come from.
+    """
+    known = _check(probability, weight, geobox, legend)
+    use = known & (weight > 0)
+    stored = np.where(use[..., None], np.round(np.nan_to_num(probability) * SCALE), UNKNOWN)
+    labels = Labels(
+        soft=np.moveaxis(stored, -1, 0).astype(np.uint8),
+        weight=np.where(use, weight, 0).astype(np.float32),
+        legend=legend,
+        geobox=geobox,
+        nodata=UNKNOWN,
+    )
+    folder, copyright = Path(folder), f"{attribution}; licence {licence}"
+    _write_whole(folder, labels, copyright)
+    chips: list[Path] = []
+    if images:
+        parts = fold if fold is not None else np.zeros(weight.shape, np.uint8)
+        chips = write_chips(
+            folder, labels, images, block=block, fold=parts, seed=seed, copyright=copyright
+        )
+    item = _item(labels, interval, bool(chips), source, licence, attribution)
+    write_json(folder / "labels.json", item)
+    names = ("soft_labels.tif", "label_weight.tif", "labels.json")
+    return [*(folder / name for name in names), *chips]
+
+
+def _write_whole(folder: Path, labels: Labels, copyright: str) -> None:
+    write_cog(
+        folder / "soft_labels.tif",
+        labels.soft,
+        labels.geobox,
+        nodata=UNKNOWN,
+        band_names=labels.legend.names,
+        copyright=copyright,
+        description=f"probability = value / {SCALE}; {UNKNOWN} not known; "
+        f"legend {labels.legend.name}",
+        categorical=False,
+    )
+    write_cog(
+        folder / "label_weight.tif",
+        labels.weight,
+        labels.geobox,
+        band_names=("weight",),
+        copyright=copyright,
+        description="weight of a cell's label in training; 0 keeps it out",
+        categorical=False,
+    )
+
+
+def _check(
+    probability: NDArray[np.float32], weight: NDArray[np.float32], geobox: GeoBox, legend: Legend
+) -> NDArray[np.bool_]:
+    """Return which cells are known, shape (H, W); refuse what is no distribution."""
+    shape = tuple(geobox.shape)
+    if probability.shape != (*shape, len(legend)) or weight.shape != shape:
+        raise ValueError(
+            f"probability must have shape {(*shape, len(legend))} and weight {shape}, got "
+            f"{probability.shape} and {weight.shape}"
+        )
+    known = np.asarray(np.isfinite(probability).all(axis=2))
+    total = probability[known].sum(axis=1)
+    if (probability[known] < 0).any() or not np.allclose(total, 1, atol=1e-3):
+        raise ValueError("probability must be >= 0 and sum to 1 over classes, or be NaN")
+    if not (np.isfinite(weight[known]) & (weight[known] >= 0)).all():
+        raise ValueError("weight must be finite and >= 0 where probabilities are known")
+    return known
+
+
+def _item(
+    labels: Labels,
+    interval: Interval,
+    chips: bool,
+    source: str,
+    licence: str,
+    attribution: str,
+) -> dict[str, Any]:
+    """Return the labels as a STAC 1.1 item with the label extension 1.0.1."""
+    geometry, box = geographic_outline(labels.geobox)
+    start, stop = interval.isoformat().split("/")
+    legend = labels.legend
+    tif = MEDIA_TYPES[".tif"]
+    assets: dict[str, Any] = {
+        "labels": {
+            "href": "./soft_labels.tif",
+            "type": tif,
+            "roles": ["labels", "data"],
+            "bands": [
+                {
+                    "name": name,
+                    "data_type": "uint8",
+                    "nodata": UNKNOWN,
+                    "raster:scale": 1 / SCALE,
+                }
+                for name in legend.names
+            ],
+        },
+        "weight": {"href": "./label_weight.tif", "type": tif, "roles": ["weights"]},
+    }
+    if chips:
+        assets["chips"] = {"href": "./index.csv", "type": "text/csv", "roles": ["index"]}
+    links = [{"rel": "source", "href": source, "type": "application/geo+json"}] if source else []
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": [
+            f"https://stac-extensions.github.io/{name}/schema.json"
+            for name in ("label/v1.0.1", "projection/v2.0.0")
+        ],
+        "id": "soft-labels",
+        "geometry": geometry,
+        "bbox": box,
+        "properties": {
+            "datetime": None,
+            "start_datetime": start,
+            "end_datetime": stop,
+            "license": licence if licence in LICENCE_PAGES else "other",
+            "attribution": attribution,
+            "label:type": "raster",
+            "label:properties": None,
+            "label:tasks": ["segmentation"],
+            "label:methods": ["automated"],
+            "label:classes": [{"name": None, "classes": list(legend.names)}],
+            "label:description": "Probabilities of each class from all sources but the model "
+            "itself. Weights say how much a cell counts: 1 where the class is certain, 0 where "
+            "nothing is known, where the images show no ground, and around reference points.",
+            "proj:code": str(labels.geobox.crs),
+            "proj:shape": [int(n) for n in labels.geobox.shape],
+            "proj:transform": [float(v) for v in tuple(labels.geobox.transform)[:6]],
+            "glocal:legend": legend.name,
+            "glocal:licence": licence,
+            "glocal:status": "proposed, not reviewed",
+            "glocal:classes": [
+                {"value": c.value, "name": c.name, "description": c.title, "band": i + 1, "mask": i}
+                for i, c in enumerate(legend.classes)
+            ],
+        },
+        "links": links,
+        "assets": assets,
+    }

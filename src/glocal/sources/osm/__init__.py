@@ -1,0 +1,1 @@
+"""OpenStreetMap: read, doubted, corrected, told to mappers, and heard again."""

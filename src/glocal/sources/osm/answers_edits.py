@@ -1,0 +1,239 @@
+"""What mappers really did: elements of a newer extract, a history, a diff, beside the proposal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import osmium
+import shapely
+from osmium.osm import RELATION, WAY, Relation, Way
+
+from glocal.core.legend import Legend
+from glocal.errors import BadSourceError, SourceUnavailableError
+from glocal.io.xml import read_xml
+from glocal.sources.osm.file import read_areas
+from glocal.sources.osm.tags import classify, crosswalk_of, row_of
+from glocal.sources.people.asked import Asked, element_of, version_of
+from glocal.sources.people.verdict import Answer, Heard, Verdict
+
+__all__ = ["State", "covers", "meant_by", "read_diff", "read_extract"]
+
+MEANT = 0.15
+"""A class is among those that tags stand for if its share reaches this."""
+
+COVERED = 0.5
+"""A missing area counts as mapped once an object says so on this share of it."""
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """One version of an element."""
+
+    version: int
+    tags: Mapping[str, str]
+    deleted: bool = False
+
+
+def wanted(asked: Asked) -> dict[int, Key]:
+    """Return the ways and relations that were asked about, by position of the proposal."""
+    out = {}
+    for i, record in enumerate(asked.proposals["record"].tolist()):
+        kind, _, number = element_of(record).partition("/")
+        if kind in ("way", "relation") and number.isdigit() and version_of(record):
+            out[i] = (kind, int(number))
+    return out
+
+
+def read_extract(path: Path, asked: Asked, legend: Legend, *, history: bool) -> Heard:
+    """Return what a newer extract, or a full history, shows of the proposals.
+
+    Raises
+    ------
+    SourceUnavailableError
+        The file is missing, damaged, or holds XML entities.
+    BadSourceError
+        It holds none of the elements and new areas that were asked about.
+    """
+    keys = wanted(asked)
+    states = _states(path, set(keys.values()))
+    mapped = {} if history else _newly_mapped(path, asked, legend)
+    if not states and not mapped:
+        raise BadSourceError(
+            f"{path.name} holds none of the {len(keys)} elements that run {asked.run} asked "
+            "about; give an extract of the same area, newer than the one of the run"
+        )
+    channel = "history" if history else "extract"
+    return _heard(channel, asked, legend, states, mapped, complete=True)
+
+
+def _states(path: Path, keys: set[Key]) -> dict[Key, list[State]]:
+    """Return all versions that a file holds of each element, oldest first."""
+    found: dict[Key, list[State]] = {}
+    if not keys:
+        return found
+    ids = osmium.filter.IdFilter([number for _, number in keys])
+    try:
+        for item in osmium.FileProcessor(str(path), WAY | RELATION).with_filter(ids):
+            if not isinstance(item, Way | Relation):
+                continue
+            key = ("way" if item.is_way() else "relation", item.id)
+            if key in keys:
+                tags = {tag.k: tag.v for tag in item.tags}
+                state = State(version=item.version, tags=tags, deleted=not item.visible)
+                found.setdefault(key, []).append(state)
+    except RuntimeError as error:
+        raise SourceUnavailableError(
+            f"{path.name} can't be read as OpenStreetMap data ({error}); fetch it again"
+        ) from error
+    return {key: sorted(one, key=lambda s: s.version) for key, one in found.items()}
+
+
+def read_diff(path: Path, asked: Asked, legend: Legend) -> Heard:
+    """Return what an augmented diff or an OsmChange file shows of the proposals.
+
+    Raises
+    ------
+    SourceUnavailableError, BadSourceError
+        It is not well-formed, declares entities, or touches nothing that was asked about.
+    """
+    keys = wanted(asked)
+    everything = set(keys.values())
+    found: dict[Key, list[State]] = {}
+    for action in read_xml(path):
+        kind = action.get("type") if action.tag == "action" else action.tag
+        new = action.find("new") if action.tag == "action" else action
+        for element in () if new is None else new:
+            text = element.get("id", "")
+            key = (element.tag, int(text) if text.lstrip("-").isdigit() else 0)
+            if key not in everything:
+                continue
+            version = element.get("version", "")
+            tags = {tag.get("k", ""): tag.get("v", "") for tag in element.iter("tag")}
+            gone = kind == "delete" or element.get("visible") == "false"
+            number = int(version) if version.isdigit() else 0
+            found.setdefault(key, []).append(State(version=number, tags=tags, deleted=gone))
+    if not found:
+        raise BadSourceError(
+            f"{path.name} touches none of the {len(keys)} elements that run {asked.run} asked "
+            "about; give the differences since that run, for the same area"
+        )
+    ordered = {key: sorted(one, key=lambda s: s.version) for key, one in found.items()}
+    return _heard("diff", asked, legend, ordered, {}, complete=False)
+
+
+def _heard(
+    channel: str,
+    asked: Asked,
+    legend: Legend,
+    states: Mapping[Key, list[State]],
+    mapped: Mapping[int, int],
+    *,
+    complete: bool,
+) -> Heard:
+    answers, absent = [], 0
+    rows = asked.proposals
+    for i, key in wanted(asked).items():
+        row = rows.iloc[i]
+        if key not in states:
+            absent += complete
+            continue
+        one = judged(
+            states[key],
+            str(row["current"]),
+            str(row["proposed"]),
+            version_of(row["record"]),
+            legend,
+        )
+        if one is not None:
+            verdict, stated, why = one
+            now = states[key][-1].version
+            text = f"{key[0]}/{key[1]} is version {now} now{why}"
+            answers.append(
+                Answer(
+                    proposal=row["proposal"], verdict=verdict, channel=channel, stated=stated,
+                    version=now, why=text,
+                )
+            )  # fmt: skip
+    for i, version in mapped.items():
+        answers.append(
+            Answer(
+                proposal=rows.iloc[i]["proposal"], verdict="accepted", channel=channel,
+                version=version, why="something is mapped there now",
+            )
+        )  # fmt: skip
+    note = f"{absent} elements are not in the file: deleted, or outside the extract"
+    return Heard(channel=channel, answers=tuple(answers), notes=(note,) if absent else ())
+
+
+def judged(
+    states: Iterable[State], current: str, proposed: str, base: int, legend: Legend
+) -> tuple[Verdict, str, str] | None:
+    """Return (verdict, class stated, remark) of what happened after version ``base``.
+
+    None when nothing did. An element that said what was proposed and was then turned back
+    is a rejection; a new version that says the same as before is no answer.
+    """
+    later = [one for one in states if one.version > base]
+    if not later:
+        return None
+    last = later[-1]
+    if last.deleted:
+        return "void", "", ", deleted"
+    now, before = meant_by(last.tags, legend), meant_by_symbol(current, legend)
+    if proposed in now:
+        return "accepted", "", ""
+    if any(proposed in meant_by(one.tags, legend) for one in later if not one.deleted):
+        return "rejected", "", ", changed as proposed and changed back"
+    if not now:
+        return "moved_on", "", ", with tags that say nothing of cover"
+    if now == before:
+        return "moved_on", "", ", and says the same as before"
+    return "changed", next(iter(now)), ""
+
+
+def meant_by(tags: Mapping[str, str], legend: Legend) -> tuple[str, ...]:
+    """Return the classes that tags stand for, the likeliest first; empty for none."""
+    row = classify(tags)
+    return () if row is None else meant_by_symbol(row.symbol, legend)
+
+
+def meant_by_symbol(symbol: str, legend: Legend) -> tuple[str, ...]:
+    """Return the classes that a symbol of the OSM source stands for, the likeliest first."""
+    try:
+        row_of(symbol)
+    except (KeyError, ValueError):
+        return ()
+    walk = crosswalk_of((symbol,), legend)
+    if walk.confidence[0] == 0:
+        return ()
+    shares = walk.matrix[0]
+    order = shares.argsort(kind="stable")[::-1]
+    return tuple(legend.names[k] for k in order if shares[k] >= min(MEANT, shares.max()))
+
+
+def covers(part: shapely.Geometry, place: shapely.Geometry) -> bool:
+    """Return True when ``part`` lies on at least half of ``place``."""
+    return bool(shapely.area(shapely.intersection(part, place)) >= COVERED * shapely.area(place))
+
+
+def _newly_mapped(path: Path, asked: Asked, legend: Legend) -> dict[int, int]:
+    """Return the missing areas (positions) on which something of the class is mapped now."""
+    rows = asked.proposals
+    missing = [i for i, kind in enumerate(rows["kind"].tolist()) if kind == "missing"]
+    missing = [i for i in missing if rows.geometry.iloc[i] is not None]
+    if not missing:
+        return {}
+    elements = read_areas(path)
+    places = rows.geometry.iloc[missing].to_crs("EPSG:4326").to_numpy()
+    tree = shapely.STRtree(elements.geometry)
+    found: dict[int, int] = {}
+    for i, place in zip(missing, places, strict=True):
+        for at in tree.query(place, predicate="intersects").tolist():
+            said = meant_by(elements.tags[at], legend)
+            if rows["proposed"].iloc[i] in said and covers(elements.geometry[at], place):
+                found[i] = int(elements.version[at])
+    return found

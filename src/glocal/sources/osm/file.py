@@ -1,0 +1,241 @@
+"""Areas of an OpenStreetMap file (``.osm.pbf``, ``.osm``, ``.osm.gz``), in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import osmium
+import shapely
+from numpy.typing import NDArray
+from osmium.osm import AREA, NODE, RELATION, WAY
+
+from glocal.errors import BadSourceError, SourceUnavailableError
+from glocal.sources.osm.tags import KEYS
+
+__all__ = ["Elements", "Whole", "read_areas", "read_context", "read_elements"]
+
+PERSONAL = ("addr:", "contact:", "email", "fax", "mobile", "phone", "created_by", "note", "fixme")
+"""Tags that may name or locate a person, or say nothing of the ground; dropped on read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Elements:
+    """Areas as a file holds them, one row each."""
+
+    osm_type: NDArray[np.str_]
+    """Shape (n,), ``way`` or ``relation``."""
+
+    osm_id: NDArray[np.int64]
+    version: NDArray[np.int32]
+    """0 where the file does not tell."""
+
+    timestamp: NDArray[np.datetime64]
+    """Second resolution, UTC; NaT where the file does not tell."""
+
+    tags: list[dict[str, str]]
+    symbol: list[str] | None = None
+    """Given by a layer with classes of its own; None to classify ``tags``."""
+
+    row: NDArray[np.int64] | None = None
+    """Row number in a layer whose ids are not unique; None for OSM files."""
+
+    sharing: NDArray[np.int64] | None = None
+    """How many rows of the layer bear the same id, itself included; None for OSM files."""
+
+    is_line: NDArray[np.bool_]
+    """True for a closed way that does not say ``area=yes``."""
+
+    geometry: NDArray[np.object_]
+    """Shape (n,), polygons in ``crs``."""
+
+    crs: Any = 4326
+    uid: NDArray[np.int64] | None = None
+    """Contributors, only when asked for; never leaves the reader as such."""
+
+    broken: int = 0
+    """Multipolygons that could not be assembled (open rings, missing members)."""
+
+    def __len__(self) -> int:
+        return len(self.geometry)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """One element with everything that an edit has to repeat."""
+
+    osm_type: str
+    osm_id: int
+    """Negative for an element that does not exist yet."""
+
+    version: int
+    tags: dict[str, str]
+    nodes: tuple[int, ...] = ()
+    members: tuple[tuple[str, int, str], ...] = ()
+    """(type, ref, role) of each member of a relation."""
+
+    place: tuple[float, float] | None = None
+    """Longitude and latitude of a node."""
+
+    deleted: bool = False
+    """The file names the element only to say that it was deleted."""
+
+
+def _checked(path: Path) -> str:
+    if not path.is_file():
+        raise SourceUnavailableError(f"no OpenStreetMap file at {path}; check the path")
+    history = ".osh" in path.suffixes
+    try:
+        history = history or osmium.FileProcessor(str(path)).header.has_multiple_object_versions
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    if history:
+        raise BadSourceError(
+            f"{path.name} is a history or change file (several versions of one element); cut one "
+            "date out of a history: osmium time-filter FILE 2021-01-01T00:00:00Z -o day.osm.pbf"
+        )
+    return str(path)
+
+
+def _unreadable(path: Path, error: RuntimeError) -> SourceUnavailableError:
+    step = "sort it with: osmium sort" if "out of order" in str(error) else "fetch it again"
+    return SourceUnavailableError(
+        f"{path.name} can't be read as OpenStreetMap data ({error}); {step}"
+    )
+
+
+def read_areas(path: Path, *, with_uid: bool = False) -> Elements:
+    """Return every closed way and multipolygon that bears one of ``KEYS``, in lon/lat.
+
+    User names and changesets are never read; ``uid`` only for a keyed hash.
+
+    Raises
+    ------
+    SourceUnavailableError
+        The file is missing, truncated or not OSM data.
+    BadSourceError
+        It is a history or change file.
+    """
+    name, keys = _checked(path), osmium.filter.KeyFilter(*KEYS)
+    processor = (
+        osmium.FileProcessor(name)
+        .with_areas(keys)
+        .with_filter(osmium.filter.EntityFilter(AREA | RELATION))
+        .with_filter(keys)
+    )
+    try:
+        return _collect(processor, with_uid)
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+
+
+def _collect(items: Iterable[Any], with_uid: bool) -> Elements:
+    to_wkb = osmium.geom.WKBFactory().create_multipolygon
+    wkb, tags, rows = [], [], []
+    wanted: set[int] = set()
+    shared: dict[Any, dict[str, str]] = {}  # thousands have the same tags
+    for item in items:
+        held = item.tags
+        if item.is_relation():
+            if held.get("type") == "multipolygon":
+                wanted.add(item.id)
+            continue
+        try:
+            wkb.append(bytes.fromhex(to_wkb(item)))
+        except RuntimeError:  # an area without a ring
+            continue
+        building = held.get("building", "no")
+        # A building is never retagged and its other tags are mostly an address.
+        if building == "no":
+            pairs = tuple([(k, v) for k, v in held if not k.startswith(PERSONAL)])
+        else:
+            pairs = (("building", building),)
+        tags.append(shared.get(pairs) or shared.setdefault(pairs, dict(pairs)))
+        uid = item.uid if with_uid else 0
+        rows.append((item.id, item.version, item.timestamp.timestamp(), uid))
+    table = np.array(rows, dtype=np.float64).reshape(-1, 4).astype(np.int64)
+    elements = _elements(wkb, tags, table, with_uid)
+    made = elements.osm_id[elements.osm_type == "relation"]
+    return replace(elements, broken=len(wanted.difference(made.tolist())))
+
+
+def _elements(
+    wkb: list[bytes], tags: list[dict[str, str]], table: NDArray[np.int64], with_uid: bool
+) -> Elements:
+    number, version, seconds, uid = table.T
+    is_way = number % 2 == 0  # as libosmium numbers areas
+    stamps = seconds.astype("datetime64[s]")
+    stamps[seconds <= 0] = np.datetime64("NaT")
+    undeclared = np.array([one.get("area") != "yes" for one in tags], dtype=bool)
+    return Elements(
+        osm_type=np.where(is_way, "way", "relation"),
+        osm_id=number // 2,
+        version=version.astype(np.int32),
+        timestamp=stamps,
+        tags=tags,
+        is_line=is_way & undeclared,
+        geometry=np.asarray(shapely.from_wkb(wkb), dtype=object).reshape(-1),
+        uid=uid if with_uid else None,
+    )
+
+
+def read_elements(path: Path, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Whole]:
+    """Return the nodes, ways and relations named by (type, id), with all tags and members.
+
+    Elements that the file does not hold are absent from the answer.
+    """
+    wanted = set(keys)
+    found: dict[tuple[str, int], Whole] = {}
+    if not wanted:
+        return found
+    ids = osmium.filter.IdFilter([number for _, number in wanted])
+    kinds = reduce(or_, {ENTITY[kind] for kind, _ in wanted})
+    processor = osmium.FileProcessor(_checked(path), kinds).with_filter(ids)
+    try:
+        for item in processor:
+            whole = _whole(item)
+            if (whole.osm_type, whole.osm_id) in wanted:
+                found[whole.osm_type, whole.osm_id] = whole
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    return found
+
+
+def read_context(path: Path, elements: Iterable[Whole]) -> list[Whole]:
+    """Return the nodes that ``elements`` are drawn with, and the ways of relations.
+
+    An editor needs them to show an element. What the file does not hold is left out.
+    """
+    elements = list(elements)
+    own = {(one.osm_type, one.osm_id) for one in elements}
+    members = {(kind, ref) for one in elements for kind, ref, _ in one.members}
+    ways = read_elements(path, {key for key in members if key[0] == "way"} - own)
+    nodes = {("node", ref) for one in (*elements, *ways.values()) for ref in one.nodes}
+    nodes |= {key for key in members if key[0] == "node"}
+    return [*read_elements(path, nodes).values(), *ways.values()]
+
+
+ENTITY = {"node": NODE, "way": WAY, "relation": RELATION}
+ENTITY_OF = {"n": "node", "w": "way", "r": "relation"}
+
+
+def _whole(item: Any) -> Whole:
+    kind = ENTITY_OF[item.type_str()]
+    gone = bool(item.deleted)
+    return Whole(
+        osm_type=kind,
+        osm_id=item.id,
+        version=item.version,
+        tags={tag.k: tag.v for tag in item.tags},
+        nodes=tuple(node.ref for node in item.nodes) if kind == "way" else (),
+        members=tuple((ENTITY_OF[m.type], m.ref, m.role) for m in item.members)
+        if kind == "relation"
+        else (),
+        place=(item.lon, item.lat) if kind == "node" and not gone else None,
+        deleted=gone,
+    )

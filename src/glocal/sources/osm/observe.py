@@ -1,0 +1,232 @@
+"""From areas of a file to statements about land cover: class, place, painting order."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import box
+from pyproj import Transformer
+
+from glocal.core.grid import require_overlap
+from glocal.core.interval import Interval
+from glocal.core.legend import Legend
+from glocal.core.observation import Observations
+from glocal.core.provenance import Provenance
+from glocal.errors import BadSourceError
+from glocal.sources.osm.file import Elements
+from glocal.sources.osm.tags import TagRow, classify, crosswalk_of, level_of, row_of, symbol_of
+
+__all__ = ["ATTRIBUTION", "STRATA", "observations_of"]
+
+ATTRIBUTION = "© OpenStreetMap contributors (openstreetmap.org/copyright), ODbL 1.0"
+
+STRATA = 4
+"""Contributors fall into this many groups: enough to differ, too few to tell one person."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """The elements that say something about the area, and what each of them says."""
+
+    index: NDArray[np.int64]
+    """Shape (n,), which of the elements."""
+
+    kind: NDArray[np.int64]
+    """Shape (n,), position in ``names`` and ``level``."""
+
+    names: NDArray[np.str_]
+    """Symbol of each kind; several kinds may share one."""
+
+    level: NDArray[np.int64]
+    geometry: NDArray[np.object_]
+    """Shape (n,), in the grid's CRS."""
+
+    def take(self, order: NDArray[np.int64]) -> _Said:
+        index, kind, geometry = self.index[order], self.kind[order], self.geometry[order]
+        return replace(self, index=index, kind=kind, geometry=geometry)
+
+
+def observations_of(
+    elements: Elements,
+    geobox: GeoBox,
+    legend: Legend,
+    *,
+    name: str,
+    source: str,
+    interval: Interval,
+    salt: bytes | None = None,
+    licence: str = "ODbL-1.0",
+) -> Observations:
+    """Return what ``elements`` of the file ``name`` say about the area.
+
+    Objects that touch the area are kept whole, in the CRS of ``geobox``. Painting order:
+    uses first, then cover, then single built things; inside each level the larger
+    before the smaller; so the most specific and then the smallest object speaks.
+
+    Raises
+    ------
+    GridMismatchError
+        The file lies elsewhere.
+    BadSourceError
+        Nothing in it can be used; says how many objects were read, usable, in the area.
+    """
+    said = _select(elements, geobox, name)
+    said = said.take(_painting_order(said, elements))
+    index = said.index
+    alphabet, symbol_of_kind = np.unique(said.names, return_inverse=True)
+    counts = f"{len(elements)} areas read, {len(index)} used, {elements.broken} broken"
+    log.info("%s: %s", name, counts)
+    return Observations(
+        source=source,
+        support="objects",
+        geobox=geobox,
+        symbols=(symbol_of_kind[said.kind] + 1).astype(np.uint16),
+        crosswalk=crosswalk_of(tuple(alphabet.tolist()), legend),
+        phenomenon_time=interval,
+        provenance=_provenance(name, counts, source, licence),
+        geometry=said.geometry,
+        record=_records(elements, index),
+        stratum=_strata(elements.uid, index, salt),
+        columns=_columns(elements, index),
+    )
+
+
+def _provenance(name: str, counts: str, source: str, licence: str) -> Provenance:
+    return Provenance(
+        activity="read",
+        agent="OpenStreetMap contributors",
+        used=(f"{name}: {counts}",),
+        licences=frozenset({licence}),
+        roots=frozenset({source}),
+        attribution=(ATTRIBUTION,),
+    )
+
+
+def _select(elements: Elements, geobox: GeoBox, name: str) -> _Said:
+    rows, kind = _kinds(elements)
+    usable = np.flatnonzero(kind >= 0)
+    if not len(usable):
+        raise BadSourceError(
+            f"{name}: {len(elements)} areas read, none with a tag of land cover "
+            f"({elements.broken} broken); check that it is the right extract"
+        )
+    index = _inside(elements, usable, geobox, name)
+    geometry = _project(elements.geometry[index], elements.crs, geobox)
+    touches = shapely.intersects(geometry, geobox.extent.geom) if len(index) else index > 0
+    index, geometry = index[touches], geometry[touches]
+    if not len(index):
+        raise BadSourceError(
+            f"{name}: {len(elements)} areas read, {len(usable)} of them with a tag of land "
+            "cover, but none touches the area; check the area or take another extract"
+        )
+    present, kind, count = np.unique(kind[index], return_inverse=True, return_counts=True)
+    found = [rows[i] for i in present]
+    level = np.array([level_of(row) for _, row in found])
+    names = [given or symbol_of(row, int(n)) for (given, row), n in zip(found, count, strict=True)]
+    return _Said(index=index, kind=kind, names=np.array(names), level=level, geometry=geometry)
+
+
+def _kinds(elements: Elements) -> tuple[list[tuple[str, TagRow]], NDArray[np.int64]]:
+    """Return the distinct (given symbol, row) and which one each element has; -1 is none."""
+    kinds: dict[str, tuple[str, TagRow]] = {}
+    place: dict[str, int] = {}
+    known: dict[Any, int] = {}  # many elements have the same tags
+    code = []
+    given = elements.symbol or [""] * len(elements)
+    lines = elements.is_line.tolist()
+    for symbol, tags, line in zip(given, elements.tags, lines, strict=True):
+        key = symbol or (line, *tags.items())
+        if key not in known:
+            known[key] = -1
+            row = row_of(symbol) if symbol else classify(tags, is_line=line)
+            if row is not None and row.shares:
+                name = symbol or row.symbol
+                kinds[name] = (symbol, row)
+                known[key] = place.setdefault(name, len(place))
+        code.append(known[key])
+    return list(kinds.values()), np.array(code, dtype=np.int64)
+
+
+def _inside(
+    elements: Elements, usable: NDArray[np.int64], geobox: GeoBox, name: str
+) -> NDArray[np.int64]:
+    bounds = shapely.bounds(elements.geometry[usable])
+    left, bottom = bounds[:, :2].min(axis=0).tolist()
+    right, top = bounds[:, 2:].max(axis=0).tolist()
+    require_overlap(name, box(left, bottom, right, top, crs=elements.crs), geobox)
+    area = geobox.extent.to_crs(elements.crs).boundingbox
+    hit = (bounds[:, 0] <= area.right) & (bounds[:, 2] >= area.left)
+    hit &= (bounds[:, 1] <= area.top) & (bounds[:, 3] >= area.bottom)
+    return np.asarray(usable[hit])
+
+
+def _project(geometry: NDArray[np.object_], crs: Any, geobox: GeoBox) -> NDArray[np.object_]:
+    """Return the geometries in the grid's CRS; all coordinates go through one call."""
+    if not len(geometry):
+        return geometry
+    move = Transformer.from_crs(crs, geobox.crs.proj if geobox.crs else crs, always_xy=True)
+    xy = shapely.get_coordinates(geometry)
+    return np.asarray(
+        shapely.set_coordinates(geometry.copy(), np.column_stack(move.transform(*xy.T))), object
+    )
+
+
+def _painting_order(said: _Said, elements: Elements) -> NDArray[np.int64]:
+    tie = elements.row if elements.row is not None else elements.osm_id
+    return np.lexsort((tie[said.index], -shapely.area(said.geometry), said.level[said.kind]))
+
+
+def _records(elements: Elements, index: NDArray[np.int64]) -> NDArray[np.str_]:
+    if elements.row is not None:
+        return np.array([f"geofabrik/{row}" for row in elements.row[index].tolist()])
+    columns = (elements.osm_type, elements.osm_id, elements.version)
+    parts = zip(*(column[index].tolist() for column in columns), strict=True)
+    return np.array([f"{kind}/{number}@{version}" for kind, number, version in parts])
+
+
+def _columns(elements: Elements, index: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    layer = {} if elements.sharing is None else {"layer_rows": elements.sharing[index]}
+    return {
+        "osm_type": elements.osm_type[index],
+        "osm_id": elements.osm_id[index],
+        "version": elements.version[index],
+        "timestamp": elements.timestamp[index],
+        "tags": _as_json([elements.tags[i] for i in index.tolist()]),
+        "has_metadata": elements.version[index] > 0,
+        **layer,
+    }
+
+
+def _as_json(tags: list[dict[str, str]]) -> NDArray[np.object_]:
+    distinct = {id(one): one for one in tags}
+    text = {
+        key: json.dumps(one, ensure_ascii=False, sort_keys=True) for key, one in distinct.items()
+    }
+    out = np.empty(len(tags), object)
+    out[:] = [text[id(one)] for one in tags]
+    return out
+
+
+def _strata(
+    uid: NDArray[np.int64] | None, index: NDArray[np.int64], salt: bytes | None
+) -> NDArray[np.uint8] | None:
+    """Return stratum 1..STRATA by a keyed hash of the contributor, 0 where unknown."""
+    if salt is None or uid is None or not (uid > 0).any():
+        return None
+    people, which = np.unique(uid[index], return_inverse=True)
+    group = [
+        1 + hmac.new(salt, str(one).encode(), hashlib.sha256).digest()[0] % STRATA if one > 0 else 0
+        for one in people.tolist()
+    ]
+    return np.array(group, dtype=np.uint8)[which]

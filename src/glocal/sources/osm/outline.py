@@ -1,0 +1,96 @@
+"""Areas that the map lacks: an outline that a mapper can work with, and its elements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import shapely
+
+from glocal.sources.osm.file import Whole
+
+__all__ = ["new_elements", "outline"]
+
+PART = 0.5
+"""Simplified lines stay within this part of a cell of the outline along cells."""
+
+
+def outline(patch: Any, taken: Any, cell: float, *, min_area: float) -> tuple[Any, str]:
+    """Return the outline of a patch of cells, and why it can't be proposed ("" if it can).
+
+    The steps along cells are cut, and what lies within half a cell of ``taken`` (the
+    union of everything mapped there) is left out, so that nothing mapped is overlapped.
+    Only the largest part is kept.
+
+    ``cell`` is the side of a cell and ``min_area`` the minimum mapping unit, in the units
+    of ``patch``.
+    """
+    shape = shapely.simplify(shapely.force_2d(patch), PART * cell)
+    if not shapely.is_empty(taken) and shapely.intersects(shape, taken):
+        shape = shapely.difference(shape, shapely.buffer(taken, PART * cell))
+        shape = shapely.simplify(_largest(shape), PART * cell / 2)
+    shape = _largest(shapely.make_valid(shape))
+    shape = _without_small_holes(shape, taken, min_area)
+    if shapely.is_empty(shape) or shapely.area(shape) < min_area:
+        return shape, "what is not mapped yet is smaller than the minimum mapping unit"
+    if shapely.area(shapely.intersection(shape, taken)) > 0:
+        return shape, "it can't be drawn without overlapping what is mapped"
+    return shape, ""
+
+
+def _largest(shape: Any) -> Any:
+    parts = shapely.get_parts(shape)
+    parts = parts[shapely.get_type_id(parts) == 3]
+    return parts[np.argmax(shapely.area(parts))] if len(parts) else shapely.Polygon()
+
+
+def _without_small_holes(shape: Any, taken: Any, min_area: float) -> Any:
+    """Fill holes that are too small to be drawn, unless something mapped lies in them."""
+    if shapely.is_empty(shape):
+        return shape
+    kept = [
+        ring
+        for ring in shape.interiors
+        if shapely.area(hole := shapely.Polygon(ring)) >= min_area or hole.intersects(taken)
+    ]
+    return shapely.Polygon(shape.exterior, kept)
+
+
+def new_elements(polygon: Any, tags: Mapping[str, str], first: int = -1) -> list[Whole]:
+    """Return the nodes and the way of a new area, in longitude and latitude.
+
+    Ids count down from ``first``. An area with holes becomes a multipolygon.
+    """
+    rings = [polygon.exterior, *polygon.interiors]
+    number = iter(range(first, first - 1_000_000, -1))
+    nodes: list[Whole] = []
+    ways: list[Whole] = []
+    for ring in rings:
+        corners = [
+            Whole(osm_type="node", osm_id=next(number), version=0, tags={}, place=(lon, lat))
+            for lon, lat in shapely.get_coordinates(ring)[:-1].tolist()
+        ]
+        nodes += corners
+        refs = tuple(one.osm_id for one in corners)
+        ways.append(
+            Whole(
+                osm_type="way",
+                osm_id=next(number),
+                version=0,
+                tags=dict(tags) if len(rings) == 1 else {},
+                nodes=(*refs, refs[0]),
+            )
+        )
+    if len(rings) == 1:
+        return [*nodes, *ways]
+    roles = ("outer", *("inner" for _ in ways[1:]))
+    members = tuple(("way", way.osm_id, role) for way, role in zip(ways, roles, strict=True))
+    whole = Whole(
+        osm_type="relation",
+        osm_id=next(number),
+        version=0,
+        tags={"type": "multipolygon", **tags},
+        members=members,
+    )
+    return [*nodes, *ways, whole]

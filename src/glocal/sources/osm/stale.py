@@ -1,0 +1,75 @@
+"""Proposals that the map has left behind: which of them no longer fit a newer extract, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import shapely
+
+from glocal.sources.osm.change import fresh_elements, incomplete, parse_record
+from glocal.sources.osm.file import read_areas
+from glocal.sources.osm.tags import classify
+
+__all__ = ["stale_proposals", "what_can_be_stale"]
+
+TOUCHES = 0.01
+"""A new area is mapped by now when objects cover more than this share of it: new outlines
+overlap nothing, but their corners are rounded to what OSM stores."""
+
+
+def what_can_be_stale(index: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Return the rows of an index (`osm_index.write_index`) that an extract can contradict.
+
+    Elements with a version, and areas that nothing maps; not what was held back, nor
+    displacements, nor rows of a layer without versions.
+    """
+    known = np.array([parse_record(str(one)) is not None for one in index["record"]], bool)
+    new = index["fate"].isin(("create", "missing")).to_numpy()
+    return index[(known | new) & (index["fate"] != "later").to_numpy()]
+
+
+def stale_proposals(index: gpd.GeoDataFrame, extract: Path) -> dict[str, str]:
+    """Return the reason by proposal id for each that no longer fits ``extract``.
+
+    An element has another version or is gone, a relation to edit lacks members, or something is
+    mapped by now in an area that was missing. ``index`` holds `what_can_be_stale`, with
+    the columns of `osm_index.write_index`.
+
+    Raises
+    ------
+    SourceUnavailableError
+        The extract is missing, truncated or not OSM data.
+    BadSourceError
+        It is a history or change file.
+    """
+    new = index["fate"].isin(("create", "missing")).to_numpy()
+    elements = index[~new]
+    fresh, stale = fresh_elements(extract, elements["record"].tolist())
+    edits = set(elements.loc[elements["fate"] == "modify", "record"].tolist())
+    whole = {record: one for record, one in fresh.items() if record in edits}
+    torn = incomplete(extract, whole.values())
+    keys = {record: (one.osm_type, one.osm_id) for record, one in whole.items()}
+    stale |= {record: torn[key] for record, key in keys.items() if key in torn}
+    rows = zip(elements["proposal"].tolist(), elements["record"].tolist(), strict=True)
+    out = {proposal: stale[record] for proposal, record in rows if record in stale}
+    return out | _mapped_by_now(index[new], extract)
+
+
+def _mapped_by_now(areas: gpd.GeoDataFrame, extract: Path) -> dict[str, str]:
+    """Return why areas are no longer missing: what covers them in ``extract``."""
+    if not len(areas):
+        return {}
+    held = read_areas(extract)
+    shapes = shapely.make_valid(held.geometry)
+    tree, out = shapely.STRtree(shapes), {}
+    places = areas.to_crs("EPSG:4326").geometry
+    for proposal, place in zip(areas["proposal"].tolist(), places, strict=True):
+        for at in np.sort(tree.query(place, predicate="intersects")).tolist():
+            part = shapely.area(shapely.intersection(shapes[at], place)) / shapely.area(place)
+            if part > TOUCHES and classify(held.tags[at], is_line=bool(held.is_line[at])):
+                name = f"{held.osm_type[at]}/{held.osm_id[at]} (version {held.version[at]})"
+                out[proposal] = f"{name} is mapped on {part:.0%} of it now"
+                break
+    return out

@@ -1,0 +1,1 @@
+"""What people answered to the corrections of a run, read from their own tools."""

@@ -1,0 +1,355 @@
+"""Read tables of field points: which column is what, where the points lie, what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Transformer
+
+from glocal.core.grid import cells_of_points
+from glocal.core.interval import Interval
+from glocal.errors import BadSourceError, ConfigError, GridMismatchError
+from glocal.sources.field.personal import read_field_table
+from glocal.sources.points.words import confidence_word, is_silent, lucas_confidence
+
+__all__ = ["PointTable", "read_points"]
+
+log = logging.getLogger(__name__)
+
+LUCAS_2018 = {
+    "id": "POINT_ID",
+    "x": "TH_LONG",
+    "y": "TH_LAT",
+    "class": "LC1",
+    "confidence": "OBS_TYPE",
+    "date": "SURVEY_DATE",
+    "east_west": "CAR_EW",
+}
+LUCAS_HARMONISED = {
+    "id": "id",
+    "x": "th_long",
+    "y": "th_lat",
+    "class": "lc1",
+    "confidence": "obs_type",
+    "date": "survey_date",
+    "east_west": "car_ew",
+}
+OURS = {name: name for name in ("id", "x", "y", "class", "confidence", "second", "date")}
+
+LONGITUDES = ("lon", "longitude", "long", "lng")
+LATITUDES = ("lat", "latitude")
+DATE_FORMATS = ("%d/%m/%y", "%d/%m/%Y", "%d-%m-%y", "%d.%m.%Y")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PointTable:
+    """Field points inside the area, with what was left out counted."""
+
+    record: NDArray[np.str_]
+    """Shape (n,), the file's own ids."""
+
+    x: NDArray[np.float64]
+    """Shape (n,), in the CRS of the area's grid."""
+
+    y: NDArray[np.float64]
+    text: NDArray[np.str_]
+    """Shape (n,), the class as the file says it."""
+
+    confidence: NDArray[np.str_]
+    """Shape (n,): ``high``, ``med``, ``low``, or empty where not stated."""
+
+    second: NDArray[np.str_]
+    """Shape (n,), second choice, empty where there is none."""
+
+    position_sd_m: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    """Shape (n,), inverse inclusion probability; 1 where not stated."""
+
+    row: NDArray[np.int64]
+    """Shape (n,), row of the file, from 0."""
+
+    interval: Interval | None
+    """From the first to the last date in the file."""
+
+    columns: dict[str, str]
+    """Our name → the file's column, as found or given."""
+
+    outside: int
+    """Points outside the area, left out."""
+
+    digest: str
+    """Name and SHA-256 of the file."""
+
+    def take(self, keep: NDArray[Any]) -> PointTable:
+        """Return the points selected by a boolean or index array."""
+        columns = ("record", "x", "y", "text", "confidence", "second", "position_sd_m")
+        taken = {name: getattr(self, name)[keep] for name in (*columns, "weight", "row")}
+        return PointTable(
+            **taken,
+            interval=self.interval,
+            columns=self.columns,
+            outside=self.outside,
+            digest=self.digest,
+        )
+
+    def __len__(self) -> int:
+        return len(self.record)
+
+
+def read_points(
+    path: Path,
+    geobox: GeoBox,
+    *,
+    columns: Mapping[str, str],
+    crs: Any = None,
+    position_sd_m: float = 5.0,
+) -> PointTable:
+    """Read the points of a file that lie inside ``geobox``.
+
+    Parameters
+    ----------
+    path
+        CSV, GeoJSON, GeoPackage or (Geo)Parquet.
+    columns
+        Our name → the file's: ``id``, ``x``, ``y``, ``class``, ``confidence``,
+        ``second``, ``position_sd``, ``weight``, ``date``. Names that are not given are
+        looked for: LUCAS 2018, LUCAS harmonised (theoretical position), our own names.
+        A harmonised LUCAS file holds several years: select one first.
+    crs
+        Of ``x`` and ``y``. Not given: the layer's own; longitude and latitude for columns
+        of these names and for LUCAS; otherwise the grid's.
+    position_sd_m
+        Standard uncertainty of positions, metres, where the file states none.
+
+    Raises
+    ------
+    BadSourceError
+        Missing columns, coordinates or ids; swapped coordinates; unreadable values.
+    GridMismatchError
+        Every point lies outside the area.
+    """
+    path = Path(path)
+    table = read_field_table(path)
+    if len(table) == 0:
+        raise BadSourceError(f"{path.name} holds no rows; a field source needs at least one point")
+    names = _columns(path, table, columns)
+    record = _records(path, table, names)
+    x, y, inside = _located(path, table, names, record, geobox, crs)
+    everything = PointTable(
+        record=record,
+        x=x,
+        y=y,
+        text=_text(table, names.get("class")),
+        confidence=_confidence(path, table, names),
+        second=_second(_text(table, names.get("second"))),
+        position_sd_m=_numbers(path, table, names.get("position_sd"), position_sd_m, zero=True),
+        weight=_numbers(path, table, names.get("weight"), 1.0, zero=False),
+        row=np.arange(len(table)),
+        interval=_interval(path, _text(table, names.get("date"))) if "date" in names else None,
+        columns=names,
+        outside=int((~inside).sum()),
+        digest=f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}",
+    )
+    if everything.outside:
+        log.info("%s: %d points lie outside the area, left out", path.name, everything.outside)
+    return everything.take(inside)
+
+
+def _columns(path: Path, table: pd.DataFrame, given: Mapping[str, str]) -> dict[str, str]:
+    """Return our name → the file's column, from a known schema and from ``given``."""
+    known = set(table.columns)
+    has_points = isinstance(table, gpd.GeoDataFrame)
+    allowed = {"id", "x", "y", "class", "confidence", "second", "position_sd", "weight", "date"}
+    if not set(given) <= allowed:
+        raise ConfigError(f"columns knows {sorted(allowed)}, got {sorted(set(given) - allowed)}")
+    absent = sorted(set(given.values()) - known)
+    if absent:
+        raise BadSourceError(f"{path.name} has no columns {absent}; it has: {sorted(known)}")
+    names: dict[str, str] = {}
+    for schema in (LUCAS_2018, LUCAS_HARMONISED, OURS):
+        needed = {schema["id"], schema["class"], schema["x"], schema["y"]}
+        if needed <= known or (schema is OURS and not names):
+            names = {ours: theirs for ours, theirs in schema.items() if theirs in known}
+            break
+    names = {**names, **given}
+    lower = {str(name).lower(): str(name) for name in table.columns}
+    for axis, candidates in (("x", LONGITUDES), ("y", LATITUDES)):
+        found = [lower[name] for name in candidates if name in lower]
+        # ODK and Kobo: <question>-Longitude, _<question>_longitude.
+        found = found or [lower[name] for name in lower if name.endswith(candidates[1:2])]
+        if axis not in names and found and not has_points:
+            names[axis] = found[0]
+    missing = [one for one in ("id", "class") if one not in names]
+    if not has_points:
+        missing += [one for one in ("x", "y") if one not in names]
+    if missing:
+        raise BadSourceError(
+            f"{path.name}: no column found for {missing}; it has {sorted(known)}; "
+            f"name them in columns, as {{{missing[0]!r}: '...'}}"
+        )
+    return names
+
+
+def _text(table: pd.DataFrame, column: str | None) -> NDArray[np.str_]:
+    if column is None:
+        return np.full(len(table), "", dtype="U1")
+    values = ["" if pd.isna(value) else str(value).strip() for value in table[column]]
+    return np.array(values, dtype=np.str_)
+
+
+def _second(text: NDArray[np.str_]) -> NDArray[np.str_]:
+    return np.array(["" if is_silent(one) else one for one in text.tolist()], dtype=np.str_)
+
+
+def _records(path: Path, table: pd.DataFrame, names: Mapping[str, str]) -> NDArray[np.str_]:
+    record = _text(table, names["id"])
+    unique, counts = np.unique(record, return_counts=True)
+    if (counts > 1).any() or (record == "").any():
+        bad = unique[counts > 1][:5].tolist()
+        raise BadSourceError(
+            f"{path.name}: column {names['id']!r} must hold one id per row, "
+            f"{int((counts > 1).sum())} ids repeat (first: {bad}) and "
+            f"{int((record == '').sum())} are empty; make ids unique (LUCAS: select one year)"
+        )
+    return record
+
+
+def _located(
+    path: Path,
+    table: pd.DataFrame,
+    names: Mapping[str, str],
+    record: NDArray[np.str_],
+    geobox: GeoBox,
+    crs: Any,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return x, y in the grid's CRS and which points lie inside; refuse what can't be right."""
+    x, y, crs = _coordinates(path, table, names, geobox, crs)
+    bad = ~(np.isfinite(x) & np.isfinite(y))
+    if bad.any():
+        raise BadSourceError(
+            f"{path.name}: {int(bad.sum())} rows have no finite coordinates "
+            f"(ids {record[bad][:5].tolist()}); fill them in or remove the rows"
+        )
+    to_grid = Transformer.from_crs(crs, str(geobox.crs), always_xy=True)
+    degrees = CRS.from_user_input(crs).is_geographic
+    inside, swapped = _inside(geobox, to_grid, x, y), _inside(geobox, to_grid, y, x)
+    if (degrees and np.abs(y).max() > 90) or swapped.sum() > inside.sum():
+        raise BadSourceError(
+            f"{path.name}: the coordinates look swapped: as they stand {int(inside.sum())} of "
+            f"{len(x)} points lie in the area, with latitude and longitude exchanged "
+            f"{int(swapped.sum())} (largest latitude {np.abs(y).max():g}); exchange the two "
+            f"columns, as columns: {{x: {names.get('y', 'lon')}, y: {names.get('x', 'lat')}}}"
+        )
+    grid_x, grid_y = to_grid.transform(x, y)
+    if not inside.any():
+        box = tuple(round(float(v), 4) for v in (x.min(), y.min(), x.max(), y.max()))
+        degrees_of = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
+        area = tuple(round(v, 4) for v in degrees_of.transform_bounds(*geobox.boundingbox.bbox))
+        raise GridMismatchError(
+            f"{path.name}: none of {len(x)} points lies in the area: they span {box} in {crs}, "
+            f"the area spans lon/lat {area}; check crs and the columns x and y"
+        )
+    return np.asarray(grid_x, float), np.asarray(grid_y, float), np.asarray(inside)
+
+
+def _inside(
+    geobox: GeoBox, to_grid: Transformer, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    # PROJ answers inf where a projection is not defined.
+    found = (np.where(np.isfinite(v), v, np.nan) for v in to_grid.transform(x, y))
+    return np.asarray(cells_of_points(geobox, *found) >= 0)
+
+
+def _coordinates(
+    path: Path, table: pd.DataFrame, names: Mapping[str, str], geobox: GeoBox, crs: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Any]:
+    """Return x, y as the file has them, and their CRS."""
+    if isinstance(table, gpd.GeoDataFrame) and not {"x", "y"} <= set(names):
+        shape = table.geometry
+        kinds = sorted(set(shape.dropna().geom_type))
+        if kinds != ["Point"]:
+            raise BadSourceError(f"{path.name}: a field source needs points, got {kinds}")
+        own = crs or table.crs
+        if own is None:
+            raise GridMismatchError(f"{path.name} names no CRS; give it as crs: EPSG:...")
+        return shape.x.to_numpy(float), shape.y.to_numpy(float), own
+    x, y = (_coordinate(path, table, names[axis]) for axis in ("x", "y"))
+    if "east_west" in names and not (x < 0).any():
+        west = np.char.upper(_text(table, names["east_west"])) == "W"
+        x = np.where(west, -x, x)
+    degrees = re.search(r"(^|[_\W])(lon|lng)", names["x"].lower()) is not None
+    return x, y, crs or ("EPSG:4326" if degrees else str(geobox.crs))
+
+
+def _coordinate(path: Path, table: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    numbers = pd.to_numeric(table[column], errors="coerce")
+    wrong = numbers.isna() & ~table[column].fillna("").astype(str).map(is_silent)
+    if wrong.any():
+        raise BadSourceError(
+            f"{path.name}: column {column!r} must hold numbers with a decimal point, "
+            f"got {table[column][wrong].iloc[0]!r} in {int(wrong.sum())} rows"
+        )
+    return np.asarray(numbers.to_numpy(dtype=float, na_value=np.nan))
+
+
+def _numbers(
+    path: Path, table: pd.DataFrame, column: str | None, default: float, *, zero: bool
+) -> NDArray[np.float64]:
+    """Return a column of numbers >= 0 (> 0 without ``zero``), ``default`` where empty."""
+    if column is None:
+        return np.full(len(table), float(default))
+    values = _coordinate(path, table, column)
+    values = np.where(np.isnan(values), default, values)
+    fine = np.isfinite(values) & ((values >= 0) if zero else (values > 0))
+    if not fine.all():
+        raise BadSourceError(
+            f"{path.name}: column {column!r} must be {'>=' if zero else '>'} 0 and finite, "
+            f"got {values[~fine][0]} in {int((~fine).sum())} rows"
+        )
+    return values
+
+
+def _confidence(path: Path, table: pd.DataFrame, names: Mapping[str, str]) -> NDArray[np.str_]:
+    text = _text(table, names.get("confidence")).tolist()
+    if names.get("confidence", "").lower() == "obs_type":
+        return np.array([lucas_confidence(one) for one in text], dtype=np.str_)
+    words = [confidence_word(one) for one in text]
+    wrong = sorted({one for one, word in zip(text, words, strict=True) if word is None})
+    if wrong:
+        raise BadSourceError(
+            f"{path.name}: confidence must be high, med, low or a number 0..1, got {wrong[:5]}"
+        )
+    return np.array(words, dtype=np.str_)
+
+
+def _interval(path: Path, dates: NDArray[np.str_]) -> Interval | None:
+    days = [_day(path, one) for one in np.unique(dates).tolist() if one]
+    if not days:
+        return None
+    return Interval.of_day(min(days)).union(Interval.of_day(max(days)))
+
+
+def _day(path: Path, text: str) -> date:
+    for pattern in DATE_FORMATS:
+        try:
+            return datetime.strptime(text, pattern).date()
+        except ValueError:
+            continue
+    try:
+        return datetime.fromisoformat(text).date()
+    except ValueError as error:
+        raise BadSourceError(
+            f"{path.name}: a date must be YYYY-MM-DD or day/month/year, got {text!r}"
+        ) from error

@@ -1,0 +1,1 @@
+"""A classifier of one image from physics alone."""

@@ -1,0 +1,10 @@
+"""A synthetic earth: truth is known, and every source errs in ways that are set by knobs."""
+
+from __future__ import annotations
+
+from glocal.synthetic.measure import measured_rates
+from glocal.synthetic.scene import Scene, simulate
+from glocal.synthetic.world import WORLDS, World, world_named
+from glocal.synthetic.write import write_scene
+
+__all__ = ["WORLDS", "Scene", "World", "measured_rates", "simulate", "world_named", "write_scene"]
