@@ -10,9 +10,8 @@ import typer
 from rich.table import Table
 
 from glocal.cli.shell import Json, one_command, readable_errors, stdout
-from glocal.loop.answers import table_to_answer, take_answers
-from glocal.sources.people.files import KINDS
-from glocal.sources.people.verdict import MEANING
+from glocal.loop.answers import CHANNELS, table_to_answer, take_answers
+from glocal.sources.answers.verdict import MEANING
 
 __all__ = ["app"]
 
@@ -29,7 +28,7 @@ def answers(
         list[Path] | None,
         typer.Argument(
             help="Files with answers: "
-            + "; ".join(KINDS.values())
+            + "; ".join(CHANNELS.values())
             + ". Without any, a table to fill in is written."
         ),
     ] = None,

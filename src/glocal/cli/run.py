@@ -49,6 +49,6 @@ def run_and_print(config: AreaConfig, out: Path, as_json: bool) -> None:
     require_files(config)
     with progress_bar() as report:
         metrics = run_area(config, out, progress=report)
-    if metrics.get("nothing_to_do") and not as_json:
+    if (metrics.model_extra or {}).get("nothing_to_do") and not as_json:
         typer.echo(f"Nothing to do: the run in {out} is complete.")
     print_metrics(metrics, out, as_json)

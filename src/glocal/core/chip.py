@@ -14,7 +14,7 @@ from glocal.core.result import frozen
 from glocal.core.sensor import Band
 from glocal.errors import UnknownSensorError
 
-__all__ = ["Chip"]
+__all__ = ["Chip", "Image"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,6 +35,8 @@ class Chip:
     """When the sensor looked."""
 
     provenance: Provenance
+    sensor: str = ""
+    """Name of the sensor in the table (`glocal.core.sensor`), empty where it is not known."""
 
     def __post_init__(self) -> None:
         expected = (len(self.bands), *self.geobox.shape)
@@ -72,3 +74,26 @@ class Chip:
         """Return True when every band named (or common name) is present."""
         known = {band.name for band in self.bands} | {band.common_name for band in self.bands}
         return set(names) <= known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Image:
+    """One image on the grid, and which of its cells show the ground."""
+
+    chip: Chip
+    clear: NDArray[np.bool_]
+    """Shape (H, W)."""
+
+    mask: NDArray[np.uint8]
+    """Shape (H, W): 0 clear, 1 cloud, 2 shadow, 3 no data."""
+
+    @property
+    def hidden(self) -> NDArray[np.bool_]:
+        """Cells under cloud or shadow, shape (H, W)."""
+        return np.isin(self.mask, (1, 2))
+
+    @property
+    def layers(self) -> NDArray[np.float32]:
+        """The bands, shape (B, H, W), NaN where the image does not show the ground."""
+        seen = self.clear & self.chip.valid.all(axis=0)
+        return np.where(seen, self.chip.values, np.float32(np.nan))

@@ -1,25 +1,44 @@
-"""What the loop gives back to a source: proposals, in columns."""
+"""What the loop gives back to a source: corrections, in columns."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.core.provenance import Provenance, osm_accepts
+from glocal.core.columns import chosen, stacked
+from glocal.core.provenance import Provenance, Terms
+from glocal.core.record import correction_id
 from glocal.core.result import frozen
-from glocal.errors import LicenceConflictError
+from glocal.core.typing import Table
 
-__all__ = ["Action", "Corrections", "Receiver"]
+__all__ = ["FAULTS", "Action", "Corrections", "Fate", "Fault"]
 
-Receiver = Literal["osm", "insitu", "landcover", "imagery", "model"]
-"""Community that a correction is for."""
+Fault = Literal["retag", "missing", "outdated", "vanished", "displaced", "doubt", "patch"]
+"""What is wrong with a record; known where the correction is born, and kept."""
+
+FAULTS: dict[Fault, str] = {
+    "retag": "another class fits",
+    "missing": "nothing is mapped where something is",
+    "outdated": "it was last edited long before it was seen",
+    "vanished": "the thing is not there",
+    "displaced": "it lies elsewhere",
+    "doubt": "something is doubtful",
+    "patch": "another class fits on connected cells",
+}
 
 Action = Literal["create", "modify", "delete", "flag", "visit"]
 """``create``, ``modify``, ``delete`` as in OsmChange; ``flag`` marks a doubt about a
 record without a change; ``visit`` asks somebody to look."""
+
+Fate = Literal["modify", "create", "survey", "missing", "flag", "later"]
+"""What becomes of a correction: an edit of a record, a new record, a question about one, a
+question about ground that nothing maps, a doubt to be seen on a map, or held back."""
+
+COLUMNS = ("record", "fault", "action", "fate", "current", "proposed", "probability", "support")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,21 +52,26 @@ class Corrections:
     source: str
     """Who receives them."""
 
-    receiver: Receiver
-    """Community, which decides format and licence rule."""
-
     record: NDArray[np.str_]
     """Shape (n,), native id with version; a stable id of ours for ``create`` and ``visit``."""
 
+    fault: NDArray[np.str_]
+    """Shape (n,), which of `FAULTS`."""
+
     action: NDArray[np.str_]
+    """Shape (n,), which `Action`."""
+
+    fate: NDArray[np.str_]
+    """Shape (n,), which `Fate`."""
+
     current: NDArray[np.str_]
     """Shape (n,), what the source says now (its symbol), empty for ``create``."""
 
     proposed: NDArray[np.str_]
-    """Shape (n,), class name of the target legend."""
+    """Shape (n,), class name of the target legend; empty where only the place is wrong."""
 
-    probability: NDArray[np.float64]
-    """Shape (n,), probability that the proposal is right."""
+    probability: Table
+    """Shape (n,), of edits and missing things that the proposal is right; else of the doubt."""
 
     support: NDArray[np.object_]
     """Shape (n,), shapely geometries in ``crs``."""
@@ -60,53 +84,66 @@ class Corrections:
     provenance: Provenance
     """Of the evidence."""
 
+    terms: Terms | None = None
+    """Under which licences the receiver may use evidence; None: under any."""
+
+    threshold: float | None = None
+    """Probability from which edits go out; None where none is sure enough."""
+
+    expected_precision: float | None = None
+    """Mean probability of the edits; None where there are none."""
+
+    note: str = ""
+    """What the receiver should know of the whole."""
+
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
-    """Further columns of shape (n,) that the encoder of the receiver needs."""
+    """Further columns of shape (n,) that the receiver's files need."""
 
     def __post_init__(self) -> None:
         n = len(self.record)
-        for name in ("action", "current", "proposed", "probability", "support"):
-            if len(getattr(self, name)) != n:
+        for name in (*COLUMNS, *self.columns):
+            column = self.columns.get(name)
+            if len(getattr(self, name) if column is None else column) != n:
                 raise ValueError(f"Corrections.{name} must have length {n}")
         if len(np.unique(self.record)) != n:
             raise ValueError("Corrections.record must be unique")
-        unknown = set(self.action.tolist()) - set(get_args(Action))
-        if unknown:
-            raise ValueError(f"Corrections.action knows {get_args(Action)}, got {sorted(unknown)}")
+        for name, known in (("action", Action), ("fault", Fault), ("fate", Fate)):
+            unknown = set(getattr(self, name).tolist()) - set(get_args(known))
+            if unknown:
+                raise ValueError(
+                    f"Corrections.{name} knows {get_args(known)}, got {sorted(unknown)}"
+                )
         if n and not ((self.probability >= 0) & (self.probability <= 1)).all():
             raise ValueError("Corrections.probability must lie in 0..1")
         if self.source in self.because:
             raise ValueError(
                 f"a correction never cites its own target: {self.source!r} is in because"
             )
-        if self.receiver == "osm":
-            edits = np.isin(self.action, ("create", "modify", "delete"))
-            if edits.any() and not osm_accepts(self.provenance.licences):
-                raise LicenceConflictError(
-                    "evidence for an OSM edit must be under a licence that OSM accepts, got "
-                    f"{sorted(self.provenance.licences)}; leave those sources out of the "
-                    "evidence, or make them survey tasks (action 'flag' or 'visit')"
-                )
-        for name in ("record", "action", "current", "proposed", "probability", "support"):
+        edits = np.isin(self.action, ("create", "modify", "delete"))
+        if self.terms is not None and edits.any():
+            self.terms.require(self.provenance.licences)
+        for name in COLUMNS:
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
     def __len__(self) -> int:
         return len(self.record)
 
-    def take(self, keep: NDArray[Any]) -> Corrections:
+    @property
+    def ids(self) -> list[str]:
+        """Stable id of each row (`record.correction_id`)."""
+        rows = zip(self.record.tolist(), self.proposed.tolist(), strict=True)
+        return [correction_id(self.source, record, proposed) for record, proposed in rows]
+
+    def take(self, rows: NDArray[Any]) -> Corrections:
         """Return the rows selected by a boolean or index array."""
-        return Corrections(
-            source=self.source,
-            receiver=self.receiver,
-            record=self.record[keep],
-            action=self.action[keep],
-            current=self.current[keep],
-            proposed=self.proposed[keep],
-            probability=self.probability[keep],
-            support=self.support[keep],
-            crs=self.crs,
-            because=self.because,
-            round=self.round,
-            provenance=self.provenance,
-            columns={name: values[keep] for name, values in self.columns.items()},
-        )
+        return chosen(self, rows, (*COLUMNS, "columns"))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows meet each `Fate`, those that occur."""
+        names, number = np.unique(self.fate, return_counts=True)
+        return dict(zip(names.tolist(), number.tolist(), strict=True))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Corrections]) -> Corrections:
+        """Return parts for one source as one; what they have in common is that of the first."""
+        return stacked(parts, COLUMNS, "columns")

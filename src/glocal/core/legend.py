@@ -15,6 +15,9 @@ from glocal.errors import LegendMismatchError
 
 __all__ = ["ClassDef", "Crosswalk", "Legend"]
 
+MEANT = 0.15
+"""A class is among those that a symbol stands for if its crosswalk share reaches this."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassDef:
@@ -187,16 +190,15 @@ class Crosswalk:
                 trust[i] = confidence if isinstance(confidence, float) else confidence[symbol]
         return cls(symbols=tuple(rows), target=target, matrix=matrix, confidence=trust)
 
-    def compose(self, further: Crosswalk) -> Crosswalk:
-        """Return the crosswalk through ``further``, whose symbols are our target's class names."""
-        if further.symbols != self.target.names:
-            raise LegendMismatchError(
-                f"can't compose: our target has {self.target.names}, "
-                f"the next crosswalk starts from {further.symbols}"
-            )
-        return Crosswalk(
-            symbols=self.symbols,
-            target=further.target,
-            matrix=self.matrix @ further.matrix,
-            confidence=self.confidence * (self.matrix @ further.confidence),
-        )
+    def at_its_word(self) -> NDArray[np.int64]:
+        """Return the likeliest class of each symbol 1..M, -1 where none is known, shape (M,)."""
+        return np.where(self.confidence > 0, self.matrix.argmax(axis=1), -1)
+
+    def meant(self) -> NDArray[np.bool_]:
+        """Return which classes each symbol may stand for, shape (M + 1, K).
+
+        Row 0 (silence) and symbols of which nothing is known: all.
+        """
+        out = self.matrix >= np.minimum(MEANT, self.matrix.max(axis=1, keepdims=True))
+        out |= (self.confidence == 0)[:, None]
+        return np.concatenate([np.ones((1, out.shape[1]), bool), out])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,12 +11,14 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from glocal.core.burn import burn
+from glocal.core.columns import chosen, stacked
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk, Legend
 from glocal.core.provenance import Provenance
-from glocal.core.result import Categorical, frozen
+from glocal.core.result import frozen
 
-__all__ = ["Anchors", "Estimate", "Observations", "Reliability", "Support"]
+__all__ = ["Anchors", "Estimate", "Observations", "Reliability", "Support", "joined"]
 
 Support = Literal["cells", "objects", "mixtures", "points", "answers"]
 """How one statement relates to the grid.
@@ -178,6 +181,35 @@ class Observations:
     def __len__(self) -> int:
         return len(self.symbols)
 
+    def take(self, rows: NDArray[np.bool_]) -> Observations:
+        """Return the statements selected by ``rows`` (n,); not for ``cells``."""
+        names = ("symbols", "geometry", "record", "position_sd_m", "stratum", "columns")
+        return chosen(self, rows, names)
+
+    def said_class(self) -> NDArray[np.int64]:
+        """Return the class that each statement stands for at its word, -1 for none.
+
+        Shape as `symbols`.
+        """
+        return np.asarray(np.append(-1, self.crosswalk.at_its_word())[self.symbols])
+
+    def class_of_cells(self) -> NDArray[np.int64]:
+        """Return the class that is said of each cell at its word, -1 for none, shape (H, W).
+
+        Not for points. Where objects overlap, the later one speaks.
+        """
+        said = self.said_class()
+        return said if self.support == "cells" else np.append(-1, said)[self.owner_of_cells()]
+
+    def owner_of_cells(self) -> NDArray[np.int32]:
+        """Return the index + 1 of the object that holds each cell's centre, 0 for none, (H, W)."""
+        return burn(self.geometry, self.geobox)
+
+    @property
+    def words(self) -> NDArray[np.str_]:
+        """The source's word of each statement, shape as `symbols`; empty for silence."""
+        return np.asarray(np.array(["", *self.crosswalk.symbols])[self.symbols])
+
     @property
     def speaks(self) -> bool:
         """True when the source says anything at all; who does not is no evidence."""
@@ -230,16 +262,26 @@ class Anchors:
         """Shape (n,), True where a class could be told."""
         return np.asarray(self.shares.sum(axis=1) > 0)
 
-    def take(self, keep: NDArray[Any]) -> Anchors:
+    def take(self, rows: NDArray[Any]) -> Anchors:
         """Return the anchors selected by a boolean or index array."""
-        return Anchors(
-            x=self.x[keep],
-            y=self.y[keep],
-            shares=self.shares[keep],
-            weight=self.weight[keep],
-            record=self.record[keep],
-            provenance=self.provenance,
-        )
+        return chosen(self, rows, ("x", "y", "shares", "weight", "record"))
+
+
+def joined(samples: Collection[Anchors]) -> Anchors:
+    """Return several probability samples of one area as one, no place twice.
+
+    Each sample's weights are scaled to sum to its effective size (sum w)^2 / sum w^2 (Kish
+    1965), so that shares of classes are the mean of the samples' estimates, weighted by how
+    much each of them knows.
+    """
+    parts = [
+        replace(one, weight=one.weight * one.weight.sum() / (one.weight**2).sum())
+        for one in samples
+    ]
+    whole = stacked(parts, ("x", "y", "shares", "weight", "record"))
+    first = np.sort(np.unique(whole.record, return_index=True)[1])
+    made_of = Provenance.derive("join samples", [one.provenance for one in parts])
+    return replace(whole.take(first), provenance=made_of)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -276,28 +318,36 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Estimate:
-    """What all sources together say of the area."""
+    """What all sources together say of the area, in one round."""
 
     geobox: GeoBox
     interval: Interval
     legend: Legend
-    result: Categorical
-    """Shape (H, W, K)."""
+    log_p: NDArray[np.float32]
+    """Shape (H, W, K), log-probability of every class in every cell."""
+
+    disagreement: NDArray[np.float32]
+    """Shape (H, W), how far families of sources contradict each other, 0..1."""
 
     weights: dict[str, float]
     """Exponent of every source used; names them all."""
 
     provenance: Provenance
-    observed_property: str = "land_cover"
+    round: int
 
     def __post_init__(self) -> None:
-        expected = (*self.geobox.shape, len(self.legend))
-        if self.result.log_p.shape != expected:
-            raise ValueError(
-                f"Estimate.result must have shape {expected}, got {self.result.log_p.shape}"
-            )
+        shape = tuple(self.geobox.shape)
+        for name, expected in (("log_p", (*shape, len(self.legend))), ("disagreement", shape)):
+            found = getattr(self, name).shape
+            if found != expected:
+                raise ValueError(f"Estimate.{name} must have shape {expected}, got {found}")
 
-    def classes(self) -> NDArray[np.uint8]:
-        """Return the most probable class value of every cell, shape (H, W)."""
-        values = np.array(self.legend.values, dtype=np.uint8)
-        return np.asarray(values[self.result.log_p.argmax(axis=-1)])
+    @property
+    def p(self) -> NDArray[np.float32]:
+        """Probabilities, shape (H, W, K)."""
+        return np.asarray(np.exp(self.log_p))
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """Position of the most probable class of every cell, shape (H, W)."""
+        return np.asarray(self.log_p.argmax(axis=-1))

@@ -10,13 +10,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["UNCHECKED", "sharpness_of", "shrunk"]
+from glocal.core.typing import Floats
+
+__all__ = ["LIKELIER_THAN_NOT", "UNCHECKED", "sharpness_of", "shrunk", "threshold_for"]
 
 UNCHECKED = 0.3
 """Sharpness where too few held-out points lie in judged objects: the lowest that was
 found in synthetic worlds (development seeds)."""
 
 MIN_POINTS = 20
+LIKELIER_THAN_NOT = 0.5
+"""No edit goes out that is likelier wrong than right, whatever the mean of all."""
+
 BOUND = 0.5
 """Log-likelihood that the lower end may lose: one standard deviation (Wilks)."""
 
@@ -53,3 +58,25 @@ def sharpness_of(probability: NDArray[np.floating], right: NDArray[np.floating])
     hit = np.asarray(right[use], bool)
     likelihood = np.where(hit, np.log(stated), np.log1p(-stated)).sum(axis=1)
     return float(GRID[likelihood >= likelihood.max() - BOUND][0])
+
+
+def threshold_for(probability: Floats, precision: float) -> tuple[float, float]:
+    """Return the lowest threshold whose selection is expected to be right often enough.
+
+    Returns the threshold and the expected precision (mean probability) of what passes;
+    the threshold is infinite and the precision NaN when nothing passes.
+
+    >>> threshold_for(np.array([1.0, 0.75, 0.5, 0.5]), 0.75)
+    (0.75, 0.875)
+    """
+    ranked = np.sort(np.asarray(probability, np.float64).ravel())[::-1]
+    if not len(ranked):
+        return float("inf"), float("nan")
+    mean = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+    # equal probabilities pass together or not at all
+    last_of_equals = np.append(ranked[1:] < ranked[:-1], True)
+    passing = np.flatnonzero((mean >= precision) & last_of_equals)
+    if not len(passing):
+        return float("inf"), float("nan")
+    last = int(passing[-1])
+    return float(ranked[last]), float(mean[last])

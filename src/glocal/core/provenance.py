@@ -6,26 +6,44 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-__all__ = ["OSM_ACCEPTS", "Provenance", "osm_accepts"]
+from glocal.errors import LicenceConflictError
 
-OSM_ACCEPTS = frozenset({"ODbL-1.0", "CC0-1.0", "PDDL-1.0", "public-domain", "Copernicus"})
-"""Licences whose evidence may enter an edit of OpenStreetMap.
-
-CC BY and other licences that ask for a notice are absent on purpose: OSM needs a
-written waiver of the rights holder for them (OSMF licence compatibility guidance). A
-source with such a waiver says so with the suffix ``+osm-waiver``.
-"""
+__all__ = ["Provenance", "Terms"]
 
 
-def osm_accepts(licences: Iterable[str]) -> bool:
-    """Return True when OSM can accept evidence under all these licences.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Under which licences a community may use evidence for an edit of its data."""
 
-    >>> osm_accepts(["Copernicus", "ODbL-1.0"]), osm_accepts(["CC-BY-4.0"])
-    (True, False)
-    >>> osm_accepts(["CC-BY-4.0+osm-waiver"])
-    True
-    """
-    return all(one in OSM_ACCEPTS or one.endswith("+osm-waiver") for one in licences)
+    community: str
+    """Its name in sentences."""
+
+    licences: frozenset[str]
+
+    waiver: str
+    """Suffix of a licence whose holder agreed in writing (``CC-BY-4.0+osm-waiver``)."""
+
+    own: str
+    """Licence of the community's data, and of what is said about them."""
+
+    def accept(self, licences: Iterable[str]) -> bool:
+        """Return True when evidence under all these licences may be used."""
+        return all(one in self.licences or one.endswith(self.waiver) for one in licences)
+
+    def require(self, licences: Iterable[str]) -> None:
+        """Refuse evidence that may not enter an edit.
+
+        Raises
+        ------
+        LicenceConflictError
+            Names the licences.
+        """
+        if not self.accept(licences):
+            raise LicenceConflictError(
+                f"evidence for an edit of {self.community} must be under a licence that it "
+                f"accepts, got {sorted(licences)}; leave those sources out of the evidence, or ask "
+                "somebody to look instead (action 'flag' or 'visit')"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,3 +131,20 @@ class Provenance:
     def shares_root(self, other: Provenance) -> bool:
         """Return True when both descend from at least one common acquisition."""
         return bool(self.roots & other.roots)
+
+    @property
+    def licence(self) -> str:
+        """The licence of something made under all of ``licences``.
+
+        Anything that data under the Open Database License entered is a derivative database, so
+        ODbL; otherwise the names are joined, for a person to weigh.
+        """
+        share_alike = "ODbL-1.0"
+        if share_alike in self.licences:
+            return share_alike
+        return " AND ".join(sorted(self.licences)) or "unknown"
+
+    @property
+    def credit(self) -> str:
+        """The sentences that an output must repeat, joined."""
+        return "; ".join(self.attribution)

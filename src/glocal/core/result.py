@@ -1,4 +1,4 @@
-"""Results with their uncertainty: a class, a quantity, a displacement."""
+"""Results with their uncertainty: distributions over classes as logarithms, displacements."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "SIGNIFICANT", "Categorical", "Displacement", "Normal", "ShiftField", "frozen",
-    "log_normalise", "relative_entropy",
-]  # fmt: skip
+    "SIGNIFICANT",
+    "Displacement",
+    "ShiftField",
+    "frozen",
+    "log_normalise",
+    "relative_entropy",
+]
 
 SIGNIFICANT = 11.8
 """Squared distance of a shift, in standard uncertainties, from which it is told (three)."""
@@ -45,71 +49,6 @@ def relative_entropy(log_p: NDArray[np.floating]) -> NDArray[np.floating]:
     [1.0, 0.0]
     """
     return np.asarray(-(np.exp(log_p) * log_p).sum(axis=-1) / np.log(log_p.shape[-1]))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Categorical:
-    """Distributions over K classes, kept as logarithms."""
-
-    log_p: NDArray[np.floating]
-    """Natural logarithms, shape (..., K); each row's ``exp`` sums to 1; never NaN."""
-
-    def __post_init__(self) -> None:
-        if self.log_p.ndim < 1 or self.log_p.shape[-1] < 2:
-            raise ValueError(
-                f"Categorical needs shape (..., K) with K >= 2, got {self.log_p.shape}"
-            )
-        total = np.exp(self.log_p).sum(axis=-1)
-        if not np.allclose(total, 1.0, atol=1e-4):
-            worst = float(total.flat[int(np.argmax(np.abs(total - 1)))])
-            raise ValueError(
-                f"Categorical rows must sum to 1, one sums to {worst:.6g}; "
-                "build it with Categorical.normalised"
-            )
-        object.__setattr__(self, "log_p", frozen(self.log_p))
-
-    @classmethod
-    def normalised(cls, log_p: NDArray[np.floating]) -> Categorical:
-        """Return the distributions proportional to ``exp(log_p)``."""
-        return cls(log_p=log_normalise(log_p))
-
-    @classmethod
-    def vacuous(cls, shape: tuple[int, ...], classes: int) -> Categorical:
-        """Return uniform distributions: a statement that says nothing."""
-        return cls(log_p=np.full((*shape, classes), -np.log(classes)))
-
-    @property
-    def p(self) -> NDArray[np.floating]:
-        """Probabilities, shape (..., K)."""
-        return np.asarray(np.exp(self.log_p))
-
-    def entropy(self) -> NDArray[np.floating]:
-        """Return Shannon entropy in nats, shape (...)."""
-        return np.asarray(-(self.p * self.log_p).sum(axis=-1))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Normal:
-    """Quantities with their standard uncertainty (GUM)."""
-
-    mean: NDArray[np.floating]
-    """Best estimates, shape (...), in ``unit``."""
-
-    std: NDArray[np.floating]
-    """Standard uncertainties, same shape and unit; greater than 0."""
-
-    unit: str
-    """Unit of both, as a UCUM or CF string; ``1`` for none."""
-
-    def __post_init__(self) -> None:
-        if self.mean.shape != self.std.shape:
-            raise ValueError(
-                f"Normal.mean and std must have one shape, got {self.mean.shape}, {self.std.shape}"
-            )
-        if not (self.std > 0).all():
-            raise ValueError(f"Normal.std must be > 0, smallest is {float(self.std.min())}")
-        object.__setattr__(self, "mean", frozen(self.mean))
-        object.__setattr__(self, "std", frozen(self.std))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

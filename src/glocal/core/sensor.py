@@ -106,6 +106,11 @@ class Sensor:
         if len(set(names)) != len(names) or not names:
             raise ValueError(f"Sensor {self.name}: band names must be unique and not empty")
 
+    def has(self, *names: str) -> bool:
+        """Return True when every band named (or common name) is there."""
+        known = {one.name for one in self.bands} | {one.common_name for one in self.bands}
+        return set(names) <= known
+
     def band(self, name: str) -> Band:
         """Return the band called ``name`` (or with that common name).
 

@@ -9,86 +9,26 @@ other, so one version of a map can't convict another.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
-from rasterio.features import shapes
-from scipy import ndimage
 
-from glocal.core.grid import cell_area_ha
-from glocal.core.legend import Crosswalk
+from glocal.core.findings import Doubts
 from glocal.core.observation import Observations
 from glocal.core.result import log_normalise
-from glocal.core.typing import Bools, Codes, Floats, Table
+from glocal.core.typing import Bools, Table
 from glocal.fusion.estimate.messages import CORRELATION
 from glocal.fusion.estimate.posterior import hear
 from glocal.fusion.fuse import Fused
 from glocal.fusion.problem.support import paint
 from glocal.fusion.problem.terms import regions
 
-__all__ = [
-    "MIN_INTERIOR",
-    "Doubts",
-    "Patches",
-    "cell_doubts",
-    "missing_areas",
-    "object_doubts",
-    "patches_of",
-    "point_doubts",
-    "threshold_for",
-]
+__all__ = ["MIN_INTERIOR", "cell_doubts", "meanings", "object_doubts", "point_doubts"]
 
 MIN_INTERIOR = 10
 """Cells that an object must have inside its edge before it may be doubted: narrower
 things are mostly mixed cells."""
-
-MEANT = 0.15
-"""A class is among those that a symbol stands for if its crosswalk share reaches this."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Doubts:
-    """How likely each statement of a source is to be wrong, and what would be right."""
-
-    correct: Table
-    """Shape (n,) or (H, W): probability that the truth is one of the classes meant."""
-
-    proposed: Codes
-    """Same shape: position of the most probable class outside those meant."""
-
-    probability: Table
-    """Same shape: probability of ``proposed``."""
-
-    supported: Bools
-    """Same shape: True where the others alone prefer ``proposed`` too, and likewise those
-    of other families alone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Patches:
-    """Connected cells of one proposed class."""
-
-    geometry: NDArray[np.object_]
-    label: Codes
-    """Position of the class."""
-
-    probability: Table
-    """Mean probability over the patch."""
-
-    current: Codes
-    """Most frequent value of ``said`` inside (0 where nothing was said)."""
-
-    area_ha: Table
-
-
-def meant(crosswalk: Crosswalk) -> Bools:
-    """Return which classes each symbol stands for, shape (M + 1, K); row 0 and unknowns: all."""
-    out = crosswalk.matrix >= np.minimum(MEANT, crosswalk.matrix.max(axis=1, keepdims=True))
-    out |= (crosswalk.confidence == 0)[:, None]
-    return np.concatenate([np.ones((1, out.shape[1]), bool), out])
 
 
 def _judge(
@@ -99,7 +39,7 @@ def _judge(
     unknown: Bools | bool = False,
 ) -> Doubts:
     """Weigh what ``source`` says against ``cavity``; where ``unknown``, nothing is proposed."""
-    ok = meant(source.crosswalk)[source.symbols] | np.asarray(unknown)[..., None]
+    ok = source.crosswalk.meant()[source.symbols] | np.asarray(unknown)[..., None]
     p = np.exp(log_normalise(cavity + _said(fused, source)))
     other = np.where(ok, -1.0, p)
     proposed = other.argmax(axis=-1)
@@ -206,84 +146,22 @@ def cell_doubts(fused: Fused, source: Observations, silent: frozenset[str] = fro
     return _with_strangers(cell_doubts, fused, source, silent, doubts)
 
 
-def threshold_for(probability: Floats, precision: float) -> tuple[float, float]:
-    """Return the lowest threshold whose selection is expected to be right often enough.
+def meanings(fused: Fused, source: Observations) -> Table:
+    """Return P(class | symbol) as the other sources find it here, shape (M + 1, K).
 
-    Returns the threshold and the expected precision (mean probability) of what passes;
-    the threshold is infinite and the precision NaN when nothing passes.
-
-    >>> threshold_for(np.array([1.0, 0.75, 0.5, 0.5]), 0.75)
-    (0.75, 0.875)
+    The mean posterior, without the source itself, over the cells that carry the symbol;
+    row 0 (silence) and symbols that are not used get the class prior. ``source`` speaks of cells.
     """
-    ranked = np.sort(np.asarray(probability, np.float64).ravel())[::-1]
-    if not len(ranked):
-        return float("inf"), float("nan")
-    mean = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
-    # equal probabilities pass together or not at all
-    last_of_equals = np.append(ranked[1:] < ranked[:-1], True)
-    passing = np.flatnonzero((mean >= precision) & last_of_equals)
-    if not len(passing):
-        return float("inf"), float("nan")
-    last = int(passing[-1])
-    return float(ranked[last]), float(mean[last])
-
-
-def patches_of(
-    label: Codes,
-    probability: Floats,
-    said: NDArray[Any],
-    fused: Fused,
-    min_cells: int,
-) -> Patches:
-    """Return connected patches of equal ``label`` (H, W; -1: none) of ``min_cells`` or more."""
-    geobox = fused.fit.problem.geobox
-    number = np.zeros(label.shape, np.int32)
-    found = 0
-    for k in np.unique(label[label >= 0]):
-        part, count = ndimage.label(label == k)
-        number += np.where(part > 0, part + found, 0).astype(np.int32)
-        found += count
-    size = np.bincount(number.ravel(), minlength=found + 1)
-    keep = size >= min_cells
-    keep[0] = False
-    number = np.where(keep[number], number, 0).astype(np.int32)
-    ids = np.flatnonzero(keep)
-    outline = {
-        int(value): shapely.geometry.shape(polygon)
-        for polygon, value in shapes(number, mask=number > 0, transform=geobox.transform)
-    }
-    at = ndimage.find_objects(number)
-    mean = ndimage.mean(probability, number, ids) if len(ids) else np.empty(0)
-    current = [
-        int(np.bincount(said[at[i - 1]][number[at[i - 1]] == i].astype(np.int64)).argmax())
-        for i in ids
-    ]
-    first = [int(label[at[i - 1]][number[at[i - 1]] == i][0]) for i in ids]
-    geometry = np.empty(len(ids), object)
-    geometry[:] = [outline[int(i)] for i in ids]
-    return Patches(
-        geometry=geometry,
-        label=np.array(first, np.int64),
-        probability=np.clip(np.asarray(mean, np.float64), 0, 1),
-        current=np.array(current, np.int64),
-        area_ha=np.asarray(size[ids] * cell_area_ha(geobox), np.float64),
+    problem = fused.fit.problem
+    q = np.exp(fused.units(frozenset({source.source})))
+    cells, units = len(source.crosswalk.symbols) + 1, len(q)
+    pair = source.symbols.ravel().astype(np.int64) * units + problem.units.of_cell
+    number, count = np.unique(pair, return_counts=True)
+    symbol, unit = np.divmod(number, units)
+    total = np.stack(
+        [np.bincount(symbol, q[unit, k] * count, minlength=cells) for k in range(q.shape[1])], 1
     )
-
-
-def missing_areas(
-    fused: Fused,
-    source: Observations,
-    classes: Codes,
-    *,
-    min_area_ha: float,
-    min_probability: float,
-    silent: frozenset[str] = frozenset(),
-) -> Patches:
-    """Return areas where the others agree on one of ``classes`` and no object is mapped."""
-    log_q = fused.cells(silent | {source.source})
-    best = log_q.argmax(axis=-1).astype(np.int64)
-    p = np.exp(log_q.max(axis=-1))
-    mapped = paint(source.geometry, fused.fit.problem.geobox) > 0
-    label = np.where(np.isin(best, classes) & (p >= min_probability) & ~mapped, best, -1)
-    min_cells = int(np.ceil(min_area_ha / cell_area_ha(fused.fit.problem.geobox)))
-    return patches_of(label, p, np.zeros(label.shape, np.uint8), fused, min_cells)
+    prior = np.exp(fused.fit.log_prior)
+    used = total.sum(axis=1) > 0
+    used[0] = False
+    return np.where(used[:, None], total / np.maximum(total.sum(axis=1), 1)[:, None], prior)

@@ -7,17 +7,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from glocal.core.answer import SETTLED
+from glocal.core.legend import Legend
 from glocal.errors import BadSourceError, ConfigError, RunError
 from glocal.io.vector import write_csv
 from glocal.loop.area.area import file_digest
 from glocal.loop.area.config import load, target_legend, with_options
 from glocal.loop.area.schema import AreaConfig
-from glocal.sources.people.asked import Asked, read_asked
-from glocal.sources.people.files import read_answers
-from glocal.sources.people.store import keep_answers, load_answers
-from glocal.sources.people.verdict import SETTLED, Heard
+from glocal.sources.answers.asked import Asked, read_asked
+from glocal.sources.answers.content import read_content
+from glocal.sources.answers.store import keep_answers, load_answers
+from glocal.sources.answers.verdict import Heard
+from glocal.sources.kinds import KINDS
 
-__all__ = ["ANSWERS", "table_to_answer", "take_answers", "with_answers"]
+__all__ = ["ANSWERS", "CHANNELS", "read_answers", "table_to_answer", "take_answers", "with_answers"]
+
+CHANNELS = {name: text for kind in KINDS for name, text in kind.channels.items()}
+"""The kinds of files of answers that are understood, and what each is."""
 
 ANSWERS = "answers"
 """Folder of the answers inside that of the run."""
@@ -52,6 +58,25 @@ def take_answers(
     area, out, kept = folder / "area.yaml", f"{folder}-next", folder / ANSWERS
     command = ("glocal", "run", str(area), "--out", out, "--answers", str(kept))
     return {**summary, "read": rows, "next": shlex.join(command)}
+
+
+def read_answers(
+    path: Path, asked: Asked, legend: Legend, *, class_column: str | None = None
+) -> Heard:
+    """Return what the answers in a file mean for the run that asked.
+
+    Raises
+    ------
+    SourceUnavailableError, BadSourceError
+        The file can't be read, is of no known kind, or answers another run.
+    """
+    content = read_content(path)
+    for kind in KINDS:
+        heard = kind.hear(content, asked, legend, class_column)
+        if heard is not None:
+            return heard
+    known = "\n".join(f"  {text}" for text in CHANNELS.values())
+    raise BadSourceError(f"{path.name} is no kind of answers that we know; known are:\n{known}")
 
 
 def _asked(folder: Path) -> tuple[AreaConfig, Asked]:
@@ -142,7 +167,7 @@ def _asks(folder: Path, strangers: set[str]) -> bool:
 
 
 def with_answers(config: AreaConfig, folders: Iterable[Path]) -> AreaConfig:
-    """Return ``config`` with a ``review`` source for each folder of answers.
+    """Return ``config`` with a source for each folder of answers.
 
     Raises
     ------
@@ -151,13 +176,14 @@ def with_answers(config: AreaConfig, folders: Iterable[Path]) -> AreaConfig:
     """
     sources = [one.model_dump() for one in config.sources]
     names = {one.name for one in config.sources}
-    paths = {one.path.resolve() for one in config.sources if one.kind == "review"}
+    word = next(kind for kind in KINDS if kind.brings_answers).words()[0]
+    paths = {one.files()["path"].resolve() for one in config.sources if one.kind == word}
     for folder in folders:
         if folder.resolve() in paths:
             raise ConfigError(f"the answers in {folder} are given twice; give them once")
-        numbers = (f"review{i}" if i > 1 else "review" for i in range(1, len(names) + 2))
+        numbers = (f"{word}{i}" if i > 1 else word for i in range(1, len(names) + 2))
         name = next(one for one in numbers if one not in names)
         names.add(name)
         paths.add(folder.resolve())
-        sources.append({"name": name, "kind": "review", "path": folder.absolute()})
+        sources.append({"name": name, "kind": word, "path": folder.absolute()})
     return with_options(config, sources=sources) if len(sources) > len(config.sources) else config

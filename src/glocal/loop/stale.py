@@ -1,16 +1,12 @@
-"""Whether the proposals of a finished run still fit OpenStreetMap as it is today."""
+"""Whether the corrections of a finished run still fit the data of their communities today."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from glocal.errors import BadSourceError, RunError
-from glocal.io.vector import read_table
-from glocal.sources.osm.index import INDEX
-from glocal.sources.osm.stale import stale_proposals, what_can_be_stale
+from glocal.sources.kinds import KINDS
 
 __all__ = ["check_proposals"]
 
@@ -24,30 +20,25 @@ def check_proposals(folder: Path, extract: Path) -> dict[str, Any]:
     Raises
     ------
     RunError
-        The folder holds no proposals to OpenStreetMap.
+        The folder holds no corrections that a newer file can contradict.
     BadSourceError
         None of them can be checked, or the file is a history or change file.
     SourceUnavailableError
         The extract is missing or damaged.
     """
-    paths = sorted((folder / "corrections").glob(f"*/{INDEX}"))
-    if not paths:
+    rooms = sorted((folder / "corrections").glob("*/"))
+    found = [kind.recheck(room, extract) for room in rooms for kind in KINDS]
+    parts = [one for one in found if one is not None]
+    if not parts:
         raise RunError(
-            f"{folder} holds no proposals to OpenStreetMap (corrections/*/{INDEX}); give the "
-            "folder that 'glocal run' wrote"
+            f"{folder} holds no proposals that a newer file can contradict (corrections/*/"
+            "proposals.parquet); give the folder that 'glocal run' wrote"
         )
-    rows, checked, number = [], 0, 0
-    for path in paths:
-        index = read_table(path)
-        number += int((index["fate"] != "later").sum())
-        some = what_can_be_stale(index)
-        checked += len(some)
-        why = stale_proposals(some, extract)
-        told = pd.DataFrame(some[some["proposal"].isin(list(why))])[["proposal", "record", "fate"]]
-        rows += [{**one, "why": why[one["proposal"]]} for one in told.to_dict("records")]
+    number, checked = sum(one.number for one in parts), sum(one.checked for one in parts)
     if number and not checked:
         raise BadSourceError(
             f"none of the {number} proposals in {folder} names a version: the run read a layer. "
             "Run it on an extract (.osm.pbf) to get proposals that can be checked"
         )
+    rows = [row for one in parts for row in one.stale]
     return {"checked": checked, "unchecked": number - checked, "stale": rows}

@@ -10,12 +10,11 @@ beforehand (Bayes factor).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 
+from glocal.core.findings import Misplaced
 from glocal.core.observation import Observations
 from glocal.core.result import SIGNIFICANT
 from glocal.core.typing import Bools, Table, Window
@@ -23,7 +22,7 @@ from glocal.fusion.fuse import Fused
 from glocal.fusion.place.alignment import CELLS_PER_LOOK
 from glocal.fusion.problem.support import paint
 
-__all__ = ["Misplaced", "misplaced_objects"]
+__all__ = ["misplaced_objects"]
 
 REACH = 5
 """Largest shift that is tried, in cells."""
@@ -44,21 +43,6 @@ larger ones were drawn in parts."""
 
 FAINT = 0.05
 """Least probability of a class, or of its absence, that one cell may vouch for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Misplaced:
-    """Which of n objects lie elsewhere, and where they seem to belong."""
-
-    probability: Table
-    """Shape (n,): that the object is displaced; 0 for those that can't be judged, whose shift
-    is not significant or has no peak within reach, or whose class is not seen there either."""
-
-    shift: Table
-    """Shape (n, 2), east and north in metres: what brings the object to its place."""
-
-    covariance: Table
-    """Shape (n, 2, 2), of ``shift``."""
 
 
 def misplaced_objects(fused: Fused, source: Observations) -> Misplaced:

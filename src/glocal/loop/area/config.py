@@ -14,7 +14,8 @@ from pydantic_core import ErrorDetails
 from glocal.core import legends
 from glocal.core.legend import Legend
 from glocal.errors import ConfigError, SourceUnavailableError
-from glocal.loop.area.schema import KINDS, Anchors, AreaConfig, Column, Grid, unknown
+from glocal.loop.area.schema import WORDS, AreaConfig, Grid
+from glocal.sources.config import Column, PointsConfig, unknown
 
 __all__ = [
     "AreaConfig",
@@ -23,6 +24,7 @@ __all__ = [
     "require_files",
     "target_legend",
     "to_yaml",
+    "told_files",
     "validate",
     "with_options",
 ]
@@ -114,9 +116,9 @@ def _explain(error: ErrorDetails, names: list[object]) -> str:
         case "missing":
             return f"{field}: is required"
         case "union_tag_invalid":
-            return f"{field}.kind: {unknown(context['tag'], KINDS)}"
+            return f"{field}.kind: {unknown(context['tag'], WORDS)}"
         case "union_tag_not_found":
-            return f"{field}.kind: is required; allowed: {', '.join(KINDS)}"
+            return f"{field}.kind: is required; allowed: {', '.join(WORDS)}"
         case "literal_error" if "[key]" in loc:
             return f"{field}: {unknown(value, get_args(Column))}"
         case "value_error" if not loc:
@@ -131,8 +133,8 @@ def _explain(error: ErrorDetails, names: list[object]) -> str:
 def _fields(loc: list[int | str], kind: object) -> tuple[str, ...]:
     """Return the fields that the model at ``loc`` knows."""
     if loc and loc[0] == "sources":
-        return tuple(KINDS[str(kind)].model_fields)
-    models: dict[str, type[BaseModel]] = {"grid": Grid, "anchors": Anchors}
+        return tuple(WORDS[str(kind)].model_fields)
+    models: dict[str, type[BaseModel]] = {"grid": Grid, "anchors": PointsConfig}
     return tuple((models[str(loc[0])] if loc else AreaConfig).model_fields)
 
 
@@ -172,13 +174,16 @@ def files_of(config: AreaConfig) -> dict[str, Path]:
     """Return every file or folder that the configuration reads, by field path."""
     paths = {} if not config.legend.endswith(".csv") else {"legend": Path(config.legend)}
     for source in config.sources:
-        for field in ("path", "salt_file", "legend_csv"):
-            path = getattr(source, field, None)
-            if path is not None:
-                paths[f"sources.{source.name}.{field}"] = path
+        paths |= {f"sources.{source.name}.{field}": path for field, path in source.files().items()}
     if config.anchors is not None:
         paths["anchors.path"] = config.anchors.path
     return paths
+
+
+def told_files(config: AreaConfig) -> list[Path]:
+    """Return what outputs may name, by content, as their inputs: no secret keys."""
+    secret = {f"sources.{one.name}.{field}" for one in config.sources for field in one.secrets()}
+    return sorted({path for field, path in files_of(config).items() if field not in secret})
 
 
 def require_files(config: AreaConfig) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from pyarrow.lib import ArrowException
 from glocal.errors import RunError
 from glocal.io.atomic import write_text
 from glocal.loop.report import figures
+from glocal.loop.score.metrics import read_metrics
 
 __all__ = ["headline", "write_report"]
 
@@ -55,7 +55,8 @@ def write_report(out: Path) -> Path:
     """
     if not out.is_dir():
         raise RunError(f"{out} is not a folder; give the folder that `glocal run` has written")
-    metrics = _metrics(out / "metrics.json")
+    known = (out / "metrics.json").exists()
+    metrics = read_metrics(out).model_dump(mode="json", exclude_none=True) if known else {}
     context = _context(out, metrics)
     path = out / "report.html"
     write_text(path, _environment().get_template("report.html.j2").render(context))
@@ -74,23 +75,6 @@ def _environment() -> jinja2.Environment:
         num=number, signed=signed, span=span, share=share, whole=whole, whole_span=whole_span
     )
     return environment
-
-
-def _metrics(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise RunError(
-            f"metrics.json is no valid JSON ({error}); run the same command again"
-        ) from error
-    if not isinstance(content, dict):
-        raise RunError(
-            f"metrics.json must hold an object, got {type(content).__name__}; "
-            "run the same command again"
-        )
-    return content
 
 
 def _context(out: Path, metrics: dict[str, Any]) -> dict[str, Any]:

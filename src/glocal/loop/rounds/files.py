@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
+from glocal.core.chip import Image
+from glocal.core.correction import Corrections
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
@@ -25,11 +28,21 @@ from glocal.io.raster import write_cog, write_qml
 from glocal.io.stac import Asset, class_band, round_item
 from glocal.io.vector import write_table
 from glocal.loop.area import config as configuration
-from glocal.loop.area.area import Area, Image, file_digest, provenance_of
-from glocal.loop.rounds.proposals import Gift, licence_of
-from glocal.loop.rounds.turns import Turn, model_provenance
+from glocal.loop.area.area import Area, clearest, file_digest
+from glocal.loop.rounds.turns import Turn, taught_provenance
+from glocal.sources.kind import Reading
 
-__all__ = ["LAYERS", "PROBABILITY_SCALE", "correction_table", "read_models", "write_round"]
+__all__ = [
+    "LAYERS",
+    "PROBABILITY_SCALE",
+    "correction_table",
+    "quicklook",
+    "read_models",
+    "reliability_table",
+    "round_metrics",
+    "write_corrections",
+    "write_round",
+]
 
 LAYERS = {
     "estimate": "most probable class of every cell",
@@ -47,26 +60,21 @@ PROBABILITY_SCALE = 65_535
 def write_round(
     area: Area,
     turn: Turn,
-    gifts: Mapping[str, Gift],
+    told: Mapping[str, Corrections],
     shifts: Mapping[str, Displacement],
     folder: Path,
     software: str,
 ) -> None:
     """Write one round; its ``item.json`` comes last, so it is there only when all else is."""
-    provenance = round_provenance(area, turn, software)
+    provenance = replace(turn.estimate.provenance, software=software)
     _write_layers(area, turn, folder, _credit(provenance))
     tables = {
         "reliability": reliability_table(area, turn),
-        "corrections": correction_table(area, gifts),
+        "corrections": correction_table(area, told),
         "displacement": shift_table(area, shifts),
     }
     for name, table in tables.items():
-        write_table(
-            folder / f"{name}.parquet",
-            table,
-            licence=licence_of(provenance.licences),
-            attribution="; ".join(provenance.attribution),
-        )
+        _write_table(folder / f"{name}.parquet", table, turn)
     _write_models(folder / "models.npz", turn.models)
     write_json(folder / "metrics.json", round_metrics(turn))
     name, version = software.split()
@@ -75,7 +83,7 @@ def write_round(
         folder / "prov.json",
         prov_document(
             {f"{area.config.name}-r{turn.round}": provenance},
-            {**provenance_of(area), **{one.source: one.provenance for one in turn.models}},
+            {**area.provenance(), **{one.source: one.provenance for one in turn.models}},
             activity=f"fuse-round-{turn.round}",
             software={name: version},
             previous=previous,
@@ -84,12 +92,14 @@ def write_round(
     write_json(folder / "item.json", _item(area, turn, provenance, folder, {name: version}))
 
 
-def round_provenance(area: Area, turn: Turn, software: str) -> Provenance:
-    """Return the provenance of a round's estimate."""
-    parts = [one.provenance for one in (*area.observations, *turn.models)]
-    if area.anchors is not None:
-        parts.append(area.anchors.provenance)
-    return Provenance.derive("fuse", parts, software=software)
+def write_corrections(path: Path, area: Area, turn: Turn, told: Mapping[str, Corrections]) -> None:
+    """Write all corrections as one table."""
+    _write_table(path, correction_table(area, told), turn)
+
+
+def _write_table(path: Path, table: pd.DataFrame, turn: Turn) -> None:
+    made_of = turn.estimate.provenance
+    write_table(path, table, licence=made_of.licence, attribution=made_of.credit)
 
 
 def round_metrics(turn: Turn) -> dict[str, Any]:
@@ -110,15 +120,15 @@ def round_metrics(turn: Turn) -> dict[str, Any]:
 
 
 def _credit(provenance: Provenance) -> str:
-    return f"{'; '.join(provenance.attribution)}; licence {licence_of(provenance.licences)}"
+    return f"{provenance.credit}; licence {provenance.licence}"
 
 
 def _write_layers(area: Area, turn: Turn, folder: Path, credit: str) -> None:
-    p = np.exp(turn.log_q)
+    estimate, p = turn.estimate, turn.estimate.p
     values = np.array(area.legend.values, np.uint8)
     write_cog(
         folder / "estimate.tif",
-        values[turn.log_q.argmax(axis=-1)],
+        values[estimate.classes],
         area.geobox,
         nodata=area.legend.nodata,
         band_names=("class",),
@@ -129,8 +139,8 @@ def _write_layers(area: Area, turn: Turn, folder: Path, credit: str) -> None:
     write_qml(folder / "estimate.qml", area.legend)
     for name, layer in (
         ("probability", p.max(axis=-1)),
-        ("entropy", np.clip(relative_entropy(turn.log_q), 0, 1)),
-        ("disagreement", turn.fused.disagreement()),
+        ("entropy", np.clip(relative_entropy(estimate.log_p), 0, 1)),
+        ("disagreement", estimate.disagreement),
     ):
         write_cog(
             folder / f"{name}.tif",
@@ -155,7 +165,8 @@ def _write_layers(area: Area, turn: Turn, folder: Path, credit: str) -> None:
 
 
 def _write_picture(area: Area, folder: Path) -> None:
-    shown = _pictured(area)
+    images = [one.image for one in area.readings if one.image is not None]
+    shown = clearest(images, "red", "green", "blue")
     if shown is not None:
         write_cog(
             folder / "image.tif",
@@ -166,12 +177,6 @@ def _write_picture(area: Area, folder: Path) -> None:
             description=LAYERS["image"],
             categorical=False,
         )
-
-
-def _pictured(area: Area) -> Image | None:
-    """Return the first optical image."""
-    optical = (one for one in area.images.values() if one.chip.has("red", "green", "blue"))
-    return next(optical, None)
 
 
 def quicklook(image: Image) -> NDArray[np.uint8]:
@@ -206,16 +211,16 @@ def reliability_table(area: Area, turn: Turn) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def correction_table(area: Area, gifts: Mapping[str, Gift]) -> gpd.GeoDataFrame:
+def correction_table(area: Area, told: Mapping[str, Corrections]) -> gpd.GeoDataFrame:
     """Return all corrections as one table in the grid's CRS."""
-    parts = [one.corrections for one in gifts.values() if one.corrections is not None]
-    parts = [one for one in parts if len(one)]
-    fields = ("record", "action", "current", "proposed", "probability")
+    parts = [one for one in told.values() if len(one)]
+    text = {"kind": "fault", "fate": "fate"}
+    fields = {one: one for one in ("record", "action", "current", "proposed", "probability")}
     columns: dict[str, Any] = {
         "source": np.array([one.source for one in parts for _ in range(len(one))], object),
         **{
-            name: np.concatenate([getattr(one, name) for one in parts]) if parts else []
-            for name in fields
+            column: np.concatenate([getattr(one, name) for one in parts]) if parts else []
+            for column, name in (fields | text).items()
         },
         "because": np.array([" ".join(o.because) for o in parts for _ in range(len(o))], object),
         "round": np.array([one.round for one in parts for _ in range(len(one))], np.int64),
@@ -270,7 +275,7 @@ def _item(
         provenance=provenance,
         assets=assets,
         folder=folder,
-        licence=licence_of(provenance.licences),
+        licence=provenance.licence,
         software=software,
         derived_from=[*_inputs(area), previous] if previous else _inputs(area),
         previous=previous,
@@ -280,8 +285,7 @@ def _item(
 
 def _inputs(area: Area) -> list[str]:
     """Return the name of every input by its content (RFC 6920): paths are nobody's business."""
-    files = configuration.files_of(area.config).items()
-    kept = sorted({path for field, path in files if not field.endswith("salt_file")})
+    kept = configuration.told_files(area.config)
     digests = [_digest(path, path.stat().st_mtime_ns) for path in kept]
     return [f"ni:///sha-256;{one}" for one in digests]
 
@@ -317,7 +321,7 @@ def read_models(path: Path, area: Area) -> tuple[Observations, ...]:
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return tuple(_restored(stored, name, area) for name in sorted(area.seen))
+            return tuple(_restored(stored, one, area) for one in area.learners)
     except (OSError, KeyError, ValueError) as error:
         raise RunError(
             f"{path} of a finished round can't be read ({error}); delete that round's folder "
@@ -325,7 +329,10 @@ def read_models(path: Path, area: Area) -> tuple[Observations, ...]:
         ) from error
 
 
-def _restored(stored: Any, name: str, area: Area) -> Observations:
+def _restored(stored: Any, learner: Reading, area: Area) -> Observations:
+    name = learner.name
+    if learner.time is None:
+        raise ValueError(f"{name} does not say when it sees the ground")
     return Observations(
         source=name,
         support="cells",
@@ -337,7 +344,7 @@ def _restored(stored: Any, name: str, area: Area) -> Observations:
             matrix=stored[f"{name}:matrix"],
             confidence=stored[f"{name}:confidence"],
         ),
-        phenomenon_time=area.interval_of_model(name),
-        provenance=model_provenance(area, name),
+        phenomenon_time=learner.time,
+        provenance=taught_provenance(area, learner),
         shares=stored[f"{name}:shares"],
     )

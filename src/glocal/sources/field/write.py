@@ -26,7 +26,7 @@ from glocal.sources.field.personal import read_field_table
 from glocal.sources.points.table import PointTable, read_points
 from glocal.sources.points.words import is_silent
 
-__all__ = ["QARTOD", "Verdicts", "encode_insitu"]
+__all__ = ["QARTOD", "Verdicts", "encode_field"]
 
 QARTOD = {1: "good", 2: "not evaluated", 3: "suspect", 4: "fail", 9: "missing"}
 
@@ -85,7 +85,7 @@ OURS: dict[str, dict[str, Any]] = {
 """Our columns, as the Frictionless descriptor tells of them."""
 
 
-def encode_insitu(
+def encode_field(
     corrections: Corrections | None,
     observations: Observations,
     verdicts: Verdicts,
@@ -107,7 +107,7 @@ def encode_insitu(
     verdicts
         Of each observation.
     original, columns, crs
-        As given to :func:`glocal.sources.field.observe.observe_insitu`.
+        As given to :func:`glocal.sources.points.read.observe_points`.
     licence, attribution
         Of the result; not given: ODbL-1.0 if any evidence is, else all licences joined.
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,7 @@ from glocal.sources.images.sentinel2 import (
     open_product,
 )
 
-__all__ = ["Kind", "read_image", "read_scl"]
-
-Kind = Literal["sentinel2", "sentinel1", "dsm", "rgb"]
+__all__ = ["read_image", "read_scl"]
 
 DARK = (-0.02, 0.1)
 """Reflectance that the 1st percentile of the darkest band must have (formats: Sentinel-2)."""
@@ -59,7 +57,7 @@ class _Layers:
 
 def read_image(
     path: Path,
-    kind: Kind,
+    kind: str,
     geobox: GeoBox,
     *,
     interval: Interval | None = None,
@@ -115,6 +113,7 @@ def read_image(
         geobox=geobox,
         interval=when,
         provenance=_provenance(source, layers, when, licence),
+        sensor=layers.sensor.name,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import geopandas as gpd
@@ -11,21 +11,19 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from glocal.core.correction import Corrections
+from glocal.core.findings import Voices
 from glocal.core.grid import cell_area_ha
 from glocal.core.interval import Interval
 from glocal.core.legend import Legend
-from glocal.io.vector import polygons_of_labels
+from glocal.core.typing import Bools, Codes, Layers
+from glocal.sources.patches import Patches, patches_of
 
-__all__ = ["Base", "MapChange", "patch_labels", "patches"]
+__all__ = ["Base", "MapChange", "before_after", "change_ids", "from_to", "patch_table"]
 
 SPEAKS = 0.1
 """Nats by which a source must prefer a change to be named as its ground."""
-
-Layer = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,140 +38,143 @@ class Base:
     now: Interval
     """When the ground is as the correction says."""
 
+    names: tuple[str, ...]
+    """Of the classes, by position."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MapChange:
-    """A map before and after, and what speaks for the change."""
+    """A map before and after, as class positions (H, W), -1 where it says nothing."""
 
-    corrected: NDArray[np.uint8]
-    """Shape (H, W), class values of ``legend``; 0 is no data."""
-
-    original: NDArray[np.uint8]
-    """Likewise."""
-
-    probability: Layer
-    """Shape (H, W), probability that the corrected class is right."""
-
-    probability_before: Layer
-    """Shape (H, W), probability that the original class is right."""
+    original: Codes
+    corrected: Codes
+    others: Layers
+    """Shape (H, W, K), probabilities from everybody else."""
 
     geobox: GeoBox
     legend: Legend
     base: Base
-    voices: Mapping[str, Layer] = field(default_factory=dict)
-    """Source → shape (H, W), nats by which it prefers the new class to the old one."""
+    corrections: Corrections | None = None
+    """Those that went into ``corrected``; None for a map that is refined as a whole."""
 
-    confirmed: NDArray[np.bool_] | None = None
-    """Shape (H, W), True where people confirmed the change after an earlier run."""
+    confirmed: Codes | None = None
+    """What people confirmed after earlier runs, -1 for nothing."""
+
+    voices: Voices | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.geobox.shape)
-        layers = (self.corrected, self.original, self.probability, self.probability_before)
-        found = [one.shape for one in (*layers, *self.voices.values())]
+        found = [self.corrected.shape, self.original.shape, self.others.shape[:2]]
         if any(one != shape for one in found):
             raise ValueError(f"layers of a map must have the grid's shape {shape}, got {found}")
-        at = self.probability[self.changed]
-        if not ((at >= 0) & (at <= 1)).all():
-            raise ValueError("probability must lie in 0..1 wherever the class changes")
 
     @property
-    def changed(self) -> NDArray[np.bool_]:
+    def changed(self) -> Bools:
         """Shape (H, W), True where one class is replaced by another."""
-        nothing = self.legend.nodata
-        both = (self.corrected != nothing) & (self.original != nothing)
+        both = (self.corrected >= 0) & (self.original >= 0)
         return np.asarray((self.corrected != self.original) & both)
 
+    @property
+    def accepted(self) -> Bools:
+        """Shape (H, W), True where the class is one that people confirmed."""
+        if self.confirmed is None:
+            return np.zeros(self.original.shape, bool)
+        return np.asarray((self.confirmed == self.corrected) & (self.confirmed >= 0))
 
-def patch_labels(code: NDArray[np.int64], smallest: int) -> NDArray[np.int32]:
-    """Return labels 1..n of edge-connected cells with equal ``code`` > 0, shape (H, W).
+    def probability(self, classes: Codes) -> Layers:
+        """Return the others' probability of ``classes`` (H, W)."""
+        at = np.maximum(classes, 0)[..., None]
+        return np.asarray(np.take_along_axis(self.others, at, axis=-1)[..., 0])
 
-    Patches with fewer than ``smallest`` cells get 0; labels follow the first cell of a
-    patch in row-major order.
 
-    >>> patch_labels(np.array([[5, 5, 0], [7, 5, 5]]), 2).tolist()
-    [[1, 1, 0], [0, 1, 1]]
+def from_to(original: Codes, corrected: Codes, use: Bools) -> Codes:
+    """Return a code > 0 for each pair of classes (H, W), 0 where not ``use`` or nothing is said."""
+    there = use & (original >= 0) & (corrected >= 0)
+    return np.where(there, 1 + original * 256 + corrected, 0)
+
+
+def before_after(found: Patches) -> tuple[Codes, Codes]:
+    """Return the classes of each patch of `from_to` codes, shape (n,)."""
+    before, after = np.divmod(found.code - 1, 256)
+    return before, after
+
+
+def change_ids(found: Patches, base: Base) -> list[str]:
+    """Return an id of each patch, equal in every run that finds the patch again.
+
+    From map, place, classes and size.
     """
-    cells = np.arange(code.size).reshape(code.shape)
-    pairs = []
-    for one, other in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
-        same = (code[one] == code[other]) & (code[one] > 0)
-        pairs.append((cells[one][same], cells[other][same]))
-    first, second = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    graph = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(code.size,) * 2)
-    _, part = connected_components(graph, directed=False)
-    size = np.bincount(part)
-    keep = (code.ravel() > 0) & (size[part] >= smallest)
-    labels = np.zeros(code.size, np.int32)
-    _, start, inverse = np.unique(part[keep], return_index=True, return_inverse=True)
-    rank = np.empty(len(start), np.int32)
-    rank[np.argsort(start)] = np.arange(1, len(start) + 1)
-    labels[keep] = rank[inverse]
-    return labels.reshape(code.shape)
+    corner = shapely.bounds(found.geometry)[:, [0, 3]] if len(found.size) else np.empty((0, 2))
+    pairs = zip(*(one.tolist() for one in before_after(found)), strict=True)
+    ids = [
+        f"{base.name}-{base.names[old]}-{base.names[new]}-{x:.1f}-{y:.1f}-{cells}"
+        for (old, new), (x, y), cells in zip(pairs, corner, found.size.tolist(), strict=True)
+    ]
+    seen: Counter[str] = Counter()
+    for i, one in enumerate(ids):  # two patches may share corner and size
+        seen[one] += 1
+        ids[i] = one if seen[one] == 1 else f"{one}-{seen[one]}"
+    return ids
 
 
-def patches(
-    change: MapChange, corrections: Corrections | None, smallest: int, *, confirmed: bool = False
-) -> gpd.GeoDataFrame:
-    """Return the changed patches of ``smallest`` cells or more, in the grid's CRS.
+def patch_table(change: MapChange, smallest: int, *, confirmed: bool = False) -> gpd.GeoDataFrame:
+    """Return the changed patches of ``smallest`` cells or more as a table, in the grid's CRS.
 
     With ``confirmed`` those that people confirmed after earlier runs, else all others.
 
-    Columns: ``change_id`` (from map, place, classes and size: equal in every run that finds
-    the patch again), ``class_from``, ``class_to``, ``p_from``, ``p_to`` (means over the
-    patch), ``area_ha``, ``because`` (sources that prefer the change, the most decided
-    first), ``date_from``, ``date_to``, ``round``, ``status`` (``proposed`` or
-    ``accepted``), ``base_map_id``, ``base_map_version``.
+    Columns: ``change_id`` (`change_ids`), ``class_from``, ``class_to``, ``p_from`` (the others'
+    mean over the patch), ``p_to`` (the same, or of a correction its probability), ``area_ha``,
+    ``because`` (sources that prefer the change, the most decided first), ``date_from``,
+    ``date_to``, ``round``, ``status`` (``proposed`` or ``accepted``), ``base_map_id``,
+    ``base_map_version``.
     """
-    settled = np.zeros(change.changed.shape, bool) if change.confirmed is None else change.confirmed
-    code = change.original.astype(np.int64) * 256 + change.corrected
-    labels = patch_labels(np.where(change.changed & (settled == confirmed), code, 0), smallest)
-    n = int(labels.max(initial=0))
-    _, at = np.unique(labels, return_index=True)
-    at = at[-n:] if n else at[:0]
-    size = np.bincount(labels.ravel(), minlength=n + 1)[1:]
-    names = dict(zip(change.legend.values, change.legend.names, strict=True))
-    before = [names.get(value, str(value)) for value in change.original.ravel()[at].tolist()]
-    after = [names.get(value, str(value)) for value in change.corrected.ravel()[at].tolist()]
-    polygons = polygons_of_labels(labels, change.geobox)
-    corner = shapely.bounds(polygons)[:, [0, 3]] if n else np.empty((0, 2))
-    ids = [
-        f"{change.base.name}-{old}-{new}-{x:.1f}-{y:.1f}-{i}"
-        for old, new, (x, y), i in zip(before, after, corner, size.tolist(), strict=True)
-    ]
+    use = change.changed & (change.accepted == confirmed)
+    code = from_to(change.original, change.corrected, use)
+    found = patches_of(code, smallest, change.geobox)
+    before, after = before_after(found)
+    ids = change_ids(found, change.base)
+    n, told = len(found.size), change.corrections
+    sure = found.mean(change.probability(change.corrected))
+    if told is not None and not confirmed:
+        of_id = dict(zip(told.record.tolist(), told.probability.tolist(), strict=True))
+        sure = np.array([of_id[one] for one in ids], np.float64)
+    names = np.array(change.legend.names, object)
     columns: dict[str, Any] = {
         "change_id": _text(ids),
-        "class_from": _text(before),
-        "class_to": _text(after),
-        "p_from": np.round(_means(labels, change.probability_before, n), 4),
-        "p_to": np.round(_means(labels, change.probability, n), 4),
-        "area_ha": np.round(size * cell_area_ha(change.geobox), 4),
-        "because": _text(_grounds(labels, change.voices, n)),
+        "class_from": names[before],
+        "class_to": names[after],
+        "p_from": np.round(found.mean(change.probability(change.original)), 4),
+        "p_to": np.round(sure, 4),
+        "area_ha": np.round(found.size * cell_area_ha(change.geobox), 4),
+        "because": _text(_grounds(found, change)),
         "date_from": _text([change.base.interval.isoformat()] * n),
         "date_to": _text([change.base.now.isoformat()] * n),
-        "round": np.full(n, corrections.round if corrections is not None else -1),
+        "round": np.full(n, told.round if told is not None else -1),
         "status": _text(["accepted" if confirmed else "proposed"] * n),
         "base_map_id": _text([change.base.name] * n),
         "base_map_version": _text([change.base.version] * n),
     }
-    return gpd.GeoDataFrame(columns, geometry=polygons, crs=str(change.geobox.crs))
+    return gpd.GeoDataFrame(columns, geometry=found.geometry, crs=str(change.geobox.crs))
 
 
 def _text(values: list[str]) -> NDArray[np.object_]:
     return np.array(values, dtype=object)
 
 
-def _means(labels: NDArray[np.int32], layer: Layer, n: int) -> NDArray[np.float64]:
-    """Return the mean of ``layer`` over each label 1..n."""
-    flat = labels.ravel()
-    size = np.bincount(flat, minlength=n + 1)[1:]
-    inside = np.where(flat > 0, layer.ravel(), 0.0)
-    return np.asarray(np.bincount(flat, inside, n + 1)[1:] / np.maximum(size, 1))
-
-
-def _grounds(labels: NDArray[np.int32], voices: Mapping[str, Layer], n: int) -> list[str]:
-    """Return for each label the sources that speak for the change, the most decided first."""
-    names = sorted(voices)
-    said = np.array([_means(labels, voices[name], n) for name in names]).reshape(len(names), n)
+def _grounds(found: Patches, change: MapChange) -> list[str]:
+    """Return for each patch the sources that speak for the change, the most decided first."""
+    n = len(found.size)
+    if change.voices is None:
+        return [""] * n
+    unit, inside = change.voices.unit, np.flatnonzero(found.labels)
+    new, old = change.corrected.ravel()[inside], change.original.ravel()[inside]
+    names, rows = sorted(change.voices.message), []
+    for name in names:
+        message = change.voices.message[name]
+        layer = np.zeros(found.labels.size, np.float32)
+        layer[inside] = message[unit[inside], new] - message[unit[inside], old]
+        rows.append(found.mean(layer.reshape(found.labels.shape)))
+    said = np.array(rows).reshape(len(names), n)
     order = np.argsort(-said, axis=0, kind="stable")
     return [
         ", ".join(names[i] for i in order[:, patch] if said[i, patch] > SPEAKS)

@@ -14,12 +14,11 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from glocal.core.accuracy import AccuracyReport
-from glocal.core.correction import Corrections
 from glocal.core.legend import Legend
 from glocal.io.atomic import write_json, write_text
 from glocal.io.raster import write_cog, write_qml
 from glocal.io.vector import write_csv, write_gpkg, write_table
-from glocal.sources.maps.patches import MapChange, patches
+from glocal.sources.maps.patches import MapChange, patch_table
 from glocal.sources.maps.quality import quality_xml
 
 __all__ = ["encode_map", "encode_shares"]
@@ -36,9 +35,9 @@ def encode_map(
     accuracy: AccuracyReport | None,
     accuracy_before: AccuracyReport | None = None,
     why_no_accuracy: str = "",
-    corrections: Corrections | None,
     licence: str,
     attribution: str,
+    smallest: int = 1,
     mmu_cells: int = 4,
     design: Mapping[str, Any] | None = None,
 ) -> list[Path]:
@@ -52,10 +51,10 @@ def encode_map(
     ----------
     accuracy, accuracy_before
         Of the corrected and of the original map; ``None`` with ``why_no_accuracy``.
-    corrections
-        Names the round; ``None`` leaves it at -1.
+    smallest
+        Cells of the smallest patch in the list of changes.
     mmu_cells
-        Smallest patch in the list of changes; the map itself keeps smaller ones.
+        Cells below which nothing was changed.
     design
         What the report must say of the reference sample: ``sampling``, ``strata``,
         ``response``, ``independent_of_corrections``, ``reference``...
@@ -64,10 +63,10 @@ def encode_map(
         raise ValueError("without an accuracy report, why_no_accuracy must say why")
     folder, given = Path(folder), {"licence": licence, "attribution": attribution}
     _write_rasters(folder, change, f"{attribution}; licence {licence}")
-    table = patches(change, corrections, mmu_cells)
+    table = patch_table(change, smallest)
     write_table(folder / "patches.parquet", table, **given)
     write_gpkg(folder / "patches.gpkg", table, layer="patches", **given)
-    kept = patches(change, corrections, 1, confirmed=True)
+    kept = patch_table(change, 1, confirmed=True)
     (folder / CONFIRMED).unlink(missing_ok=True)
     if len(kept):
         write_gpkg(folder / CONFIRMED, kept, layer="confirmed", **given)
@@ -94,9 +93,10 @@ def encode_map(
 
 
 def _write_rasters(folder: Path, change: MapChange, notes: str) -> None:
+    values = np.array([*change.legend.values, change.legend.nodata], np.uint8)
     write_cog(
         folder / "corrected_map.tif",
-        change.corrected,
+        values[change.corrected],
         change.geobox,
         nodata=change.legend.nodata,
         band_names=("class",),
@@ -105,10 +105,11 @@ def _write_rasters(folder: Path, change: MapChange, notes: str) -> None:
         description=f"Proposed map, legend {change.legend.name}; not reviewed",
     )
     write_qml(folder / "corrected_map.qml", change.legend)
-    percent = np.round(100 * np.clip(np.nan_to_num(change.probability), 0, 1))
+    sure = np.nan_to_num(change.probability(change.corrected))
+    percent = np.round(100 * np.clip(sure, 0, 1))
     write_cog(
         folder / "confidence.tif",
-        np.where(change.corrected != change.legend.nodata, percent, UNKNOWN).astype(np.uint8),
+        np.where(change.corrected >= 0, percent, UNKNOWN).astype(np.uint8),
         change.geobox,
         nodata=UNKNOWN,
         band_names=("confidence",),

@@ -22,7 +22,7 @@ from glocal.core.legend import Legend
 from glocal.io.atomic import write_bytes
 from glocal.io.vector import write_csv
 
-__all__ = ["MOST_CHIPS", "Labels", "write_chips"]
+__all__ = ["MOST_CHIPS", "StoredLabels", "write_chips"]
 
 MOST_CHIPS = 64
 """Chips that are written at most, drawn at random; the whole-area rasters hold all labels."""
@@ -32,8 +32,8 @@ NO_CLASS = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Labels:
-    """Labels of an area as they are stored."""
+class StoredLabels:
+    """StoredLabels of an area as they are stored."""
 
     soft: NDArray[np.uint8]
     """Shape (K, H, W), scaled probabilities."""
@@ -55,7 +55,7 @@ class Labels:
 
 def write_chips(
     folder: Path,
-    labels: Labels,
+    labels: StoredLabels,
     images: Mapping[str, Chip],
     *,
     block: int,
@@ -95,7 +95,10 @@ def write_chips(
 
 
 def _layers(
-    labels: Labels, mask: NDArray[np.uint8], images: Mapping[str, Chip], cut: tuple[slice, slice]
+    labels: StoredLabels,
+    mask: NDArray[np.uint8],
+    images: Mapping[str, Chip],
+    cut: tuple[slice, slice],
 ) -> dict[str, tuple[NDArray[Any], tuple[str, ...], float]]:
     """Return folder → (layers, band names, nodata) of one chip."""
     out: dict[str, tuple[NDArray[Any], tuple[str, ...], float]] = {}

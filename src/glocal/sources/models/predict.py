@@ -22,15 +22,15 @@ from scipy.linalg import cho_factor, cho_solve
 
 from glocal.core.chip import Chip
 from glocal.core.interval import Interval
+from glocal.core.labels import Labels
 from glocal.core.legend import Crosswalk, Legend
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.errors import BadSourceError
+from glocal.sources.kind import Features
 
 __all__ = [
     "FeatureKind",
-    "Features",
-    "Labels",
     "features",
     "observe_predicted",
     "predict",
@@ -60,41 +60,6 @@ BINS = (0.5, 0.65, 0.8, 0.9, 0.95)
 CHUNK = 1 << 16
 
 Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Features:
-    """What the classifier sees of every cell."""
-
-    values: Array
-    """Shape (cells, D), standardised (mean 0, standard deviation 1 over valid cells)."""
-
-    valid: NDArray[np.bool_]
-    """Shape (cells,), False where any input is missing (cloud, no data)."""
-
-    names: tuple[str, ...]
-    """Names of the D features."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Labels:
-    """Soft labels of some cells."""
-
-    cell: NDArray[np.int64]
-    """Shape (n,), flat indices."""
-
-    shares: NDArray[np.float64]
-    """Shape (n, K), rows sum to 1."""
-
-    weight: NDArray[np.float64]
-    """Shape (n,), > 0; 1 is the weight of one reference point."""
-
-    bars: NDArray[np.int64]
-    """Shape (n,), number of a statement that reaches beyond one cell (an object), 0 for none.
-    A model of a fold never sees a label whose statement reaches into that fold."""
-
-    owner: NDArray[np.int64]
-    """Shape (cells,), the number of the statement that holds each cell, 0 for none."""
 
 
 def features(

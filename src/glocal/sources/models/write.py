@@ -16,7 +16,7 @@ from glocal.core.legend import Legend
 from glocal.io.atomic import write_json
 from glocal.io.raster import write_cog
 from glocal.io.stac import LICENCE_PAGES, MEDIA_TYPES, geographic_outline
-from glocal.sources.models.chips import Labels, write_chips
+from glocal.sources.models.chips import StoredLabels, write_chips
 
 __all__ = ["SCALE", "UNKNOWN", "encode_model"]
 
@@ -65,7 +65,7 @@ def encode_model(
     known = _check(probability, weight, geobox, legend)
     use = known & (weight > 0)
     stored = np.where(use[..., None], np.round(np.nan_to_num(probability) * SCALE), UNKNOWN)
-    labels = Labels(
+    labels = StoredLabels(
         soft=np.moveaxis(stored, -1, 0).astype(np.uint8),
         weight=np.where(use, weight, 0).astype(np.float32),
         legend=legend,
@@ -86,7 +86,7 @@ def encode_model(
     return [*(folder / name for name in names), *chips]
 
 
-def _write_whole(folder: Path, labels: Labels, copyright: str) -> None:
+def _write_whole(folder: Path, labels: StoredLabels, copyright: str) -> None:
     write_cog(
         folder / "soft_labels.tif",
         labels.soft,
@@ -129,7 +129,7 @@ def _check(
 
 
 def _item(
-    labels: Labels,
+    labels: StoredLabels,
     interval: Interval,
     chips: bool,
     source: str,

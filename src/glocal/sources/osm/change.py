@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from glocal.core.record import element_of, version_of
 from glocal.sources.osm.file import Whole, read_elements
 from glocal.sources.osm.tags import TagEdit
 
@@ -43,8 +44,6 @@ CREDIT = {
 }
 """As the OSM server writes them on its own documents."""
 
-RECORD = re.compile(r"(way|relation)/(\d+)@(\d+)")
-
 
 def parse_record(record: str) -> tuple[str, int, int] | None:
     """Return (type, id, version) of a record, or None for one that is no OSM element.
@@ -52,8 +51,10 @@ def parse_record(record: str) -> tuple[str, int, int] | None:
     >>> parse_record("way/123@4"), parse_record("geofabrik/7")
     (('way', 123, 4), None)
     """
-    match = RECORD.fullmatch(record)
-    return (match[1], int(match[2]), int(match[3])) if match else None
+    kind, _, number = element_of(record).partition("/")
+    if kind not in ("way", "relation") or not number.isdigit() or "@" not in record:
+        return None
+    return kind, int(number), version_of(record)
 
 
 def fresh_elements(

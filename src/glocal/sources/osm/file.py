@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
@@ -18,7 +18,14 @@ from osmium.osm import AREA, NODE, RELATION, WAY
 from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.sources.osm.tags import KEYS
 
-__all__ = ["Elements", "Whole", "read_areas", "read_context", "read_elements"]
+__all__ = [
+    "Elements",
+    "Whole",
+    "iterate_elements",
+    "read_areas",
+    "read_context",
+    "read_elements",
+]
 
 PERSONAL = ("addr:", "contact:", "email", "fax", "mobile", "phone", "created_by", "note", "fixme")
 """Tags that may name or locate a person, or say nothing of the ground; dropped on read."""
@@ -189,10 +196,14 @@ def read_elements(path: Path, keys: Iterable[tuple[str, int]]) -> dict[tuple[str
 
     Elements that the file does not hold are absent from the answer.
     """
+    return {(one.osm_type, one.osm_id): one for one in iterate_elements(path, keys)}
+
+
+def iterate_elements(path: Path, keys: Iterable[tuple[str, int]]) -> Iterator[Whole]:
+    """Yield what `read_elements` returns one by one, in one pass over the file."""
     wanted = set(keys)
-    found: dict[tuple[str, int], Whole] = {}
     if not wanted:
-        return found
+        return
     ids = osmium.filter.IdFilter([number for _, number in wanted])
     kinds = reduce(or_, {ENTITY[kind] for kind, _ in wanted})
     processor = osmium.FileProcessor(_checked(path), kinds).with_filter(ids)
@@ -200,10 +211,9 @@ def read_elements(path: Path, keys: Iterable[tuple[str, int]]) -> dict[tuple[str
         for item in processor:
             whole = _whole(item)
             if (whole.osm_type, whole.osm_id) in wanted:
-                found[whole.osm_type, whole.osm_id] = whole
+                yield whole
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    return found
 
 
 def read_context(path: Path, elements: Iterable[Whole]) -> list[Whole]:

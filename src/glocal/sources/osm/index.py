@@ -8,56 +8,56 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 
-from glocal.core.correction import Corrections
+from glocal.core.record import element_of, version_of
 from glocal.io.vector import write_table
-from glocal.sources.osm.plan import Plan, element_of
+from glocal.sources.osm.batch import Batch
+from glocal.sources.osm.rows import VECTOR
 
 __all__ = ["INDEX", "write_index"]
 
 INDEX = "proposals.parquet"
-VECTOR = ("dx", "dy", "sd")
 
 
-def write_index(path: Path, plan: Plan, rows: Corrections) -> Path:
+def write_index(path: Path, batch: Batch) -> Path:
     """Write what was proposed, held back or only doubted; a row of the corrections each.
 
     Columns: ``proposal`` (stable id, in every file as ``glocal_id``), ``source``,
     ``record``, ``element`` (``way/1``, empty when there is none) and ``base_version`` (0
-    unknown), ``kind`` (`osm_edits.KINDS`), ``fate`` (`osm_plan.FATES`), ``current`` and
+    unknown), ``kind`` (`correction.FAULTS`), ``fate`` (`correction.Fate`), ``current`` and
     ``proposed`` class, ``set_tags`` and ``unset_tags`` (JSON; empty without an edit),
     ``probability`` (of the class for edits and missing areas, else of the doubt), ``why``
     there is no edit, ``dx_m``, ``dy_m`` and ``sd_m`` (how far east and north something
     displaced should go, and the standard uncertainty of each; NaN for other kinds),
     ``round``, and the geometry in the CRS of the corrections.
     """
-    n = len(rows)
-    leader = {i: first for first, group in plan.together.items() for i in group}
-    edit = [plan.fix.get(leader.get(i, i)) for i in range(n)]
-    new = [plan.new[i][-1].tags if i in plan.new else None for i in range(n)]
+    rows, n = batch.rows, len(batch.rows)
+    edit = [batch.edit(i) for i in range(n)]
+    new = [batch.new[i][-1].tags if i in batch.new else None for i in range(n)]
     made = [one.set if one else tags for one, tags in zip(edit, new, strict=True)]
-    element = [element_of(str(record)) for record in rows.record]
-    geometry = np.array(rows.support, object)
-    for i, shape in plan.shape.items():
-        geometry[i] = shape
+    known = [version_of(record) for record in rows.record.tolist()]
+    element = [
+        element_of(record) if version else ""
+        for record, version in zip(rows.record.tolist(), known, strict=True)
+    ]
     table = gpd.GeoDataFrame(
         {
-            "proposal": plan.ids,
+            "proposal": rows.ids,
             "source": [rows.source] * n,
             "record": rows.record.tolist(),
-            "element": [name for name, _ in element],
-            "base_version": np.array([version for _, version in element], np.int64),
-            "kind": plan.kind,
-            "fate": [plan.fate(i) for i in range(n)],
+            "element": element,
+            "base_version": np.array(known, np.int64),
+            "kind": rows.fault.tolist(),
+            "fate": rows.fate.tolist(),
             "current": rows.current.tolist(),
             "proposed": rows.proposed.tolist(),
             "set_tags": [_json(one) if one else "" for one in made],
             "unset_tags": [_json(list(one.unset)) if one else "" for one in edit],
             "probability": rows.probability.astype(np.float64),
-            "why": [plan.why(i) for i in range(n)],
-            **{f"{name}_m": rows.columns.get(name, np.full(n, np.nan)) for name in VECTOR},
+            "why": [batch.why(i) for i in range(n)],
+            **{f"{name}_m": rows.columns[name] for name in VECTOR},
             "round": np.full(n, rows.round, np.int64),
         },
-        geometry=geometry,
+        geometry=np.array(rows.support, object),
         crs=rows.crs,
     )
     credit = "; ".join((*rows.provenance.attribution, "© OpenStreetMap contributors"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import logging
 from dataclasses import dataclass, replace
 from typing import Any
@@ -202,19 +201,15 @@ def _columns(elements: Elements, index: NDArray[np.int64]) -> dict[str, NDArray[
         "osm_id": elements.osm_id[index],
         "version": elements.version[index],
         "timestamp": elements.timestamp[index],
-        "tags": _as_json([elements.tags[i] for i in index.tolist()]),
+        "tags": _objects([elements.tags[i] for i in index.tolist()]),
         "has_metadata": elements.version[index] > 0,
         **layer,
     }
 
 
-def _as_json(tags: list[dict[str, str]]) -> NDArray[np.object_]:
-    distinct = {id(one): one for one in tags}
-    text = {
-        key: json.dumps(one, ensure_ascii=False, sort_keys=True) for key, one in distinct.items()
-    }
-    out = np.empty(len(tags), object)
-    out[:] = [text[id(one)] for one in tags]
+def _objects(values: list[dict[str, str]]) -> NDArray[np.object_]:
+    out = np.empty(len(values), object)
+    out[:] = values
     return out
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 import zlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import shapely
 
-from glocal.core.correction import Corrections
-from glocal.core.interval import Interval
-from glocal.sources.osm.edits import KINDS
+from glocal.sources.osm.batch import Batch
 from glocal.sources.osm.file import Whole
-from glocal.sources.osm.plan import Plan, lonlat
+from glocal.sources.osm.place import lonlat
 from glocal.sources.osm.tags import TagEdit
 
 __all__ = ["osmose_xml"]
@@ -31,32 +28,34 @@ TITLES = {
     "doubt": "The tags are doubted",
 }
 
+KINDS = tuple(TITLES)
+
 LEVELS = {"retag": "2"}
 """1 is the most urgent; all but edits are 3."""
 
 AGREE = "Evidence from satellite images and maps; a person decides each one by recent imagery."
 
 
-def osmose_xml(plan: Plan, rows: Corrections, dates: Mapping[str, Interval]) -> str:
+def osmose_xml(batch: Batch) -> str:
     """Return an analyser's result with one class per kind of issue, or "" for none.
 
     Rows that are held back for later, or that are flags only, are not issues. The time
     is that of the newest image, or of nothing at all: never that of the run.
     """
-    shown = sorted({*plan.fix, *plan.new, *plan.survey, *plan.missing})
+    rows, shown = batch.rows, batch.of_fate("modify", "create", "survey", "missing")
     if not shown:
         return ""
     root = ET.Element("analysers")
-    newest = max((one.stop for one in dates.values()), default=None)
+    newest = max((one.stop for one in batch.dates.values()), default=None)
     when = newest.strftime("%Y-%m-%dT%H:%M:%SZ") if newest else "1970-01-01T00:00:00Z"
     analyser = ET.SubElement(root, "analyser", timestamp=when, analyser_version="1", version="1")
     for kind in KINDS:
-        if any(plan.kind[i] == kind for i in shown):
+        if any(rows.fault[i] == kind for i in shown):
             _class(analyser, kind)
     inner = shapely.point_on_surface(rows.support)
     points = lonlat(inner, rows.crs)
     for i in shown:
-        _error(analyser, plan, rows, i, points[i])
+        _error(analyser, batch, i, points[i])
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
 
@@ -74,22 +73,23 @@ def _class(parent: ET.Element, kind: str) -> None:
     ET.SubElement(one, "detail", lang="en", title=AGREE)
 
 
-def _error(parent: ET.Element, plan: Plan, rows: Corrections, i: int, point: Any) -> None:
+def _error(parent: ET.Element, batch: Batch, i: int, point: Any) -> None:
+    rows, name = batch.rows, batch.rows.ids[i]
     error = ET.SubElement(
         parent,
         "error",
-        {"class": str(1 + KINDS.index(plan.kind[i])), "subclass": str(_subclass(plan.ids[i]))},
+        {"class": str(1 + KINDS.index(str(rows.fault[i]))), "subclass": str(_subclass(name))},
     )
     x, y = np.round(shapely.get_coordinates(point)[0], 7).tolist()
     ET.SubElement(error, "location", lat=f"{y:.7f}", lon=f"{x:.7f}")
-    base = plan.base.get(i)
+    base = batch.base.get(i)
     if base is not None:
         _as_it_is(error, base)
     said = str(rows.current[i]) or "nothing mapped"
     text = f"{said} -> {rows.proposed[i] or 'elsewhere'}, p={min(rows.probability[i], 0.99):.2f}"
-    ET.SubElement(error, "text", lang="en", value=f"{text} ({plan.ids[i]})")
+    ET.SubElement(error, "text", lang="en", value=f"{text} ({name})")
     if base is not None:
-        _fix(error, base, plan.fix[i])
+        _fix(error, base, batch.edit(i))
 
 
 def _subclass(name: str) -> int:

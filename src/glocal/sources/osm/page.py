@@ -7,8 +7,9 @@ from datetime import timedelta
 
 from glocal.core.correction import Corrections
 from glocal.core.interval import Interval
-from glocal.sources.osm.edits import SHIFT, is_misplaced
-from glocal.sources.osm.tags import TagEdit, fclass_tags
+from glocal.sources.osm.batch import Batch
+from glocal.sources.osm.rows import is_layer_shift
+from glocal.sources.osm.tags import LAYER, TagEdit, fclass_tags
 
 __all__ = ["instruction", "readme", "when"]
 
@@ -111,8 +112,8 @@ WORDS = {
 
 def _old(symbol: str) -> str:
     """Return the tag that an element bears, or those that its class may stand for."""
-    if symbol.startswith("fclass="):
-        return " or ".join(fclass_tags(symbol.removeprefix("fclass=")))
+    if symbol.startswith(LAYER):
+        return " or ".join(fclass_tags(symbol.removeprefix(LAYER)))
     return symbol.replace("&", " with ")
 
 
@@ -156,61 +157,55 @@ def _sure(probability: float) -> str:
     return "more than 99 %" if probability > 0.99 else f"{probability:.0%}".replace("%", " %")
 
 
-def instruction(
-    rows: Corrections,
-    i: int,
-    *,
-    concept: str,
-    dates: Mapping[str, Interval],
-    mapped: Interval,
-    edit: TagEdit | None = None,
-    new: Mapping[str, str] | None = None,
-    element: str = "",
-    inferred: bool = False,
-    why: str = "",
-) -> str:
+def instruction(batch: Batch, i: int, element: str) -> str:
     """Return what a mapper should look at in row ``i``, and how to answer.
 
-    ``concept`` is that of the proposed class; ``dates`` are those of the images, by name;
-    ``mapped`` is that of the map data; ``element`` is ``way/123``, ``inferred`` that its type
-    and old tags are; ``new`` are the tags of an area that a change file draws.
+    ``element`` is ``way/123``, or what else names the place.
     """
-    if str(rows.record[i]).startswith(SHIFT):
+    rows = batch.rows
+    if is_layer_shift(rows, i):
         return _about_shift(rows, i)
-    if is_misplaced(rows)[i]:
+    if rows.fault[i] == "displaced":
         return _about_object(rows, i, element)
     current, proposed = _old(str(rows.current[i])), str(rows.proposed[i])
+    concept, mapped = batch.concept.get(proposed, ""), when(batch.mapped)
     cover = WORDS.get(concept, proposed)
-    seen = "; ".join(f"{name} of {when(one)}" for name, one in sorted(dates.items()))
+    seen = "; ".join(f"{name} of {when(one)}" for name, one in sorted(batch.dates.items()))
     weighed = f"Evidence: {', '.join(rows.because)}{f' ({seen})' if seen else ''}."
     sure = _chance(rows, i)
     look = f"Look for: {LOOK[concept]}." if concept in LOOK else ""
     if not current:
+        new = batch.new[i][-1].tags if i in batch.new else None
         drawn = f"The change file draws {_pairs(new)} to begin with." if new else ""
         return " ".join((
-            f"It looks like {cover} here, and the map data that was read ({when(mapped)}) has no",
+            f"It looks like {cover} here, and the map data that was read ({mapped}) has no",
             f"area here. {weighed} {sure} {look} If it is mapped already, answer Already fixed.",
             f"{drawn} If imagery that OSM may use shows it, draw its edge by that imagery, since",
             "this outline is made of image cells; else answer False positive.",
         ))  # fmt: skip
     old = f"Is this still {current}? It looks like {cover}. {weighed} {sure}"
-    dated = f"The map data is of {when(mapped)}; where it is newer than the image, trust the map."
+    dated = f"The map data is of {mapped}; where it is newer than the image, trust the map."
+    edit: TagEdit | None = batch.edit(i)
     if edit is None:
-        return " ".join((old, dated, look, f"No edit is offered: {why}."))
+        return " ".join((old, dated, look, f"No edit is offered: {batch.why(i)}."))
     check = (
         f"Inferred, so check first: that {element} is this outline and bears {current}, and "
         f"that it has no other {' or '.join(edit.set)} tag that would be lost."
-        if inferred
+        if batch.layer
         else f"The edit was made for {element}; its other tags stay."
     )
     accept = f"If nearly all of the outline is {cover}, accept: {_tags(edit)}. {PARTLY}"
     return " ".join((old, dated, look, check, accept))
 
 
-def readme(
-    corrections: Corrections, *, counts: dict[str, int], notes: list[str], inferred: bool = False
-) -> str:
-    """Return the text of ``PROPOSAL_README.md``: what, from which evidence, how to answer."""
+def readme(batch: Batch, counts: Mapping[str, int], promise: str) -> str:
+    """Return the text of ``PROPOSAL_README.md``: what, from which evidence, how to answer.
+
+    ``counts`` is how many elements, tasks or issues each file holds; ``promise`` says how many
+    edits should be right.
+    """
+    corrections = batch.rows
+    notes = [one for one in (promise, *batch.notes) if one]
     files = [f"- `{name}` ({counts[name]}): {ABOUT[name]}" for name in ABOUT if counts[name]]
     held = corrections.provenance
     licences = ", ".join(sorted(held.licences)) or "not stated"
@@ -224,7 +219,7 @@ def readme(
         *(files or ["- nothing to propose"]),
         *(["", *notes] if notes else []),
         "",
-        *([INFERRED] if inferred else []),
+        *([INFERRED] if batch.layer else []),
         "## Evidence and licence",
         "",
         f"- Evidence: {', '.join(corrections.because) or 'none'}; never OpenStreetMap itself.",

@@ -6,26 +6,27 @@ own on a map of cover. Their absence says nothing, and neither do unmapped place
 
 from __future__ import annotations
 
-import json
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core.correction import Corrections
 from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Observations
-from glocal.sources.osm.edits import decide
-from glocal.sources.osm.file import Elements, read_areas
+from glocal.sources.osm.change import incomplete, problem
+from glocal.sources.osm.file import Elements, iterate_elements, read_areas
 from glocal.sources.osm.history import ages_at, is_history, read_versions, slice_history
 from glocal.sources.osm.layer import LAYER_SUFFIXES, read_layer
 from glocal.sources.osm.observe import observations_of
-from glocal.sources.osm.tags import classify, crosswalk_of
+from glocal.sources.osm.tags import CANONICAL, classify, crosswalk_of, retaggable
 
-__all__ = ["apply_corrections", "observe_osm"]
+__all__ = ["observe_osm", "unfit_elements", "with_edits"]
 
 
 def observe_osm(
@@ -47,8 +48,9 @@ def observe_osm(
 
     Symbols are tags (``natural=wood``, ``fclass=forest``); records are ``way/123@4`` with
     the version, or ``geofabrik/ROW``. Columns: osm_type, osm_id, version (0 unknown),
-    timestamp (UTC seconds, NaT unknown), tags (JSON; without addresses, contacts and
-    notes, and only ``building`` for buildings), has_metadata. In layers the type is
+    timestamp (UTC seconds, NaT unknown), tags (a mapping; without addresses, contacts and
+    notes, and only ``building`` for buildings), has_metadata; of an extract with versions also
+    ``unfit``, see `unfit_elements`. In layers the type is
     inferred, see `osm_layer`. User names, ids and changesets are dropped; with ``salt``,
     contributors become one of a few strata by HMAC-SHA256. A history adds the columns
     edit_age and life (years), contributors, retags, deletions and reshapes, and its strata
@@ -75,7 +77,12 @@ def observe_osm(
         salt=salt,
         licence=licence,
     )
-    return _with_history(observations, path, interval) if history else observations
+    if history:
+        return _with_history(observations, path, interval)
+    if observations.columns["has_metadata"].any():
+        unfit = unfit_elements(path, observations)
+        return replace(observations, columns={**observations.columns, "unfit": unfit})
+    return observations
 
 
 def _elements(path: Path, history: bool, interval: Interval, *, with_uid: bool) -> Elements:
@@ -106,31 +113,61 @@ def _with_history(observations: Observations, path: Path, interval: Interval) ->
     )
 
 
-def apply_corrections(observations: Observations, corrections: Corrections) -> Observations:
-    """Return the source as it would be read with the proposed tag edits made.
+def with_edits(source: Observations, corrections: Corrections) -> Observations:
+    """Return the source as it would be read with the edits of tags among ``corrections`` made.
 
-    Only rows that are sent as a tag edit count (`osm_edits.decide`): flags, surveys and
-    visits change nothing by themselves. Applying twice is the same as applying once.
+    Only those that go out count: flags, questions and what is held back change nothing by
+    themselves. Applying twice is the same as applying once.
     """
-    place = {record: i for i, record in enumerate(observations.record.tolist())}
-    made = decide(corrections, observations, observations.legend)
-    alphabet = list(observations.crosswalk.symbols)
-    symbols = observations.symbols.astype(np.uint16)
-    tags = observations.columns["tags"].copy()
-    for first, edit in made.edit.items():
-        for row in made.together[first]:
-            i = place[str(corrections.record[row])]
-            after = edit.applied(json.loads(tags[i]))
+    sent = corrections.take(corrections.fate == "modify")
+    edit_of = dict(zip(sent.record.tolist(), sent.columns["edit"], strict=True))
+    alphabet = list(source.crosswalk.symbols)
+    symbols, tags = source.symbols.astype(np.uint16), source.columns["tags"].copy()
+    for rows in _rows_of_elements(source, edit_of):
+        edit = next(edit_of[record] for i in rows if (record := str(source.record[i])) in edit_of)
+        for i in rows:
+            after = edit.applied(tags[i])
             meaning = classify(after)
             if meaning is None:
                 continue
             if meaning.base not in alphabet:
                 alphabet.append(meaning.base)
             symbols[i] = alphabet.index(meaning.base) + 1
-            tags[i] = json.dumps(after, ensure_ascii=False, sort_keys=True)
+            tags[i] = after
     return replace(
-        observations,
+        source,
         symbols=symbols,
-        crosswalk=crosswalk_of(tuple(alphabet), observations.legend),
-        columns={**observations.columns, "tags": tags},
+        crosswalk=crosswalk_of(tuple(alphabet), source.legend),
+        columns={**source.columns, "tags": tags},
     )
+
+
+def _rows_of_elements(source: Observations, records: Collection[str]) -> list[list[int]]:
+    """Return the rows of each element that ``records`` name; layers split multipolygons."""
+    named = np.flatnonzero(np.isin(source.record, list(records))).tolist()
+    if "layer_rows" not in source.columns:
+        return [[i] for i in named]
+    numbers = source.columns["osm_id"]
+    return [np.flatnonzero(numbers == numbers[i]).tolist() for i in named]
+
+
+def unfit_elements(path: Path, source: Observations) -> NDArray[np.object_]:
+    """Return why an element can't be edited whatever its class, shape (n,), empty where it can.
+
+    Asked only of those whose tags cover seen from above can decide. A relation with members that
+    the extract does not hold can't be judged, and some elements the OSM server would refuse.
+    """
+    out = np.full(len(source), "", object)
+    rows = {
+        (str(source.columns["osm_type"][i]), int(source.columns["osm_id"][i])): i
+        for i, tags in enumerate(source.columns["tags"])
+        if any(retaggable(tags, concept) for concept in CANONICAL)
+    }
+    relations = []
+    for whole in iterate_elements(path, rows):
+        out[rows[whole.osm_type, whole.osm_id]] = problem(whole)
+        if whole.osm_type == "relation":
+            relations.append(whole)
+    for key, why in incomplete(path, relations).items():
+        out[rows[key]] = out[rows[key]] or why
+    return out

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import shapely
 
+from glocal.sources.kind import Rechecked
 from glocal.sources.osm.change import fresh_elements, incomplete, parse_record
 from glocal.sources.osm.file import read_areas
 from glocal.sources.osm.tags import classify
 
-__all__ = ["stale_proposals", "what_can_be_stale"]
+__all__ = ["recheck", "stale_proposals", "what_can_be_stale"]
 
 TOUCHES = 0.01
 """A new area is mapped by now when objects cover more than this share of it: new outlines
@@ -20,7 +22,7 @@ overlap nothing, but their corners are rounded to what OSM stores."""
 
 
 def what_can_be_stale(index: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Return the rows of an index (`osm_index.write_index`) that an extract can contradict.
+    """Return the rows of an index (`index.write_index`) that an extract can contradict.
 
     Elements with a version, and areas that nothing maps; not what was held back, nor
     displacements, nor rows of a layer without versions.
@@ -35,7 +37,7 @@ def stale_proposals(index: gpd.GeoDataFrame, extract: Path) -> dict[str, str]:
 
     An element has another version or is gone, a relation to edit lacks members, or something is
     mapped by now in an area that was missing. ``index`` holds `what_can_be_stale`, with
-    the columns of `osm_index.write_index`.
+    the columns of `index.write_index`.
 
     Raises
     ------
@@ -73,3 +75,15 @@ def _mapped_by_now(areas: gpd.GeoDataFrame, extract: Path) -> dict[str, str]:
                 out[proposal] = f"{name} is mapped on {part:.0%} of it now"
                 break
     return out
+
+
+def recheck(index: gpd.GeoDataFrame, extract: Path) -> Rechecked:
+    """Compare the proposals of an index with a newer extract."""
+    some = what_can_be_stale(index)
+    why = stale_proposals(some, extract)
+    told = pd.DataFrame(some[some["proposal"].isin(list(why))])[["proposal", "record", "fate"]]
+    return Rechecked(
+        number=int((index["fate"] != "later").sum()),
+        checked=len(some),
+        stale=tuple({**one, "why": why[one["proposal"]]} for one in told.to_dict("records")),
+    )

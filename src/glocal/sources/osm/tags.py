@@ -19,12 +19,15 @@ from glocal.core import legends
 from glocal.core.legend import Crosswalk, Legend
 
 __all__ = [
+    "BUILT_KEYS",
     "FCLASS",
     "KEYS",
+    "LAYER",
     "TagEdit",
     "TagRow",
     "classify",
     "crosswalk_of",
+    "edit_of",
     "fclass_edit",
     "fclass_tags",
     "level_of",
@@ -105,6 +108,9 @@ OTHER_NATURE = frozenset({
     "seasonal", "tidal",
 })  # fmt: skip
 """Keys that make an element more than a piece of land cover: only people retag those."""
+
+LAYER = "fclass="
+"""Start of the symbols of a layer that tells its own class instead of tags."""
 
 FCLASS = {
     "allotments": "landuse=allotments", "beach": "natural=beach", "building": "building=*",
@@ -223,8 +229,8 @@ def row_of(symbol: str) -> TagRow:
     KeyError
         When the table has no such row.
     """
-    if symbol.startswith("fclass="):
-        symbol = FCLASS[symbol.removeprefix("fclass=")]
+    if symbol.startswith(LAYER):
+        symbol = FCLASS[symbol.removeprefix(LAYER)]
     base = symbol.partition("&")[0]
     key, _, value = base.partition("=")
     for row in _table()[key, value]:
@@ -362,6 +368,16 @@ def fclass_edit(fclass: str, concept: str) -> TagEdit:
         return edit
     keys = sorted({tag.partition("=")[0] for tag in fclass_tags(fclass)})
     return TagEdit(set=edit.set, unset=tuple(key for key in keys if key not in edit.set))
+
+
+def edit_of(word: str, tags: Mapping[str, str], concept: str) -> TagEdit:
+    """Return the edit that makes an object say ``concept``; empty when none is sound.
+
+    Of an object of a layer only its own class is known (``fclass=...``).
+    """
+    if word.startswith(LAYER):
+        return fclass_edit(word.removeprefix(LAYER), concept)
+    return tags_for(concept, tags)
 
 
 def fclass_tags(fclass: str) -> tuple[str, ...]:

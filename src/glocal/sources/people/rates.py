@@ -10,7 +10,7 @@ nothing, and nobody is ever believed to mean the opposite of what they say.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from glocal.core.burn import burn
 from glocal.core.grid import cells_of_points
 from glocal.core.observation import Anchors, Observations
-from glocal.sources.people.review import Bias, table_of
+from glocal.sources.people.review import Bias
 
-__all__ = ["Rates", "learned", "rates_of", "tally", "with_rates"]
+__all__ = ["Rates", "learned", "rates_of", "tally"]
 
 STRENGTH = 10.0
 """Answers of each kind that a declared rate, or that of other rounds, is worth."""
@@ -99,11 +99,11 @@ def learned(declared: Bias, mine: Tally, others: Tally, classes: int) -> Bias:
 
 
 def rates_of(
-    observations: Iterable[Observations], anchors: Anchors | None, declared: Mapping[str, Bias]
+    answers: Iterable[Observations], anchors: Anchors | None, declared: Mapping[str, Bias]
 ) -> dict[str, Rates]:
     """Return how the people behind each source of answers answer, by its name."""
-    answers = [one for one in observations if one.support == "answers"]
-    found = {one.source: tally(one, anchors) for one in answers}
+    sources = list(answers)
+    found = {one.source: tally(one, anchors) for one in sources}
     total = sum(found.values(), np.zeros((3, 2)))
     return {
         one.source: Rates(
@@ -112,19 +112,5 @@ def rates_of(
             ),
             tally=found[one.source],
         )
-        for one in answers
-    }
-
-
-def with_rates(
-    observations: Iterable[Observations], anchors: Anchors | None, declared: Mapping[str, Bias]
-) -> tuple[Observations, ...]:
-    """Return the sources with the tables of answers as ``anchors`` teach them."""
-    sources = tuple(observations)
-    rates = rates_of(sources, anchors, declared)
-    return tuple(
-        replace(one, declared=table_of(len(one.legend), rates[one.source].bias))
-        if one.source in rates
-        else one
         for one in sources
-    )
+    }

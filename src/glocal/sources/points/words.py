@@ -10,7 +10,14 @@ from glocal.core.concepts import concept_of
 from glocal.core.legend import Legend
 from glocal.errors import LegendMismatchError
 
-__all__ = ["CONFIDENCES", "confidence_word", "is_silent", "lucas_confidence", "meanings"]
+__all__ = [
+    "CONFIDENCES",
+    "class_of_text",
+    "confidence_word",
+    "is_silent",
+    "lucas_confidence",
+    "meanings",
+]
 
 Shares = dict[str, float]
 
@@ -153,3 +160,13 @@ def _classes_of(concepts: Shares, legend: Legend) -> Shares:
         for name in members or [concept]:
             shares[name] = shares.get(name, 0.0) + share / max(len(members), 1)
     return shares
+
+
+def class_of_text(text: str, legend: Legend) -> str:
+    """Return the class of ``legend`` that a word surely means, else an empty string."""
+    try:
+        shares = meanings([text], legend)[text.strip()]
+    except LegendMismatchError:
+        return ""
+    name = max(shares, key=lambda one: shares[one], default="")
+    return name if name in legend.names and shares[name] > 0.5 else ""

@@ -15,13 +15,13 @@ from glocal.core.interval import Interval
 from glocal.errors import ConfigError
 from glocal.io.raster import native_grid
 from glocal.model.batch import Batch, batch_of
-from glocal.sources.images.read import Kind, read_image
+from glocal.sources.images.read import read_image
 from glocal.sources.images.sentinel2 import open_product
 from glocal.train.data.captures import AT_SOME_TIME, gsd_m
 
 __all__ = ["Images", "holes"]
 
-KINDS: dict[str, Kind] = {"s2": "sentinel2", "rgb": "rgb", "sar": "sentinel1", "dsm": "dsm"}
+KINDS: dict[str, str] = {"s2": "sentinel2", "rgb": "rgb", "sar": "sentinel1", "dsm": "dsm"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

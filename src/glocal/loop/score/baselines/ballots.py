@@ -9,21 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.grid import cells_of_points
+from glocal.core.labels import ENOUGH
 from glocal.core.observation import Observations
 from glocal.fusion.decode.spatial import Similarity
-from glocal.fusion.problem.support import paint
-from glocal.loop.area.area import Area, cells_of
-from glocal.loop.rounds.turns import lesson, model_source, point_labels
+from glocal.loop.area.area import Area
+from glocal.loop.rounds.turns import taught_provenance
 from glocal.loop.score.baselines.crowd import Votes
-from glocal.sources.models.predict import Features, predict
+from glocal.sources.kind import Features, Reading
 
-__all__ = ["MIN_POINTS", "Ballots", "ballots_of", "model_trained_on", "teachers"]
+__all__ = ["Ballots", "ballots_of", "model_trained_on", "teachers"]
 
 TEACHING_CELLS = 4000
 """Cells drawn as labels for an image model."""
-
-MIN_POINTS = 30
-"""Reference points below which field points are the labels instead."""
 
 Table = NDArray[np.float64]
 
@@ -122,10 +119,10 @@ def ballots_of(area: Area) -> Ballots:
     """
     observations = list(area.observations)
     probability = {}
-    for name in sorted(area.seen):
-        p = model_trained_on(area, name, teachers(area), with_points=True)
-        probability[name] = p
-        observations.append(model_source(area, name, p))
+    for one in area.learners:
+        p = model_trained_on(area, one, teachers(area), with_points=True)
+        probability[one.name] = p
+        observations.append(one.learner.state(one, p, taught_provenance(area, one)))
     classes = len(area.legend)
     return Ballots(
         names=tuple(one.source for one in observations),
@@ -137,7 +134,7 @@ def ballots_of(area: Area) -> Ballots:
             name: np.where(np.isfinite(p), p, np.float32(1 / classes))
             for name, p in probability.items()
         },
-        features=dict(area.seen),
+        features={one.name: one.sees for one in area.learners},
         similarity=area.similarity,
         region=_quarters(*area.geobox.shape),
         seed=area.config.seed,
@@ -150,7 +147,7 @@ def _words(area: Area, one: Observations) -> NDArray[np.int64]:
     if one.support == "cells":
         return np.asarray(symbols.ravel())
     if one.support != "points":
-        return np.asarray(np.append(0, symbols)[paint(one.geometry, area.geobox)].ravel())
+        return np.asarray(np.append(0, symbols)[one.owner_of_cells()].ravel())
     out = np.zeros(int(np.prod(area.geobox.shape)), np.int64)
     at = _cells_of_points(area, one)
     out[at[at >= 0]] = symbols[at >= 0]
@@ -175,31 +172,28 @@ def _quarters(height: int, width: int) -> NDArray[np.int64]:
 
 def _labelled(area: Area) -> dict[str, Any]:
     """Return anchors and field points; without enough anchors field points judge too."""
-    cell, shares = point_labels(area)
-    weight = np.ones(len(cell))
+    points = area.points()
+    cell, shares, weight = points.cell, points.shares, points.weight.copy()
     anchors = 0
     if area.anchors is not None:
-        use = area.anchors.answered & (cells_of(area.anchors, area.geobox) >= 0)
+        inside = cells_of_points(area.geobox, area.anchors.x, area.anchors.y) >= 0
+        use = area.anchors.answered & inside
         anchors = int(use.sum())
         if anchors:
             weight[:anchors] = area.anchors.weight[use] / area.anchors.weight[use].mean()
-    judge = np.arange(len(cell)) < anchors if anchors >= MIN_POINTS else np.ones(len(cell), bool)
+    judge = np.arange(len(cell)) < anchors if anchors >= ENOUGH else np.ones(len(cell), bool)
     return {"cell": cell, "shares": shares, "weight": weight, "judge": judge}
 
 
 def teachers(area: Area) -> list[Observations]:
     """Return the sources that people train a classifier on: objects, and maps of fine cells."""
-    return [
-        one
-        for one in area.observations
-        if one.support == "objects"
-        or (one.support == "cells" and area.config.source(one.source).kind == "landcover")
-    ]
+    known = [one.says for one in area.readings if one.kind.teaches]
+    return [one for one in known if one.support != "mixtures"]
 
 
 def model_trained_on(
     area: Area,
-    name: str,
+    model: Reading,
     sources: list[Observations],
     *,
     with_points: bool = False,
@@ -220,5 +214,7 @@ def model_trained_on(
     cells, shares = np.concatenate(cell), np.concatenate(said)
     rng = np.random.default_rng([area.config.seed, 29])
     pick = np.sort(rng.choice(len(cells), min(TEACHING_CELLS, len(cells)), replace=False))
-    labels = lesson(area, cells[pick], shares[pick], np.ones(len(pick)), with_points=with_points)
-    return predict(area.seen[name], labels, area.fold, seed=area.config.seed)
+    points = area.points()
+    known = points if with_points else points.none()
+    labels = known.beside(cells[pick], shares[pick], np.ones(len(pick)))
+    return model.learner.learn(model, labels)

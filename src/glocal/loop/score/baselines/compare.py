@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from glocal.core.labels import ENOUGH
 from glocal.loop.area.area import Area
-from glocal.loop.score.baselines.ballots import MIN_POINTS, ballots_of
+from glocal.loop.score.baselines.ballots import ballots_of
 from glocal.loop.score.baselines.crowd import Votes, dawid_skene, ebcc, majority, one_coin
 from glocal.loop.score.baselines.learned import Learned, boosted, smoothed, stacked
 from glocal.loop.score.baselines.masters import (
@@ -28,7 +29,7 @@ FEW = (
 """Those that ``glocal evaluate`` reports."""
 
 MODES = (
-    "only_model", "only_osm", "favour_osm", "favour_model", "mean_mixin", "only_corine",
+    "only_model", "only_objects", "favour_objects", "favour_model", "mean_mixin", "only_corine",
     "harmonized_corine",
 )  # fmt: skip
 
@@ -66,7 +67,7 @@ class _Work:
 
     @property
     def taught(self) -> bool:
-        return int(self.ballots.judge.sum()) >= MIN_POINTS
+        return int(self.ballots.judge.sum()) >= ENOUGH
 
     @cached_property
     def votes(self) -> tuple[Votes, NDArray[np.int64]]:

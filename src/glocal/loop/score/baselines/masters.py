@@ -72,23 +72,23 @@ def _usual(ballots: Ballots) -> Table:
 
 
 def master_slave(area: Area, ballots: Ballots, *, prune: bool = False) -> Table | None:
-    """Return P(class) by image models that learned from OpenStreetMap only, (N, K).
+    """Return P(class) by image models that learned from mapped objects only, (N, K).
 
-    OpenStreetMap is the master and the image its pupil. With ``prune``, labels that
+    The objects are the master and the image their pupil. With ``prune``, labels that
     confident learning suspects are left out, and the model learns again. Where the image
-    shows nothing, OpenStreetMap speaks, else the class shares of its objects. None where
+    shows nothing, the objects speak, else the class shares of its objects. None where
     there is no object source or no image model.
     """
     objects = [one for one in area.observations if one.support == "objects"]
-    if not objects or not area.seen:
+    if not objects or not area.learners:
         return None
     told = sum(_of(ballots, one.source) for one in objects)
     total = []
-    for name in sorted(area.seen):
-        p = model_trained_on(area, name, objects)
+    for one in area.learners:
+        p = model_trained_on(area, one, objects)
         if prune:
             suspect = _suspects(p, np.asarray(told))
-            p = model_trained_on(area, name, objects, keep=~suspect)
+            p = model_trained_on(area, one, objects, keep=~suspect)
         total.append(p)
     mean = np.mean(total, axis=0)
     mapped = np.asarray(told)
@@ -129,10 +129,10 @@ def is_suspect(probability: Table, label: NDArray[np.int64]) -> NDArray[np.bool_
 
 
 def fixed_modes(area: Area, ballots: Ballots) -> dict[str, Table]:
-    """Return P(class) by fixed rules of fusion between image model, OpenStreetMap and one map.
+    """Return P(class) by fixed rules of fusion between image model, objects and one map.
 
     The seven modes that HeiGIT's lulc-utility offers by name (``FusionMode``): only the
-    model, only OpenStreetMap, one favoured where it speaks, their mean, only CORINE, and
+    model, only the objects, one favoured where it speaks, their mean, only CORINE, and
     CORINE harmonised. Here the first map stands for CORINE; "harmonised" is our reading: its
     classes turned into what they mean at the anchors. Written from the names, not the code.
     """
@@ -141,16 +141,16 @@ def fixed_modes(area: Area, ballots: Ballots) -> dict[str, Table]:
     maps = [one.source for one in area.observations if one.support == "cells"]
     if model is None or not maps:
         return {}
-    osm, usual = _of(ballots, objects[0]), _usual(ballots)
-    mapped = osm.sum(axis=1, keepdims=True) > 0
+    drawn, usual = _of(ballots, objects[0]), _usual(ballots)
+    mapped = drawn.sum(axis=1, keepdims=True) > 0
     first = _of(ballots, maps[0])
     sure = model.max(axis=1, keepdims=True) >= 0.5
     return {
         "only_model": model,
-        "only_osm": np.where(mapped, osm, usual),
-        "favour_osm": np.where(mapped, osm, model),
-        "favour_model": np.where(sure | ~mapped, model, osm),
-        "mean_mixin": np.where(mapped, (osm + model) / 2, model),
+        "only_objects": np.where(mapped, drawn, usual),
+        "favour_objects": np.where(mapped, drawn, model),
+        "favour_model": np.where(sure | ~mapped, model, drawn),
+        "mean_mixin": np.where(mapped, (drawn + model) / 2, model),
         "only_corine": np.where(first.sum(axis=1, keepdims=True) > 0, first, usual),
         "harmonized_corine": _harmonised(ballots, ballots.names.index(maps[0])),
     }

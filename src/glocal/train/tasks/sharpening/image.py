@@ -20,7 +20,7 @@ from glocal.errors import BadSourceError
 from glocal.io.atomic import write_json
 from glocal.io.raster import info, native_grid, read_on, write_cog
 from glocal.model import Encoder
-from glocal.sources.images.read import Kind, read_image
+from glocal.sources.images.read import read_image
 from glocal.sources.images.sentinel2 import band_of_name, open_product
 from glocal.train.data.captures import AT_SOME_TIME, gsd_m
 from glocal.train.data.rasters import holes
@@ -207,7 +207,7 @@ def _layers(
 
     ``stored`` says how Sentinel-2 is stored; None is a colour image.
     """
-    kind: Kind = "rgb" if stored is None else "sentinel2"
+    kind = "rgb" if stored is None else "sentinel2"
     chip = read_image(path, kind, grid, interval=AT_SOME_TIME, source=path.name, **(stored or {}))
     return holes(chip)[[chip.band_names.index(name) for name in names]]
 

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from glocal.core.legend import Legend
-from glocal.errors import LegendMismatchError
-from glocal.sources.people.asked import Asked, version_of
-from glocal.sources.people.verdict import NO_PROPOSAL, Answer, Heard, of_task
-from glocal.sources.points.words import meanings
+from glocal.core.record import version_of
+from glocal.sources.answers.asked import Asked
+from glocal.sources.answers.verdict import NO_PROPOSAL, Answer, Heard, Verdict, plain
+from glocal.sources.points.words import class_of_text
 
-__all__ = ["class_of_text", "read_maproulette"]
+__all__ = ["of_task", "read_maproulette"]
 
 CHANNEL = "maproulette"
+
+TASK: dict[int, Verdict | None] = {
+    0: None, 1: "accepted", 2: "rejected", 3: "skipped", 4: "void", 5: "already_fixed",
+    6: "too_hard", 7: "told", 8: "accepted", 9: "void",
+}  # fmt: skip
+"""MapRoulette's status of a task (backend 5d105ae1); 7 is a survey's answer."""
+
+TASK_NAMES = (
+    "created", "fixed", "not an issue", "skipped", "deleted", "already fixed", "too hard",
+    "answered", "validated", "disabled",
+)  # fmt: skip
+
+REVIEW_NAMES = ("requested", "approved", "rejected", "assisted", "disputed")
+NOT_CONFIRMED = (2, 4)
+"""Reviews after which a fix is no fix: rejected, disputed."""
+
+
 YES_NO = {"yes": "accepted", "true": "accepted", "no": "rejected", "false": "rejected"}
 
 
@@ -79,11 +96,29 @@ def _survey(responses: Any, legend: Legend) -> str | None:
     return None
 
 
-def class_of_text(text: str, legend: Legend) -> str:
-    """Return the class of ``legend`` that a word surely means, else an empty string."""
-    try:
-        shares = meanings([text], legend)[text.strip()]
-    except LegendMismatchError:
-        return ""
-    name = max(shares, key=lambda one: shares[one], default="")
-    return name if name in legend.names and shares[name] > 0.5 else ""
+def _code(value: Any, names: tuple[str, ...]) -> int | None:
+    """Return a code given as number, numeric text or name; None for none of these."""
+    number = str(value).strip().removesuffix(".0")
+    if number.isdigit():
+        return int(number)
+    word = plain(value)
+    return names.index(word) if word in names else None
+
+
+def of_task(status: Any, review: Any = None) -> Verdict | Literal[""] | None:
+    """Return what a MapRoulette task's status and review mean together.
+
+    A fix that a reviewer rejected or disputes is neither accepted nor rejected. None for
+    a status that MapRoulette does not have.
+
+    >>> of_task("Fixed"), of_task(1, 2), of_task("Not_An_Issue"), of_task("Created")
+    ('accepted', 'disputed', 'rejected', '')
+    """
+    code = _code(status, TASK_NAMES)
+    if code is None or code not in TASK:
+        return None
+    verdict = TASK[code]
+    reviewed = None if review is None else _code(review, REVIEW_NAMES)
+    if verdict in ("accepted", "rejected") and reviewed in NOT_CONFIRMED:
+        return "disputed"
+    return verdict or ""

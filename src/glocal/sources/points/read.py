@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core.interval import Interval
@@ -19,7 +21,7 @@ from glocal.errors import BadSourceError, ConfigError, LegendMismatchError
 from glocal.sources.points.table import PointTable, read_points
 from glocal.sources.points.words import CONFIDENCES, Shares, meanings
 
-__all__ = ["observe_insitu", "read_anchors"]
+__all__ = ["in_part", "observe_points", "read_anchors"]
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +29,13 @@ TRUST = {"high": 0.9, "med": 0.8, "low": 0.6, "": 0.8}
 """How far the prior of a symbol is believed before any data is seen; declared, not measured."""
 
 
-def observe_insitu(
+def observe_points(
     path: Path,
     geobox: GeoBox,
     legend: Legend,
     *,
     source: str,
+    root: str,
     columns: dict[str, str],
     crs: Any = None,
     interval: Interval | None = None,
@@ -49,6 +52,8 @@ def observe_insitu(
 
     Parameters
     ----------
+    root
+        Names the original acquisition: who shares it, may share errors.
     columns, crs, position_sd_m
         See :func:`glocal.sources.points.table.read_points`.
     interval
@@ -77,10 +82,7 @@ def observe_insitu(
     rows, trust, symbol = _alphabet(points, shares, legend)
     names = sorted(rows)
     position = {name: i + 1 for i, name in enumerate(names)}
-    prior: dict[str, Mapping[int | str, float]] = {
-        name: {key: share for key, share in rows[name].items()}  # noqa: C416
-        for name in names
-    }
+    prior = {name: rows[name] for name in names}
     return Observations(
         source=source,
         support="points",
@@ -88,7 +90,7 @@ def observe_insitu(
         symbols=np.array([position[one] for one in symbol], dtype=np.uint16),
         crosswalk=Crosswalk.from_shares(legend, prior, confidence=trust),
         phenomenon_time=when,
-        provenance=_provenance(points, source, licence, attribution),
+        provenance=_provenance(points, source, root, licence, attribution),
         geometry=np.asarray(shapely.points(points.x, points.y), dtype=object),
         record=points.record,
         position_sd_m=points.position_sd_m,
@@ -123,7 +125,7 @@ def read_anchors(
     LegendMismatchError
         A class that the legend does not have: an anchor can't be left without one.
     BadSourceError, GridMismatchError, ConfigError, SourceUnavailableError
-        As in :func:`observe_insitu`.
+        As in :func:`observe_points`.
     """
     named = {**columns, "weight": weight_column} if weight_column else dict(columns)
     points, shares = _answers(path, geobox, legend, named, crs, 0.0, class_names)
@@ -147,14 +149,27 @@ def read_anchors(
             if name in known:
                 soft[i, legend.index(name)] += other * part
     total = soft.sum(axis=1, keepdims=True)
+    name = f"anchors:{Path(path).stem}"
     return Anchors(
         x=points.x,
         y=points.y,
         shares=np.divide(soft, total, out=np.zeros_like(soft), where=total > 0),
         weight=points.weight,
         record=points.record,
-        provenance=_provenance(points, f"anchors:{Path(path).stem}", licence, attribution),
+        provenance=_provenance(points, name, f"insitu:{name}", licence, attribution),
     )
+
+
+def in_part(record: NDArray[np.str_], part: str, seed: int) -> NDArray[np.bool_]:
+    """Return which records fall into the ``first`` or ``second`` seeded random half.
+
+    A record's half depends on its id and the seed only, so that two readers of one
+    table always agree.
+    """
+    side = np.array(
+        [hashlib.sha256(f"{seed}:{name}".encode()).digest()[0] & 1 for name in record], bool
+    )
+    return ~side if part == "first" else side
 
 
 def _answers(
@@ -210,7 +225,9 @@ def _prior(first: Shares, second: Shares, main: float, other: float, legend: Leg
     return row
 
 
-def _provenance(points: PointTable, source: str, licence: str, attribution: str) -> Provenance:
+def _provenance(
+    points: PointTable, source: str, root: str, licence: str, attribution: str
+) -> Provenance:
     if not licence:
         raise ConfigError(f"{source}: name the licence of the points (SPDX, as CC-BY-4.0)")
     return Provenance(
@@ -218,6 +235,6 @@ def _provenance(points: PointTable, source: str, licence: str, attribution: str)
         agent=attribution or source,
         used=(points.digest,),
         licences=frozenset({licence}),
-        roots=frozenset({f"insitu:{source}"}),
+        roots=frozenset({root}),
         attribution=(attribution,) if attribution else (),
     )

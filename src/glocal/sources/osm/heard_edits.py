@@ -10,21 +10,18 @@ import osmium
 import shapely
 from osmium.osm import RELATION, WAY, Relation, Way
 
+from glocal.core.answer import covers
 from glocal.core.legend import Legend
+from glocal.core.record import version_of
 from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.io.xml import read_xml
+from glocal.sources.answers.asked import Asked
+from glocal.sources.answers.verdict import Answer, Heard, Verdict
+from glocal.sources.osm.change import parse_record
 from glocal.sources.osm.file import read_areas
 from glocal.sources.osm.tags import classify, crosswalk_of, row_of
-from glocal.sources.people.asked import Asked, element_of, version_of
-from glocal.sources.people.verdict import Answer, Heard, Verdict
 
-__all__ = ["State", "covers", "meant_by", "read_diff", "read_extract"]
-
-MEANT = 0.15
-"""A class is among those that tags stand for if its share reaches this."""
-
-COVERED = 0.5
-"""A missing area counts as mapped once an object says so on this share of it."""
+__all__ = ["State", "meant_by", "meant_by_symbol", "read_diff", "read_extract"]
 
 Key = tuple[str, int]
 
@@ -40,12 +37,8 @@ class State:
 
 def wanted(asked: Asked) -> dict[int, Key]:
     """Return the ways and relations that were asked about, by position of the proposal."""
-    out = {}
-    for i, record in enumerate(asked.proposals["record"].tolist()):
-        kind, _, number = element_of(record).partition("/")
-        if kind in ("way", "relation") and number.isdigit() and version_of(record):
-            out[i] = (kind, int(number))
-    return out
+    parsed = (parse_record(record) for record in asked.proposals["record"].tolist())
+    return {i: one[:2] for i, one in enumerate(parsed) if one is not None and one[2]}
 
 
 def read_extract(path: Path, asked: Asked, legend: Legend, *, history: bool) -> Heard:
@@ -210,14 +203,8 @@ def meant_by_symbol(symbol: str, legend: Legend) -> tuple[str, ...]:
     walk = crosswalk_of((symbol,), legend)
     if walk.confidence[0] == 0:
         return ()
-    shares = walk.matrix[0]
-    order = shares.argsort(kind="stable")[::-1]
-    return tuple(legend.names[k] for k in order if shares[k] >= min(MEANT, shares.max()))
-
-
-def covers(part: shapely.Geometry, place: shapely.Geometry) -> bool:
-    """Return True when ``part`` lies on at least half of ``place``."""
-    return bool(shapely.area(shapely.intersection(part, place)) >= COVERED * shapely.area(place))
+    meant, order = walk.meant()[1], walk.matrix[0].argsort(kind="stable")[::-1]
+    return tuple(legend.names[k] for k in order if meant[k])
 
 
 def _newly_mapped(path: Path, asked: Asked, legend: Legend) -> dict[int, int]:

@@ -12,11 +12,12 @@ from typing import Any
 import geopandas as gpd
 import pandas as pd
 
+from glocal.core.answer import SPEAKS, Answered
 from glocal.errors import BadSourceError, RunError
 from glocal.io.atomic import replacing_folder, write_json
 from glocal.io.vector import read_table, write_csv, write_table
-from glocal.sources.people.asked import Asked
-from glocal.sources.people.verdict import SPEAKS, Answer, Heard, Visit, resolved
+from glocal.sources.answers.asked import Asked
+from glocal.sources.answers.verdict import Answer, Heard, Visit, resolved
 
 __all__ = ["Stored", "keep_answers", "load_answers", "merged"]
 
@@ -37,7 +38,16 @@ class Stored:
     """Columns ``VISITS``, numbers as numbers; an empty class is a visit without one."""
 
     licence: str
-    """Of the visits; answers to OpenStreetMap are ODbL-1.0."""
+    """Of the visits, and of answers to those who have no licence of their own."""
+
+    def answered(self, crs: str) -> Answered:
+        """Return the answers with places in ``crs``."""
+        table = self.proposals.to_crs(crs)
+        names = ("source", "proposal", "record", "current", "proposed", "verdict", "stated")
+        columns = {name: table[name].to_numpy(str) for name in names}
+        return Answered(
+            **columns, fault=table["kind"].to_numpy(str), geometry=table.geometry.to_numpy()
+        )
 
 
 def merged(old: Iterable[Answer], new: Iterable[Answer]) -> list[Answer]:

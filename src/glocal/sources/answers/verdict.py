@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from glocal.core.answer import SPEAKS
+
 __all__ = [
     "MEANING",
     "NO_PROPOSAL",
-    "SETTLED",
-    "SPEAKS",
     "Answer",
     "Heard",
     "Verdict",
     "Visit",
-    "of_task",
+    "plain",
     "resolved",
     "verdict_of",
 ]
@@ -39,12 +39,6 @@ MEANING: dict[Verdict, str] = {
     "void": "the question is gone: task or element deleted",
 }
 
-SPEAKS: frozenset[Verdict] = frozenset({"accepted", "changed", "told", "rejected", "already_fixed"})
-"""Verdicts that say something of the ground; the others are no evidence."""
-
-SETTLED: frozenset[Verdict] = SPEAKS | {"disputed"}
-"""Verdicts after which the same question is not asked again."""
-
 WORDS: dict[str, Verdict] = {
     **{str(one).replace("_", " "): one for one in get_args(Verdict)},
     **dict.fromkeys(("yes", "y", "ok", "right", "correct", "agree", "approved"), "accepted"),
@@ -61,21 +55,6 @@ WORDS: dict[str, Verdict] = {
 NO_PROPOSAL = "no proposal and no place to visit of this run"
 
 UNANSWERED = frozenset({"", "proposed", "created", "open", "nan", "none", "null"})
-
-TASK: dict[int, Verdict | None] = {
-    0: None, 1: "accepted", 2: "rejected", 3: "skipped", 4: "void", 5: "already_fixed",
-    6: "too_hard", 7: "told", 8: "accepted", 9: "void",
-}  # fmt: skip
-"""MapRoulette's status of a task (backend 5d105ae1); 7 is a survey's answer."""
-
-TASK_NAMES = (
-    "created", "fixed", "not an issue", "skipped", "deleted", "already fixed", "too hard",
-    "answered", "validated", "disabled",
-)  # fmt: skip
-
-REVIEW_NAMES = ("requested", "approved", "rejected", "assisted", "disputed")
-NOT_CONFIRMED = (2, 4)
-"""Reviews after which a fix is no fix: rejected, disputed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +99,8 @@ class Heard:
     notes: tuple[str, ...] = ()
 
 
-def _plain(text: Any) -> str:
+def plain(text: Any) -> str:
+    """Return text in lower case, with single blanks for what may stand between words."""
     return re.sub(r"[\s_-]+", " ", str(text)).strip().lower()
 
 
@@ -130,36 +110,8 @@ def verdict_of(text: Any) -> Verdict | Literal[""] | None:
     >>> verdict_of("Already_Fixed"), verdict_of("proposed"), verdict_of("maybe")
     ('already_fixed', '', None)
     """
-    plain = _plain("" if text is None else text)
-    return "" if plain in UNANSWERED else WORDS.get(plain)
-
-
-def _code(value: Any, names: tuple[str, ...]) -> int | None:
-    """Return a code given as number, numeric text or name; None for none of these."""
-    number = str(value).strip().removesuffix(".0")
-    if number.isdigit():
-        return int(number)
-    plain = _plain(value)
-    return names.index(plain) if plain in names else None
-
-
-def of_task(status: Any, review: Any = None) -> Verdict | Literal[""] | None:
-    """Return what a MapRoulette task's status and review mean together.
-
-    A fix that a reviewer rejected or disputes is neither accepted nor rejected. None for
-    a status that MapRoulette does not have.
-
-    >>> of_task("Fixed"), of_task(1, 2), of_task("Not_An_Issue"), of_task("Created")
-    ('accepted', 'disputed', 'rejected', '')
-    """
-    code = _code(status, TASK_NAMES)
-    if code is None or code not in TASK:
-        return None
-    verdict = TASK[code]
-    reviewed = None if review is None else _code(review, REVIEW_NAMES)
-    if verdict in ("accepted", "rejected") and reviewed in NOT_CONFIRMED:
-        return "disputed"
-    return verdict or ""
+    word = plain("" if text is None else text)
+    return "" if word in UNANSWERED else WORDS.get(word)
 
 
 ORDER: tuple[Verdict, ...] = ("disputed", "too_hard", "void", "moved_on", "skipped")

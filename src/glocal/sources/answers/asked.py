@@ -11,41 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 
+from glocal.core.record import correction_id, element_of
 from glocal.errors import RunError
 from glocal.io.vector import read_table
 
-__all__ = ["COLUMNS", "Asked", "element_of", "proposal_id", "read_asked", "version_of"]
+__all__ = ["COLUMNS", "Asked", "read_asked"]
 
 COLUMNS = (
     "proposal", "source", "record", "current", "proposed", "probability", "round", "kind",
 )  # fmt: skip
-
-
-def proposal_id(source: str, record: str, proposed: str) -> str:
-    """Return the id of a proposal; the same element, version and class give the same id.
-
-    >>> proposal_id("osm", "way/1@2", "tree_cover")
-    'g-3c435c83ce1c'
-    """
-    return "g-" + hashlib.sha256(f"{source}|{record}|{proposed}".encode()).hexdigest()[:12]
-
-
-def element_of(record: str) -> str:
-    """Return a record without its version.
-
-    >>> element_of("way/12@4"), element_of("point7")
-    ('way/12', 'point7')
-    """
-    return record.partition("@")[0]
-
-
-def version_of(record: str) -> int:
-    """Return the version of a record, 0 where it has none."""
-    text = record.partition("@")[2]
-    return int(text) if text.isdigit() else 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,8 +141,7 @@ def _corrections(folder: Path) -> pd.DataFrame:
         raise RunError(f"{folder} holds no corrections ({path.name} is missing); run it again")
     table = read_table(path)
     given = zip(table["source"], table["record"], table["proposed"], strict=True)
-    kind = np.where(table["action"] == "modify", "retag", "doubt")
-    table = table.assign(proposal=[proposal_id(*row) for row in given], kind=kind)
+    table = table.assign(proposal=[correction_id(*row) for row in given])
     return pd.DataFrame(table)[[*COLUMNS, "geometry"]]
 
 

@@ -1,0 +1,122 @@
+"""A model taught anew: by the sources as they are, or by the labels that the loop gives it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from glocal.core.findings import Findings
+from glocal.core.grid import cells_of_points
+from glocal.core.labels import ENOUGH, Labels
+from glocal.core.result import relative_entropy
+from glocal.core.typing import Bools, Codes, Floats, Layers, Table
+from glocal.sources.kind import Exam, Reading
+from glocal.sources.models.predict import predict
+
+__all__ = ["GUARD", "labels_given", "taught_anew", "taught_raw"]
+
+CELLS = 1000
+"""Labelled cells that teach a model beside all points."""
+
+WORTHS = (0.03, 0.1, 0.3, 1.0)
+"""Weights of a certain label against one reference point that are tried."""
+
+USUAL_WORTH = 0.3
+"""What a label is worth where there are points, but too few reference points to try it."""
+
+GUARD = 2
+"""Cells around a reference point that no label speaks of."""
+
+
+def labels_given(reading: Reading, findings: Findings) -> tuple[Layers, Layers]:
+    """Return the soft labels (H, W, K) that a model receives, and their weights (H, W).
+
+    A label weighs as much as it is certain, times what the labels of this area are worth to
+    the model beside a reference point; 0 where the model can't see and around reference points.
+    """
+    probability = np.exp(findings.others)
+    certain = 1 - relative_entropy(findings.others)
+    images = reading.window.images
+    seen = np.logical_and.reduce([images[name].clear for name in reading.config.of])
+    use = seen & ~_guarded(findings)
+    weight = np.where(use, np.clip(certain, 0, 1), 0).astype(np.float32)
+    if weight.any():
+        weight *= np.float32(_worth(reading, findings, probability, weight))
+    return probability.astype(np.float32), weight
+
+
+def taught_raw(reading: Reading, exam: Exam) -> Codes:
+    """Return what the model would say if it had learned from the sources as they are."""
+    cell, shares, words = exam.words
+    rng = np.random.default_rng([reading.window.seed, 17])
+    pick = rng.choice(len(cell), min(CELLS, len(cell)), replace=False)
+    labels = exam.points.beside(cell[pick], shares[pick], words[pick])
+    return _likeliest(_taught(reading, labels, exam.cells))
+
+
+def taught_anew(reading: Reading, exam: Exam, probability: Floats, weight: Floats) -> Codes:
+    """Return what the model says once it has learned from the labels that it was given.
+
+    ``probability`` (H, W, K) and ``weight`` (H, W) as `labels_given` returns them. As many
+    cells teach as in `taught_raw`, and the same points.
+    """
+    labels = exam.points.beside(*_drawn(reading, probability, weight))
+    return _likeliest(_taught(reading, labels, exam.cells))
+
+
+def _taught(reading: Reading, labels: Labels, at: Codes) -> Layers:
+    """Return P(class) (n, K) at the cells ``at``, out of fold; NaN where the model can't see."""
+    window = reading.window
+    return predict(reading.sees, labels, window.fold, seed=window.seed, only=at)[at]
+
+
+def _drawn(reading: Reading, probability: Floats, weight: Floats) -> tuple[Codes, Table, Table]:
+    """Return cells, shares and weights of a few of the labels (H, W, K) that are offered.
+
+    ``weight`` (H, W) is 0 where nothing is offered.
+    """
+    cell = np.flatnonzero(weight > 0)
+    rng = np.random.default_rng([reading.window.seed, 17])
+    pick = rng.choice(cell, min(CELLS, len(cell)), replace=False)
+    shares = probability.reshape(-1, probability.shape[-1])[pick].astype(np.float64)
+    shares /= shares.sum(axis=1, keepdims=True)
+    return pick, shares, weight.ravel()[pick].astype(np.float64)
+
+
+def _worth(reading: Reading, findings: Findings, probability: Floats, weight: Floats) -> float:
+    """Return what a label is worth beside a reference point, so that the model learns most.
+
+    The model is taught with several weights, and the anchors, none of which taught the model of
+    its own fold, choose. Where others know little, their labels drown what points teach.
+    """
+    anchors, points = findings.anchors, findings.points
+    if points is None:
+        raise ValueError(f"{reading.name}: findings about a model carry the labels of points")
+    if anchors is None or anchors.answered.sum() < ENOUGH:
+        return USUAL_WORTH if len(points) >= ENOUGH else 1.0
+    cells = cells_of_points(reading.window.geobox, anchors.x, anchors.y)
+    use = anchors.answered & (cells >= 0)
+    cell, shares, certain = _drawn(reading, probability, weight)
+    loss = []
+    for one in WORTHS:
+        p = _taught(reading, points.beside(cell, shares, certain * one), cells[use])
+        log_p = np.log(np.maximum(np.nan_to_num(p, nan=1.0), 1e-6))
+        loss.append(-(anchors.weight[use, None] * anchors.shares[use] * log_p).sum())
+    return WORTHS[int(np.argmin(loss))]
+
+
+def _guarded(findings: Findings) -> Bools:
+    """Return the cells at and around all reference points, shape (H, W)."""
+    geobox = findings.estimate.geobox
+    near = np.zeros(geobox.shape, bool)
+    if findings.reference is None:
+        return near
+    at = cells_of_points(geobox, findings.reference.x, findings.reference.y)
+    near.ravel()[at[at >= 0]] = True
+    return np.asarray(ndimage.binary_dilation(near, np.ones((2 * GUARD + 1,) * 2, bool)))
+
+
+def _likeliest(p: NDArray[np.float32]) -> Codes:
+    """Return the likeliest class (n,), -1 where nothing is known."""
+    return np.where(np.isfinite(p[:, 0]), np.nan_to_num(p).argmax(axis=1), -1).astype(np.int64)

@@ -1,0 +1,278 @@
+"""What OpenStreetMap is told: the one place where doubts about its objects become corrections.
+
+Whether a doubt is an edit, a question or a flag, and why, is decided here once; files, scores and
+counts all read it from the corrections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from glocal.core.answer import settled
+from glocal.core.correction import Corrections
+from glocal.core.findings import Doubts, Findings
+from glocal.core.observation import Observations
+from glocal.core.promise import LIKELIER_THAN_NOT, shrunk, threshold_for
+from glocal.core.provenance import Terms
+from glocal.core.typing import Bools, Codes, Table
+from glocal.sources.kind import Window
+from glocal.sources.osm.place import as_mapped, displaced_objects, displaced_parts
+from glocal.sources.osm.rows import NO_EDIT, NO_LICENCE, of_source
+from glocal.sources.osm.tags import BUILT_KEYS, edit_of, row_of
+from glocal.sources.osm.unmapped import unmapped_areas
+
+__all__ = ["decide"]
+
+DOUBTED = 0.1
+"""An object is flagged when its class is right with less than this probability."""
+
+MIN_CORE = 0.25
+"""Share of an object that must lie inside its edge before its tags are edited: of hedges
+and shores nearly every cell is mixed, and a small offset puts them beside themselves."""
+
+SEEN = 0.9
+"""An element is edited only if this share of it lies in the area that was looked at."""
+
+OLD_DAYS = 3 * 365
+"""An element that was last edited so long before the image may be outdated."""
+
+ASKED = ("outdated", "vanished", "displaced")
+"""Faults that a person can answer by looking."""
+
+NOT_COVER = (
+    "a use, or a change to or from wetland, built-up or bare ground: cover seen from above "
+    "can't decide it"
+)
+NOT_SURE = "the tags are doubted, but no other class is likely enough for an edit"
+SHARED = (
+    "several rows of the layer share this OSM id and do not all ask for the same edit; "
+    "open the element to see which of its tags is meant"
+)
+
+
+def decide(
+    source: Observations, findings: Findings, window: Window, terms: Terms, batch: int
+) -> Corrections:
+    """Return the corrections of one source, the surest first, where the map has its objects.
+
+    At most ``batch`` edits and ``batch`` questions go out at once; the rest waits. See `rows` for
+    the columns beside those of all corrections.
+    """
+    displaced = displaced_objects(source, findings, window)
+    # what seems to be of another class lies beside its place: nothing else is said of it
+    in_place = ~np.isin(source.record, displaced.record)
+    tags = _about_tags(source, findings, window, terms, in_place)
+    moved = displaced_parts(source, findings, window)
+    told = Corrections.joined(
+        [tags, unmapped_areas(source, findings, window, terms), displaced, moved]
+    )
+    told = told.take(np.lexsort((told.record, -told.probability)))
+    shift = findings.shift
+    if shift is not None and shift.significant and shift.applied:
+        told = as_mapped(told, source, shift)
+    return _limited(told, batch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Judged:
+    """What may become of each of n objects."""
+
+    edit: NDArray[np.object_]
+    """Shape (n,), the `TagEdit` that makes an object say the proposed class; empty for none."""
+
+    probability: Table
+    """Shape (n,), of the proposed class, as far as held-out points let it be believed."""
+
+    barred: NDArray[np.str_]
+    """Shape (n,), why an edit can't be made though it would be sound; empty where it can."""
+
+    open: Bools
+    """Shape (n,), doubted by others, in its place, and not answered before."""
+
+    likely: Bools
+    """Shape (n,), True where the edit is sound and likelier right than wrong."""
+
+
+def _about_tags(
+    source: Observations, findings: Findings, window: Window, terms: Terms, in_place: Bools
+) -> Corrections:
+    """Return edits of tags, and flags of objects that are doubted without an edit."""
+    doubts = findings.doubts
+    if doubts is None:
+        raise ValueError(f"{source.source}: findings about objects carry doubts")
+    judged = _judge(source, findings, doubts, window, terms, in_place)
+    free = judged.likely & (judged.barred == "")
+    threshold, _ = threshold_for(judged.probability[free], window.precision)
+    above = judged.probability >= threshold
+    edit, question = _by_element(source, judged, np.flatnonzero(free & above))
+    known = {i for group in edit for i in group}
+    barred = np.flatnonzero(judged.likely & above & (judged.barred != ""))
+    held = {*known, *question, *barred.tolist()}
+    doubted = np.flatnonzero(judged.open & (doubts.correct < DOUBTED)).tolist()
+    doubted = [i for i in doubted if i not in held]
+    edits = _edits(source, findings, window, judged, edit)
+    rows = np.array([*question, *barred.tolist(), *doubted], np.int64)
+    asked = np.arange(len(rows)) < len(question)
+    sound = np.arange(len(rows)) < len(question) + len(barred)
+    has_edit = np.array([bool(judged.edit[i]) for i in rows], bool)
+    why = np.where(has_edit, NOT_SURE, NOT_COVER)
+    why = np.where(sound, judged.barred[rows], why)
+    flags = of_source(
+        source,
+        findings,
+        window,
+        record=source.record[rows],
+        fault=np.where(sound, "retag", _faults(source, window, rows)),
+        action=np.full(len(rows), "flag"),
+        fate=np.where(asked, "survey", "flag"),
+        current=source.words[rows],
+        proposed=np.array(window.legend.names)[doubts.proposed[rows]],
+        probability=np.where(sound, judged.probability[rows], 1 - doubts.correct[rows]),
+        support=source.geometry[rows],
+        why=np.where(asked, SHARED, why),
+    )
+    number = len(edits)
+    return replace(
+        Corrections.joined([edits, flags]),
+        terms=terms,
+        threshold=float(threshold) if number else None,
+        expected_precision=float(edits.probability.mean()) if number else None,
+    )
+
+
+def _judge(
+    source: Observations,
+    findings: Findings,
+    doubts: Doubts,
+    window: Window,
+    terms: Terms,
+    in_place: Bools,
+) -> _Judged:
+    legend, words = window.legend, source.words
+    names = np.array(legend.names)[doubts.proposed]
+    done = settled(findings.answers, source.record, words, names)
+    free = doubts.supported & ~done & (source.symbols > 0) & in_place
+    probability = shrunk(doubts.probability, findings.sharpness)
+    likely = free & (probability > LIKELIER_THAN_NOT)
+    edit = np.full(len(source), NO_EDIT, object)
+    tags = source.columns["tags"]
+    for i in np.flatnonzero(likely | (free & (doubts.correct < DOUBTED))).tolist():
+        edit[i] = edit_of(str(words[i]), tags[i], legend.concepts[doubts.proposed[i]])
+    seen = _share_seen(source)
+    barred = source.columns.get("unfit", np.full(len(source), "", object)).astype(str)
+    outside = np.array(
+        [f"only {one:.0%} of it lies in the area that was looked at" for one in seen]
+    )
+    barred = np.where(seen < SEEN, outside, barred)
+    if not terms.accept(findings.provenance.licences):
+        barred = np.full(len(source), NO_LICENCE)
+    sound = np.array([bool(one) for one in edit], bool) & (_core_share(source) >= MIN_CORE)
+    return _Judged(
+        edit=edit, probability=probability, barred=barred, open=free, likely=likely & sound
+    )
+
+
+def _by_element(
+    source: Observations, judged: _Judged, rows: Codes
+) -> tuple[list[list[int]], list[int]]:
+    """Return rows of one element that ask for the same together, and one row of each that don't.
+
+    Layers split multipolygons into rows that share an id; a person must look where they differ.
+    """
+    if "layer_rows" not in source.columns:
+        return [[i] for i in rows.tolist()], []
+    groups: dict[int, list[int]] = {}
+    area = shapely.area(source.geometry)
+    for i in rows[np.argsort(-area[rows], kind="stable")].tolist():
+        groups.setdefault(int(source.columns["osm_id"][i]), []).append(i)
+    same, differ = [], []
+    for number, group in groups.items():
+        whole = int(source.columns["layer_rows"][group[0]]) <= len(group)
+        alike = all(judged.edit[i] == judged.edit[group[0]] for i in group)
+        if number > 0 and whole and alike:
+            same.append(group)
+        else:
+            differ.append(group[0])
+    return same, differ
+
+
+def _edits(
+    source: Observations,
+    findings: Findings,
+    window: Window,
+    judged: _Judged,
+    groups: list[list[int]],
+) -> Corrections:
+    """Return one edit per element; of several rows that of the largest, over all their outlines."""
+    first = np.array([group[0] for group in groups], np.int64)
+    support = source.geometry[first].copy()
+    probability = judged.probability[first].copy()
+    area = shapely.area(source.geometry)
+    for at, group in enumerate(groups):
+        if len(group) > 1:
+            support[at] = shapely.multipolygons(shapely.get_parts(source.geometry[group]))
+            probability[at] = np.average(judged.probability[group], weights=area[group])
+    doubts: Any = findings.doubts
+    return of_source(
+        source,
+        findings,
+        window,
+        record=source.record[first],
+        fault=np.full(len(first), "retag"),
+        action=np.full(len(first), "modify"),
+        fate=np.full(len(first), "modify"),
+        current=source.words[first],
+        proposed=np.array(window.legend.names)[doubts.proposed[first]],
+        probability=probability,
+        support=support,
+        edit=judged.edit[first],
+    )
+
+
+def _share_seen(source: Observations) -> Table:
+    """Return the share of each object's area that lies inside the area, shape (n,)."""
+    inside = shapely.clip_by_rect(source.geometry, *source.geobox.extent.boundingbox.bbox)
+    whole = shapely.area(source.geometry)
+    share = shapely.area(inside) / np.maximum(whole, 1e-9)
+    return np.asarray(np.where(whole > 0, share, 1.0), np.float64)
+
+
+def _core_share(source: Observations) -> Table:
+    """Return the share of each object that lies further than one cell inside its edge."""
+    cell = abs(float(source.geobox.resolution.x))
+    core = shapely.area(shapely.buffer(source.geometry, -cell))
+    return np.asarray(core / np.maximum(shapely.area(source.geometry), 1e-9), np.float64)
+
+
+def _faults(source: Observations, window: Window, rows: Codes) -> NDArray[np.str_]:
+    """Return what may be wrong with objects whose class is doubted, shape as ``rows``."""
+    starts = [np.datetime64(one.start.replace(tzinfo=None)) for one in window.dates.values()]
+    age = np.timedelta64(OLD_DAYS, "D")
+    edited = source.columns["timestamp"][rows]
+    old = np.zeros(len(rows), bool)
+    if starts:
+        old = ~np.isnat(edited) & (max(starts) - edited > age)
+    thing = np.array([_is_thing(one) for one in source.words[rows].tolist()], bool)
+    return np.where(thing, "vanished", np.where(old, "outdated", "doubt"))
+
+
+def _is_thing(word: str) -> bool:
+    """Return True for single things, which are there or not: buildings, dams, open water."""
+    row = row_of(word)
+    return row.key in BUILT_KEYS or row.base == "natural=water"
+
+
+def _limited(told: Corrections, batch: int) -> Corrections:
+    """Ask people what they can answer by looking, and hold back what is too much at once."""
+    fate = told.fate.copy()
+    edits = np.flatnonzero(fate == "modify")
+    fate[edits[batch:]] = "later"
+    room = max(batch - int((fate == "survey").sum()), 0)
+    asked = np.flatnonzero((fate == "flag") & np.isin(told.fault, ASKED))
+    fate[asked[:room]] = "survey"
+    return replace(told, fate=fate)
