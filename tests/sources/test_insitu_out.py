@@ -26,7 +26,7 @@ from glocal.core.placement import Places
 from glocal.fusion.place.points import layer_shift, suggest_places
 from glocal.io.vector import FORMULA, guard
 from glocal.sources.field.observe import observe_insitu
-from glocal.sources.field.personal import is_personal, read_field_table
+from glocal.sources.points.personal import is_personal, read_field_table
 from glocal.sources.field.write import Verdicts, encode_insitu
 
 GRID = area_geobox((400_000, 5_799_200, 400_800, 5_800_000), "EPSG:32633", 10)

@@ -41,7 +41,7 @@ __all__ = [
     "ramp_css",
     "ramp_map",
     "read_view",
-    "rgb_map",
+    "colour_map",
 ]
 
 LONG_SIDE = 1000
@@ -190,7 +190,7 @@ def class_map(view: MapView, colours: Mapping[int, str]) -> str:
     return _uri(Image.fromarray(rgba).quantize(256, method=Image.Quantize.FASTOCTREE), "PNG")
 
 
-def rgb_map(view: MapView) -> str:
+def colour_map(view: MapView) -> str:
     """Return a quicklook (uint8; one band is shown as grey) as WebP."""
     if view.values.dtype != np.uint8:
         raise RunError(
@@ -205,14 +205,14 @@ def rgb_map(view: MapView) -> str:
 def ramp_map(values: NDArray[Any], valid: NDArray[np.bool_], top: float, *, invert: bool) -> str:
     """Return values 0..``top``, shape (y, x), as WebP in the ramp of ``ramp_css``."""
     index = np.clip(np.nan_to_num(values) / top * 255, 0, 255).astype(np.uint8)
-    rgb = _ramp(invert)[index]
+    colour = _ramp(invert)[index]
     alpha = np.where(valid, 255, 0).astype(np.uint8)
-    return _uri(Image.fromarray(np.dstack([rgb, alpha])), "WEBP")
+    return _uri(Image.fromarray(np.dstack([colour, alpha])), "WEBP")
 
 
 def ramp_css(*, invert: bool) -> str:
     """Return the colour ramp as a CSS gradient, low values at the left."""
-    stops = ",".join("#{:02x}{:02x}{:02x}".format(*rgb) for rgb in _ramp(invert)[::51])
+    stops = ",".join("#{:02x}{:02x}{:02x}".format(*colour) for colour in _ramp(invert)[::51])
     return f"linear-gradient(to right,{stops})"
 
 
@@ -240,13 +240,13 @@ def _crop(source: DatasetReader, geometry: Any) -> tuple[str, float] | None:
         return None
     inside = shapely.transform(geometry.intersection(frame), lambda xy: _to_cells(source, xy))
     column, row, side = _square(inside.bounds, source.width, source.height)
-    rgb = source.read(
+    colour = source.read(
         (1, 2, 3) if source.count >= 3 else (1, 1, 1),
         window=Window(column, row, side, side),
         out_shape=(3, CROP_SIDE, CROP_SIDE),
         resampling=Resampling.nearest,
     )
-    picture = Image.fromarray(np.ascontiguousarray(np.moveaxis(rgb, 0, -1)))
+    picture = Image.fromarray(np.ascontiguousarray(np.moveaxis(colour, 0, -1)))
     per_cell = CROP_SIDE / side
     _outline(
         picture,

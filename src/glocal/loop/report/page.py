@@ -216,7 +216,7 @@ def _maps(out: Path, legend: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     if (out / "image.tif").exists():
         view = figures.read_view(out / "image.tif")
         maps.append(
-            _map(view, figures.rgb_map(view), "Image", "Quicklook of the imagery of the area.")
+            _map(view, figures.colour_map(view), "Image", "Quicklook of the imagery of the area.")
         )
     if (out / "estimate.tif").exists():
         view = figures.read_view(out / "estimate.tif", categories=True)

@@ -17,7 +17,7 @@ __all__ = [
     "Row",
     "Rows",
     "column_of",
-    "is_review",
+    "is_answer_table",
     "last_of_each",
     "of_this_run",
     "text_of",
@@ -42,7 +42,7 @@ def column_of(rows: Rows, names: Sequence[str]) -> str | None:
     return next((columns[name] for name in names if name in columns), None)
 
 
-def is_review(rows: Rows) -> bool:
+def is_answer_table(rows: Rows) -> bool:
     """Return True for a table that names corrections and says something of each."""
     return bool(column_of(rows, ID) and (column_of(rows, ANSWER) or column_of(rows, ("stated",))))
 

@@ -25,7 +25,7 @@ from glocal.core.result import relative_entropy
 from glocal.core.typing import Bytes
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.content import Content
-from glocal.sources.answers.rows import column_of, is_review
+from glocal.sources.answers.rows import column_of, is_answer_table
 from glocal.sources.answers.verdict import Heard
 from glocal.sources.config import PointsConfig, SourceConfig
 from glocal.sources.field.forms import read_form
@@ -88,7 +88,7 @@ class Field(Kind):
         elif (
             "key" in columns
             or any(one.startswith(SUBMITTED) for one in columns)
-            or (column_of(rows, ("sample_id",)) and not is_review(rows))
+            or (column_of(rows, ("sample_id",)) and not is_answer_table(rows))
         ):
             channel = "odk"
         else:

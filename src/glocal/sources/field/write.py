@@ -22,7 +22,7 @@ from glocal.core.placement import Places
 from glocal.core.result import Displacement
 from glocal.io.atomic import write_json
 from glocal.io.vector import write_csv, write_gpkg, write_table
-from glocal.sources.field.personal import read_field_table
+from glocal.sources.points.personal import read_field_table
 from glocal.sources.points.table import PointTable, read_points
 from glocal.sources.points.words import is_silent
 

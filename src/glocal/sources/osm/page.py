@@ -29,7 +29,7 @@ ABOUT = {
     "flags.geojson": "doubts to look at on a map, not tasks; the reason stands in `why_no_edit`",
 }
 
-RULES = """\
+ANSWERING = """\
 ## How to answer
 
 - One object, one human decision: look at recent imagery that OSM may use, or at the
@@ -231,6 +231,6 @@ def readme(batch: Batch, counts: Mapping[str, int], promise: str) -> str:
         "under the Open Database License 1.0 (ODbL-1.0).",
         f"- Software: {held.software or 'glocal'}",
         "",
-        RULES,
+        ANSWERING,
     ]
     return "\n".join(lines)

@@ -20,7 +20,7 @@ from glocal.core.typing import Layers, Table
 from glocal.io.vector import write_csv
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.content import Content
-from glocal.sources.answers.rows import is_review
+from glocal.sources.answers.rows import is_answer_table
 from glocal.sources.answers.store import Stored, load_answers
 from glocal.sources.answers.verdict import Heard
 from glocal.sources.config import Date, FilePath, Licence, SourceConfig
@@ -101,7 +101,7 @@ class People(Kind):
         self, content: Content, asked: Asked, legend: Legend, class_column: str | None
     ) -> Heard | None:
         """Return the answers of a table with one row per correction."""
-        if not is_review(content.rows):
+        if not is_answer_table(content.rows):
             return None
         channel = "layer" if content.suffixes[-1] == ".gpkg" else "review"
         return read_review(content.rows, content.path.name, channel, asked, legend)

@@ -21,7 +21,7 @@ from pyproj import CRS, Transformer
 from glocal.core.grid import cells_of_points
 from glocal.core.interval import Interval
 from glocal.errors import BadSourceError, ConfigError, GridMismatchError
-from glocal.sources.field.personal import read_field_table
+from glocal.sources.points.personal import read_field_table
 from glocal.sources.points.words import confidence_word, is_silent, lucas_confidence
 
 __all__ = ["PointTable", "read_points"]
