@@ -49,7 +49,7 @@ WORDS = {
 EXCEPT = ("synthetic/", "loop/demo.py", "sources/kinds.py")
 """A made-up earth has all kinds; the demo is a configuration; the tuple lists them."""
 
-APART = ("train/", "cli/model", "msgfm/", "core/sensor.py")
+APART = ("train/", "cli/model", "msgfm/", "core/sensor.py", "sources/chips/")
 """Rooms that know sensors and no sources: only what they import is asked of them, since some
 sensors are called like kinds of images."""
 
@@ -91,7 +91,9 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def comment_lines(text: str) -> int:
     """Return how many lines hold nothing but a comment."""
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    return sum(one.type == tokenize.COMMENT and not one.line[: one.start[1]].strip() for one in tokens)
+    return sum(
+        one.type == tokenize.COMMENT and not one.line[: one.start[1]].strip() for one in tokens
+    )
 
 
 def lone_helpers(tree: ast.Module) -> list[str]:
@@ -116,18 +118,20 @@ def places(path: Path, tree: ast.Module) -> Iterator[Place]:
 
 
 def _named(tree: ast.Module, room: str, words: tuple[str, ...]) -> Iterator[tuple[int, str]]:
-    docstrings = {
-        id(one.value) for one in ast.walk(tree) if isinstance(one, ast.Expr)
-    }
+    docstrings = {id(one.value) for one in ast.walk(tree) if isinstance(one, ast.Expr)}
     for one in ast.walk(tree):
         line = getattr(one, "lineno", 0)
-        if isinstance(one, ast.ImportFrom) and re.match(rf"glocal\.sources\.{room}\b", one.module or ""):
+        if isinstance(one, ast.ImportFrom) and re.match(
+            rf"glocal\.sources\.{room}\b", one.module or ""
+        ):
             yield line, one.module or ""
         elif isinstance(one, ast.Constant) and one.value in words and id(one) not in docstrings:
             yield line, repr(one.value)
         else:
             for text in _identifiers(one):
-                parts = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text).lower())
+                parts = re.findall(
+                    r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text).lower()
+                )
                 if set(parts) & set(words):
                     yield line, text
 
@@ -161,7 +165,9 @@ def main() -> int:
         tree, room, size = ast.parse(text), name.partition("/")[0], text.count("\n")
         lines[room] += size
         comments[room] += comment_lines(text)
-        every = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+        every = [
+            one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
         bodies += [(body_lines(one), f"{name}:{one.name}") for one in every]
         helpers += [f"{name}:{one}" for one in lone_helpers(tree)]
         found += list(places(path, tree))
@@ -170,7 +176,9 @@ def main() -> int:
     sizes = sorted(size for size, _ in bodies)
     ninety, share = sizes[int(0.9 * len(sizes))], len(helpers) / len(bodies)
     print(f"{sum(lines.values())} lines in {len(files())} files (before: {LINES})")
-    print(f"{len(bodies)} functions, bodies: median {statistics.median(sizes):g}, 90 % up to {ninety}")
+    print(
+        f"{len(bodies)} functions, bodies: median {statistics.median(sizes):g}, 90 % up to {ninety}"
+    )
     print(f"{len(helpers)} one-caller helpers, {share:.1%} of all functions")
     for room in sorted(lines):
         rate = 100 * comments[room] / max(lines[room], 1)

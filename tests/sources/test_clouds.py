@@ -11,8 +11,8 @@ from glocal.core.interval import Interval
 from glocal.core.provenance import Provenance
 from glocal.core.sensor import sensor
 from glocal.errors import BadSourceError
+from glocal.sources.chips.read import read_image
 from glocal.sources.images.clouds import CLEAR, CLOUD, NO_DATA, SHADOW, clear_cells, require_clear
-from glocal.sources.images.read import read_image
 
 BANDS = ("B02", "B03", "B04", "B08", "B10", "B11", "B12")
 SPECTRA = {  # top of atmosphere, typical

@@ -16,8 +16,8 @@ from glocal.errors import (
     UnitError,
 )
 from glocal.io.raster import native_grid
-from glocal.sources.images.read import read_image, read_scl
-from glocal.sources.images.sentinel2 import open_product
+from glocal.sources.chips.read import read_image, read_scl
+from glocal.sources.chips.sentinel2 import open_product
 
 DAY = Interval.parse("2019-07-01")
 

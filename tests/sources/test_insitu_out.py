@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+from glocal.sources.field.observe import observe_insitu
 from hypothesis import given
 from hypothesis import strategies as st
 from referencing import Registry, Resource
@@ -25,9 +26,8 @@ from glocal.core.observation import Observations
 from glocal.core.placement import Places
 from glocal.fusion.place.points import layer_shift, suggest_places
 from glocal.io.vector import FORMULA, guard
-from glocal.sources.field.observe import observe_insitu
-from glocal.sources.points.personal import is_personal, read_field_table
 from glocal.sources.field.write import Verdicts, encode_insitu
+from glocal.sources.points.personal import is_personal, read_field_table
 
 GRID = area_geobox((400_000, 5_799_200, 400_800, 5_800_000), "EPSG:32633", 10)
 LEGEND = Legend(

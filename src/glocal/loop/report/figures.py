@@ -36,12 +36,12 @@ __all__ = [
     "baseline_chart",
     "calibration_chart",
     "class_map",
+    "colour_map",
     "crops",
     "gains_chart",
     "ramp_css",
     "ramp_map",
     "read_view",
-    "colour_map",
 ]
 
 LONG_SIDE = 1000

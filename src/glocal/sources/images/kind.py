@@ -20,10 +20,10 @@ from glocal.core.sensor import Sensor, sensor
 from glocal.core.typing import Bools, Codes
 from glocal.io.raster import info, read_on
 from glocal.io.stac import multihash
+from glocal.sources.chips.read import read_image, read_scl
 from glocal.sources.config import Crs, Date, FilePath, Licence, Names, SourceConfig
 from glocal.sources.images.clouds import NO_DATA, clear_cells, require_clear
 from glocal.sources.images.fill import Filling, fill_gaps
-from glocal.sources.images.read import read_image, read_scl
 from glocal.sources.images.registration import SceneFile
 from glocal.sources.images.write import encode_image
 from glocal.sources.kind import Kind, Reading, Score, Truth, Window, Written

@@ -15,8 +15,8 @@ from glocal.core.interval import Interval
 from glocal.errors import ConfigError
 from glocal.io.raster import native_grid
 from glocal.model.batch import Batch, batch_of
-from glocal.sources.images.read import read_image
-from glocal.sources.images.sentinel2 import open_product
+from glocal.sources.chips.read import read_image
+from glocal.sources.chips.sentinel2 import open_product
 from glocal.train.data.captures import AT_SOME_TIME, gsd_m
 
 __all__ = ["Images", "holes"]

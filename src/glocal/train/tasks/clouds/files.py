@@ -16,7 +16,7 @@ from glocal.errors import BadSourceError
 from glocal.io.atomic import write_json
 from glocal.io.raster import read_on, write_cog
 from glocal.model.encoder import Encoder
-from glocal.sources.images.read import read_scl
+from glocal.sources.chips.read import read_scl
 from glocal.train.data.rasters import Images, holes
 from glocal.train.tasks.clouds.choice import Choice, choose
 from glocal.train.tasks.clouds.pairs import (

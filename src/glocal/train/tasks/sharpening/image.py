@@ -20,8 +20,8 @@ from glocal.errors import BadSourceError
 from glocal.io.atomic import write_json
 from glocal.io.raster import info, native_grid, read_on, write_cog
 from glocal.model import Encoder
-from glocal.sources.images.read import read_image
-from glocal.sources.images.sentinel2 import band_of_name, open_product
+from glocal.sources.chips.read import read_image
+from glocal.sources.chips.sentinel2 import band_of_name, open_product
 from glocal.train.data.captures import AT_SOME_TIME, gsd_m
 from glocal.train.data.rasters import holes
 from glocal.train.tasks.dense import tiles
@@ -90,7 +90,7 @@ def sharpen_image(
     bands, fine_bands
         Names of the bands of ``coarse`` and ``fine``, where the file has none.
     unit, offset
-        As in `glocal.sources.images.read.read_image`: how numbers of Sentinel-2 are stored,
+        As in `glocal.sources.chips.read.read_image`: how numbers of Sentinel-2 are stored,
         and what is added to them.
 
     Returns

@@ -19,7 +19,7 @@ from glocal.core.provenance import Provenance
 from glocal.core.sensor import Band, Sensor, sensor
 from glocal.errors import BadSourceError, ConfigError, SourceUnavailableError, UnitError
 from glocal.io.raster import extent, info, read_on
-from glocal.sources.images.sentinel2 import (
+from glocal.sources.chips.sentinel2 import (
     QUANTIFICATION,
     Product,
     acquisition,
