@@ -47,8 +47,9 @@ from glocal.core.provenance import Provenance
 from glocal.core.typing import Window
 from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS
 from glocal.fusion.estimate.posterior import class_prior, estimate
-from glocal.fusion.problem import terms as problem
+from glocal.fusion.problem.terms import locate, prepare, region_side
 from glocal.fusion.reliability.dependence import conservative, families_of
+from glocal.fusion.setting import ENGINE
 from glocal.fusion.tiles import stream
 from glocal.fusion.tiles.counting import Coding
 from glocal.fusion.tiles.stream import TiledSource, count_tiles, fuse_stream
@@ -212,14 +213,15 @@ def drain(result: stream.Streamed, read: stream.Read, workers: int) -> int:
 def measure(alphabet: str, kind: str, side: int, workers: int, folder: Path) -> dict[str, Any]:
     """Return the rates of one setting; runs in a process of its own."""
     # one region for the small alphabet, 10 x 10 for the large one
-    problem.REGION = -(-side // 10) if alphabet == "large" else side
+    largest = -(-side // 10) if alphabet == "large" else side
+    setting = replace(ENGINE, parts=1, largest_region=largest)
     sources = sources_of(alphabet)
     pool = load_pool(alphabet, kind, folder)
     copied, copied_together = copy_rates(pool, workers)
     read = reader(pool)
     del pool
     box, cells = grid(side, side), side * side
-    region = problem.region_side((side, side), parts=1)
+    region = region_side((side, side), setting)
     coding = Coding(radix=radix_of(alphabet), region=region, shape=(side, side))
     none = np.empty(0, np.int64)
     warm = Coding(radix=radix_of(alphabet), region=region, shape=(TILE, TILE))
@@ -240,7 +242,9 @@ def measure(alphabet: str, kind: str, side: int, workers: int, folder: Path) -> 
     }
     if patterns.thinned:
         return row | {"peak": resident("VmHWM")}
-    learning, result = seconds(lambda: fuse_stream(read, sources, box, workers=workers))
+    learning, result = seconds(
+        lambda: fuse_stream(read, sources, box, workers=workers, setting=setting)
+    )
     row["learn_seconds"] = learning - counting
     for name, beta in (("decode", 0.0), ("decode_spatial", BETA)):
         decided = replace(result, fused=replace(result.fused, beta=beta))
@@ -267,8 +271,8 @@ def em_seconds(patterns: int = 100_000) -> dict[str, Any]:
         one.observe(box, planes[:, [i]].T.reshape(1, *box.shape).astype(np.int64))
         for i, one in enumerate(sources_of("small"))
     ]
-    posed = problem.prepare(observed, families_of(observed))
-    anchors = problem.locate(None, np.empty(0, np.int64), posed)
+    posed = prepare(observed, families_of(observed))
+    anchors = locate(None, np.empty(0, np.int64), posed)
     prior, exponents = class_prior(anchors, posed), conservative(posed)
     took = [seconds(lambda: estimate(posed, prior, exponents, anchors))[0] for _ in range(3)]
     return {"patterns": len(posed.units), "seconds": min(took)}

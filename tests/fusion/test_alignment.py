@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import shapely
 
-from glocal.fusion.place.alignment import MAX_SHIFT, relative_shift
+from glocal.fusion.place.alignment import relative_shift
 from glocal.fusion.problem.support import paint
+from glocal.fusion.setting import ENGINE
 from glocal.testing import CELL, grid
 
 SIDE, K = 160, 3
@@ -68,9 +69,9 @@ def test_nothing_to_align_gives_no_shift():
     said, others = scene(0, 0.0, 0.0)
     assert relative_shift(np.zeros_like(said), others, CELL) is None
     assert relative_shift(said, np.full_like(others, 1 / K), CELL) is None
-    beyond, _ = scene(0, (MAX_SHIFT + 30) * CELL, 0.0)
+    beyond, _ = scene(0, (ENGINE.max_shift + 30) * CELL, 0.0)
     far = relative_shift(beyond, others, CELL)
-    assert far is None or not far.significant or abs(far.dx) <= MAX_SHIFT * CELL
+    assert far is None or not far.significant or abs(far.dx) <= ENGINE.max_shift * CELL
 
 
 def test_tiny_grids_do_not_wrap_round():
@@ -79,4 +80,4 @@ def test_tiny_grids_do_not_wrap_round():
         said = rng.normal(size=(height, width, K)).astype(np.float32)
         others = rng.dirichlet(np.ones(K), (height, width)).astype(np.float32)
         shift = relative_shift(said, others, CELL)
-        assert shift is None or abs(shift.dx) <= MAX_SHIFT * CELL
+        assert shift is None or abs(shift.dx) <= ENGINE.max_shift * CELL

@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 
 from glocal.core.result import log_normalise
 from glocal.fusion.decode.context import (
-    REACH,
-    SIDES,
     Readout,
     learn_readout,
     surroundings,
     usual_readout,
 )
 from glocal.fusion.decode.regression import Linear
+from glocal.fusion.setting import ENGINE
 
 
 def drawn(seed: int, shape: tuple[int, int] = (30, 26), classes: int = 3) -> np.ndarray:
@@ -26,9 +25,11 @@ def drawn(seed: int, shape: tuple[int, int] = (30, 26), classes: int = 3) -> np.
 
 def test_means_are_those_of_the_cells_that_exist() -> None:
     log_q = drawn(0)
-    said = surroundings(log_q).reshape(*log_q.shape[:2], 1 + len(SIDES), -1)
+    said = surroundings(log_q, ENGINE.squares).reshape(
+        *log_q.shape[:2], 1 + len(ENGINE.squares), -1
+    )
     for row, column in [(0, 0), (3, 25), (15, 13), (29, 0)]:
-        for i, side in enumerate(SIDES):
+        for i, side in enumerate(ENGINE.squares):
             half = side // 2
             rows = slice(max(row - half, 0), row + half + 1)
             columns = slice(max(column - half, 0), column + half + 1)
@@ -42,10 +43,14 @@ def test_a_tile_with_its_halo_reads_as_the_whole(seed: int, row: int, column: in
     log_q = drawn(seed, (40, 40))
     rng = np.random.default_rng(seed)
     readout = Readout(
-        linear=Linear(weight=rng.normal(size=(3 * (1 + len(SIDES)), 3)), constant=np.zeros(3))
+        linear=Linear(
+            weight=rng.normal(size=(3 * (1 + len(ENGINE.squares)), 3)), constant=np.zeros(3)
+        ),
+        squares=ENGINE.squares,
     )
-    top, left = max(row - REACH, 0), max(column - REACH, 0)
-    tile = readout(log_q[top : row + 8 + REACH, left : column + 8 + REACH])
+    reach = max(ENGINE.squares) // 2
+    top, left = max(row - reach, 0), max(column - reach, 0)
+    tile = readout(log_q[top : row + 8 + reach, left : column + 8 + reach])
     inside = tile[row - top :, column - left :][:8, :8]
     assert np.array_equal(inside, readout(log_q)[row : row + 8, column : column + 8])
 
@@ -53,7 +58,7 @@ def test_a_tile_with_its_halo_reads_as_the_whole(seed: int, row: int, column: in
 def test_what_all_cells_say_stays_likeliest() -> None:
     log_q = np.broadcast_to(np.log([0.2, 0.7, 0.1]), (12, 12, 3)).astype(np.float32)
     linear = Linear(weight=np.tile(np.eye(3) / 4, (4, 1)), constant=np.zeros(3))
-    read = Readout(linear=linear)(log_q)
+    read = Readout(linear=linear, squares=ENGINE.squares)(log_q)
     assert (read.argmax(axis=-1) == 1).all()
     assert np.exp(read).sum(axis=-1) == pytest.approx(1)
 
@@ -62,7 +67,7 @@ def test_a_lone_cell_is_heard_less_than_its_surroundings() -> None:
     log_q = np.full((25, 25, 2), np.log([0.9, 0.1]), np.float32)
     log_q[12, 12] = np.log([0.4, 0.6])
     log_q[:, 13:] = log_q[:, 13:, ::-1]
-    readout = usual_readout(log_q)
+    readout = usual_readout(log_q, ENGINE)
     assert readout is not None
     assert log_q[5, 12].argmax() == 0
     log_q[5, 6] = np.log([0.4, 0.6])
@@ -71,7 +76,7 @@ def test_a_lone_cell_is_heard_less_than_its_surroundings() -> None:
 
 def test_strangers_are_not_read() -> None:
     """Where each cell is drawn by itself, its neighbours tell nothing of it."""
-    assert usual_readout(drawn(3, (60, 60))) is None
+    assert usual_readout(drawn(3, (60, 60)), ENGINE) is None
 
 
 def anchors(seed: int, n: int = 300) -> tuple[np.ndarray, ...]:
@@ -81,13 +86,13 @@ def anchors(seed: int, n: int = 300) -> tuple[np.ndarray, ...]:
     seen = np.where(truth == 2, 1, truth)
     log_q = np.log(np.full((n, 3), 0.1) + 0.7 * np.eye(3)[seen])
     context = np.log(np.full((n, 3), 0.2) + 0.4 * np.eye(3)[truth])
-    said = np.concatenate([log_q, *[context] * len(SIDES)], axis=1)
+    said = np.concatenate([log_q, *[context] * len(ENGINE.squares)], axis=1)
     return said, np.eye(3)[truth], np.ones(n), rng.permutation(n) % 5
 
 
 def test_anchors_teach_what_the_pool_confuses() -> None:
     said, shares, weight, fold = anchors(0)
-    _, others = learn_readout(said, shares, weight, fold)
+    _, others = learn_readout(said, shares, weight, fold, ENGINE)
     read = np.array([others[f].read(one[None, None])[0, 0] for f, one in zip(fold, said)])  # noqa: B905
     pool = (said[:, :3].argmax(axis=1) == shares.argmax(axis=1)).mean()
     assert (read.argmax(axis=1) == shares.argmax(axis=1)).mean() > pool + 0.2
@@ -95,14 +100,14 @@ def test_anchors_teach_what_the_pool_confuses() -> None:
 
 def test_a_fold_has_no_say_in_its_own_map() -> None:
     said, shares, weight, fold = anchors(1)
-    _, before = learn_readout(said, shares, weight, fold)
+    _, before = learn_readout(said, shares, weight, fold, ENGINE)
     wrong = np.where(fold[:, None] == 2, np.roll(shares, 1, axis=1), shares)
-    _, after = learn_readout(said, wrong, weight, fold)
+    _, after = learn_readout(said, wrong, weight, fold, ENGINE)
     assert np.array_equal(before[2].linear.weight, after[2].linear.weight)
     assert not np.allclose(before[0].linear.weight, after[0].linear.weight)
 
 
 def test_one_anchor_a_fold_hardly_moves_the_pool() -> None:
     said, shares, weight, fold = anchors(2, 5)
-    readout, _ = learn_readout(said, shares, weight, fold)
+    readout, _ = learn_readout(said, shares, weight, fold, ENGINE)
     assert np.abs(readout.linear.weight[:3] - np.eye(3)).max() < 0.75

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 
 from glocal.fusion.problem.terms import Located, prepare
 from glocal.fusion.reliability.dependence import (
-    ALONE,
-    RIDGE,
     conservative,
     families_of,
     learn,
     merge_copies,
 )
+from glocal.fusion.setting import ENGINE
 from glocal.testing import worlds
 
 
@@ -23,8 +22,12 @@ def loss_of(problem, exponents, messages, prior, anchors):
     """Return the penalised loss, one anchor and one source at a time."""
     speaks = {term.name: term.speaks for term in problem.terms}
     start = conservative(problem)
-    total = RIDGE * sum((exponents.g[name] - start.g[name]) ** 2 for name in start.g)
-    total += RIDGE * sum((exponents.delta[kin] - start.delta[kin]) ** 2 for kin in start.delta)
+    total = ENGINE.exponent_ridge * sum(
+        (exponents.g[name] - start.g[name]) ** 2 for name in start.g
+    )
+    total += ENGINE.exponent_ridge * sum(
+        (exponents.delta[kin] - start.delta[kin]) ** 2 for kin in start.delta
+    )
     for a in range(len(anchors)):
         log_q = prior[a].copy()
         for term in problem.terms:
@@ -74,7 +77,7 @@ def test_without_anchors_a_family_speaks_with_one_voice(world):
     assert len(kept) + len(twin) == len(world.sources)
     problem = prepare(kept, families_of(kept))
     start = conservative(problem)
-    assert set(start.g.values()) == {ALONE}
+    assert set(start.g.values()) == {ENGINE.alone}
     assert all(value == pytest.approx(1) for value in start.delta.values())
     for term in problem.terms:
         assert term.name in term.family

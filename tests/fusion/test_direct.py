@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,10 +15,10 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
-from glocal.fusion.decode import direct
 from glocal.fusion.decode.direct import blend, learn_direct
 from glocal.fusion.decode.regression import FREE, cross_fitted
 from glocal.fusion.problem.terms import Located, prepare
+from glocal.fusion.setting import ENGINE
 from glocal.testing import legend_of
 
 SHAPE = (12, 12)
@@ -99,11 +101,10 @@ def test_a_cell_without_statements_is_read_as_the_classes_are_usual(seed: int) -
     assert np.allclose(np.exp(read).sum(axis=-1), 1, atol=1e-5)
 
 
-def test_a_fold_does_not_hear_its_own_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fold_does_not_hear_its_own_anchors() -> None:
     # the strength of the ridge is one number that other folds choose; it is held here
-    monkeypatch.setattr(direct, "PENALTIES", (1.0,))
     truth, said, model = drawn(1)
-    problem = prepare([said, model], {})
+    problem = prepare([said, model], {}, replace(ENGINE, direct_ridges=(1.0,)))
     cell = np.arange(0, 144, 2)
     fold = np.arange(len(cell)) % 5
     other = truth.copy()
@@ -145,7 +146,7 @@ def loss_without(
 def test_a_blend_with_itself_is_itself() -> None:
     rng = np.random.default_rng(0)
     log_p = np.log(rng.dirichlet(np.ones(4), (5, 6))).astype(np.float32)
-    assert np.allclose(blend(log_p, log_p), log_p, atol=1e-5)
+    assert np.allclose(blend(log_p, log_p, 0.5), log_p, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from glocal.core.result import ShiftField
-from glocal.fusion.place.alignment import MAX_SHIFT, TileScores, lattice_of, tile_scores
+from glocal.fusion.place.alignment import TileScores, lattice_of, tile_scores
 from glocal.fusion.place.displacement import (
     Pair,
     affine_frame,
@@ -15,10 +17,11 @@ from glocal.fusion.place.displacement import (
     solve,
 )
 from glocal.fusion.place.shifts import layer_shift
+from glocal.fusion.setting import ENGINE
 from glocal.testing import CELL, grid
 from tests.fusion.test_alignment import SIDE, K, scene
 
-STEPS = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
+STEPS = np.arange(-ENGINE.max_shift, ENGINE.max_shift + 1)
 
 
 def scores_of(shift, information=0.5):
@@ -35,13 +38,14 @@ def lattice():
 def test_the_tiles_of_a_layer_add_up_to_the_whole():
     """Inside the grid no cell is counted twice and none is lost: a slow sum over all cells."""
     said, others = scene(0, 12.0, -8.0)
-    parts = tile_scores(said, others, lattice_of(said.shape[:2]), cells_per_look=1.0)
+    each = replace(ENGINE, cells_per_look=1.0)
+    parts = tile_scores(said, others, lattice_of(said.shape[:2]), each)
     centred = np.pad(others - others.mean(axis=(0, 1)), ((9, 9), (9, 9), (0, 0)))
 
     def both(row, column):
         window = centred[9 + row : 9 + row + SIDE, 9 + column : 9 + column + SIDE]
         whole = float((window * said).sum(dtype=np.float64))
-        return whole, parts.score[:, row + MAX_SHIFT, column + MAX_SHIFT].sum()
+        return whole, parts.score[:, row + ENGINE.max_shift, column + ENGINE.max_shift].sum()
 
     # up to a constant, which no shift sees
     slow, found = both(0, 0)
@@ -90,7 +94,7 @@ def test_nothing_to_align_gives_no_shift():
     rng = np.random.default_rng(0)
     few = rng.normal(size=(2, 3, K)).astype(np.float32)
     tiny = layer_shift(few, rng.dirichlet(np.ones(K), (2, 3)).astype(np.float32), grid(2, 3))
-    assert tiny is None or abs(tiny.dx) <= MAX_SHIFT * CELL
+    assert tiny is None or abs(tiny.dx) <= ENGINE.max_shift * CELL
 
 
 def test_only_differences_are_seen_and_the_stated_accuracies_split_them():
@@ -128,7 +132,10 @@ def test_a_turned_raster_is_found_by_its_affine_frame():
     tiles = lattice()
     edge = np.abs(tiles.offset).max()
     turned = np.column_stack([tiles.offset[:, 1], -tiles.offset[:, 0]]) / edge * 0.4
-    frames = {"image": affine_frame(tiles, CELL, turn_m=10.0), "map": fixed_frame(tiles)}
+    frames = {
+        "image": affine_frame(tiles, CELL, setting=replace(ENGINE, turn_sd_m=10.0)),
+        "map": fixed_frame(tiles),
+    }
     pair = Pair(layer="map", onto="image", scores=scores_of(turned, 1e3))
     found = solve(frames, [pair], CELL)
     assert found.displacement["image"] == pytest.approx(turned, abs=0.05)
@@ -139,7 +146,10 @@ def test_tiles_that_know_nothing_follow_their_neighbours():
     shift = np.tile([2.0, 0.0], (len(tiles), 1))
     score = scores_of(shift, 5.0).score
     score[12] = 0.0
-    frames = {"layer": field_frame(tiles, CELL, 6.0, 50.0), "others": fixed_frame(tiles)}
+    frames = {
+        "layer": field_frame(tiles, CELL, 6.0, replace(ENGINE, objects_sd_m=50.0)),
+        "others": fixed_frame(tiles),
+    }
     pair = Pair(layer="layer", onto="others", scores=TileScores(score=score))
     found = solve(frames, [pair], CELL)
     assert found.displacement["layer"][12] == pytest.approx([-2.0, 0.0], abs=0.1)

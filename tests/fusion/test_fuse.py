@@ -12,9 +12,8 @@ from glocal.core.legend import Crosswalk
 from glocal.core.observation import Anchors, Observations
 from glocal.errors import GridMismatchError, LegendMismatchError
 from glocal.fusion.fuse import fuse
-from glocal.fusion.problem import terms as problems
 from glocal.fusion.propose import cell_doubts
-from glocal.fusion.reliability.dependence import MIN_ANCHORS, families_of, gammas
+from glocal.fusion.reliability.dependence import families_of, gammas
 from glocal.fusion.setting import ENGINE
 from glocal.testing import anchors_at, grid, legend_of, provenance_of
 
@@ -127,7 +126,7 @@ def test_anchors_all_in_one_class_leave_the_others_possible():
 
 def test_few_anchors_set_the_prior_but_no_exponent():
     truth, sources = world()
-    anchors = anchors_at(sources[0].geobox, truth, MIN_ANCHORS - 1, sources[0].legend)
+    anchors = anchors_at(sources[0].geobox, truth, ENGINE.min_sample - 1, sources[0].legend)
     fused = fuse(sources, anchors)
     assert not fused.fit.exponents.learned
     assert (fused.anchor_log_loss, fused.beta) == (None, 0.0)
@@ -140,13 +139,12 @@ def test_only_the_ratio_of_anchor_weights_counts():
     np.testing.assert_allclose(a.cells(), b.cells(), atol=1e-5)
 
 
-def test_regions_have_reliabilities_of_their_own(monkeypatch):
+def test_regions_have_reliabilities_of_their_own():
     """Two regions and two strata: what a cell says is read in its own context everywhere."""
-    monkeypatch.setattr(problems, "REGION", 5)
     _, sources = world(side=12)
     stratum = (np.arange(144).reshape(12, 12) % 2).astype(np.uint8)
     sources[0] = replace(sources[0], stratum=stratum)
-    fused = fuse(sources, setting=replace(ENGINE, context=False))
+    fused = fuse(sources, setting=replace(ENGINE, context=False, largest_region=5))
     fit = fused.fit
     assert fit.confusion["m0"].log_p.shape[0] == 2 * 9
     of_cell = fit.problem.units.of_cell

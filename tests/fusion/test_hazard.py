@@ -15,12 +15,12 @@ from glocal.core.observation import Observations
 from glocal.fusion.fuse import fuse
 from glocal.fusion.reliability.confusion import update
 from glocal.fusion.reliability.hazard import (
-    RATE,
     learned_rate,
     outdated,
     then_given_now,
     years_apart,
 )
+from glocal.fusion.setting import ENGINE
 from glocal.testing import CELL, grid, legend_of, provenance_of
 
 K, SIDE, BLOCK = 3, 150, 5
@@ -137,7 +137,7 @@ def test_expected_counts_by_the_class_then_equal_a_slow_sum():
     for a, k, m in np.ndindex(len(one.then), K, K):
         chance = one.then[a, k] * np.exp(one.log_p[0, :, m])
         slow[0, :, m] += counts[a, 0, k, m] * chance / chance.sum()
-    found = update(replace(one, strength=1e-12), counts.reshape(-1, K, K))
+    found = update(replace(one, strength=1e-12), counts.reshape(-1, K, K), ENGINE)
     assert np.allclose(found.counts, slow)
     assert found.counts.sum() == pytest.approx(counts.sum())
 
@@ -150,7 +150,7 @@ def test_what_changes_more_is_known_to_and_the_outdated_are_found(seed):
     then = fused.fit.confusion["objects"].then
     found = -np.log(np.einsum("akk->ak", then)[-1]) / term.ages[-1]
     # a few sweeps from a low start leave part of the change to the confusion
-    assert found[0] < RATE / 2 < RATE < found[2]
+    assert found[0] < ENGINE.change_rate / 2 < ENGINE.change_rate < found[2]
     assert (np.argsort(found) == [0, 1, 2]).all()
     told = fused.fit.messages["objects"]
     p = outdated(term, fused.fit.confusion["objects"], told.cavity[1:])
@@ -168,7 +168,7 @@ def test_what_changes_more_is_known_to_and_the_outdated_are_found(seed):
 def test_nobody_dated_leaves_the_prior_rate():
     _, _, cells, objects = scene(4)
     fit = fuse([cells, objects]).fit
-    assert learned_rate(fit.problem, fit.confusion, {}) == pytest.approx(RATE)
+    assert learned_rate(fit.problem, fit.confusion, {}) == pytest.approx(ENGINE.change_rate)
     term = next(one for one in fit.problem.terms if one.name == "objects")
     cavity = np.zeros((len(objects), K))
     assert not outdated(term, fit.confusion["objects"], cavity).any()

@@ -6,7 +6,6 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
-import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,10 +13,10 @@ from hypothesis import strategies as st
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
-from glocal.fusion.estimate import messages
-from glocal.fusion.estimate.messages import COARSE_STRENGTH, CORRELATION, PURITY, listen
+from glocal.fusion.estimate.messages import listen
 from glocal.fusion.problem.terms import prepare
 from glocal.fusion.reliability.confusion import Confusion
+from glocal.fusion.setting import ENGINE
 from glocal.testing import grid, legend_of, provenance_of
 
 K, M = 3, 2
@@ -45,7 +44,7 @@ def statements(geobox, support, geometry, symbols, **more):
     )
 
 
-def heard(one, seed, *, apart):
+def heard(one, seed, *, apart, setting=ENGINE):
     """Return (message per cell, theta, prior, evidence per cell, Message), for random others.
 
     With ``apart`` every cell is a unit of its own, so that evidence may differ.
@@ -72,7 +71,7 @@ def heard(one, seed, *, apart):
             position_sd_m=np.empty(0),
         )
         sources.append(other)
-    problem = prepare(sources, {})
+    problem = prepare(sources, {}, setting)
     theta = rng.dirichlet(np.ones(M), K)
     prior = rng.dirichlet(np.full(K, 3.0))
     evidence = rng.normal(0, 1, (len(problem.units), K))
@@ -106,10 +105,8 @@ def test_object_without_impurity_equals_enumeration(seed):
     """Where all cells surely share the class and speak independently, Bayes is exact."""
     geobox = grid(2, 3)
     one = statements(geobox, "objects", [box_of(geobox, (0, 2), (0, 2))], [2])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(messages, "PURITY", 1.0)
-        patch.setattr(messages, "CORRELATION", 0.0)
-        message, theta, prior, evidence, told = heard(one, seed, apart=True)
+    pure = replace(ENGINE, purity=1.0, correlation=0.0)
+    message, theta, prior, evidence, told = heard(one, seed, apart=True, setting=pure)
     inside = [0, 1, 3, 4]
     for cell in inside:
         others = [c for c in inside if c != cell]
@@ -145,12 +142,12 @@ def test_object_equals_a_plain_loop(seed, apart):
     expected = np.zeros_like(message)
     for number, cells in members.items():
         flat = [r * 4 + c for r, c in cells]
-        damp = 1 / (1 + (len(flat) - 1) * CORRELATION)
+        damp = 1 / (1 + (len(flat) - 1) * ENGINE.correlation)
         for cell in flat:
             total = sum(norm(evidence[c], prior) for c in flat if c != cell)
             of_object = prior * np.exp(total * damp) * theta[:, number - 1]
             of_object /= of_object.sum()
-            expected[cell] = np.log(PURITY * of_object / prior + 1 - PURITY)
+            expected[cell] = np.log(ENGINE.purity * of_object / prior + 1 - ENGINE.purity)
         cavity = np.exp(sum(norm(evidence[c], prior) for c in flat) * damp) * prior
         np.testing.assert_allclose(np.exp(told.cavity[number]), cavity / cavity.sum(), atol=1e-9)
     np.testing.assert_allclose(message, expected, atol=1e-9)
@@ -166,7 +163,9 @@ def test_coarse_cell_equals_enumeration_of_an_urn(seed):
     message, theta, prior, evidence, told = heard(one, seed, apart=True)
     expected = np.zeros(K)
     for drawn, fine in product(range(K), range(K)):
-        second = (COARSE_STRENGTH * prior[fine] + (drawn == fine)) / (COARSE_STRENGTH + 1)
+        second = (ENGINE.coarse_strength * prior[fine] + (drawn == fine)) / (
+            ENGINE.coarse_strength + 1
+        )
         expected[fine] += prior[drawn] * theta[drawn, 0] * second
     like(message[0], np.log(expected / prior))
     np.testing.assert_array_equal(message[[2, 3, 6, 7]], 0)

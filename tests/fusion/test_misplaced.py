@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
-from glocal.fusion.place.misplaced import REACH, RING, Misplaced, _judged, misplaced_objects
+from glocal.fusion.place.misplaced import Misplaced, _judged, misplaced_objects
+from glocal.fusion.setting import ENGINE
 from glocal.loop.area.area import read_area
 from glocal.loop.area.config import load
 from glocal.loop.rounds.turns import start
@@ -79,7 +80,7 @@ def test_where_nothing_was_moved_nothing_is_said() -> None:
     assert (found.probability > 0.5).sum() <= 0.005 * len(off)
 
 
-WIDE = REACH + RING
+REACH, WIDE = ENGINE.object_reach, ENGINE.object_reach + ENGINE.object_ring
 USUAL = 0.2
 
 
@@ -98,7 +99,7 @@ STEP = st.integers(-REACH + 1, REACH - 1)
 @given(STEP, STEP)
 def test_the_shift_points_from_the_outline_to_what_is_seen(row: int, column: int) -> None:
     mask, seen = scene_of(row, column)
-    probability, shift, covariance = _judged(mask, seen, USUAL, np.ones(seen.shape, bool))
+    probability, shift, covariance = _judged(mask, seen, USUAL, np.ones(seen.shape, bool), ENGINE)
     assert shift == pytest.approx([column, -row], abs=0.3)
     assert np.linalg.eigvalsh(covariance).min() > 0
     far = np.hypot(row, column) > 2
@@ -109,9 +110,9 @@ def test_the_shift_points_from_the_outline_to_what_is_seen(row: int, column: int
 def test_ground_that_others_cover_speaks_less_for_a_move() -> None:
     mask, seen = scene_of(0, 3)
     free = np.ones(seen.shape, bool)
-    alone = _judged(mask, seen, USUAL, free)
+    alone = _judged(mask, seen, USUAL, free, ENGINE)
     free[:, WIDE + 9 :] = False
-    beside = _judged(mask, seen, USUAL, free)
+    beside = _judged(mask, seen, USUAL, free, ENGINE)
     assert beside[0] < alone[0]
     assert beside[2][0, 0] > alone[2][0, 0]
 
@@ -120,4 +121,4 @@ def test_a_class_that_is_everywhere_or_nowhere_tells_nothing() -> None:
     mask, seen = scene_of(0, 0)
     for flat in (0.02, 0.5, 0.98):
         everywhere = np.full(seen.shape, flat)
-        assert _judged(mask, everywhere, USUAL, np.ones(seen.shape, bool))[0] == 0
+        assert _judged(mask, everywhere, USUAL, np.ones(seen.shape, bool), ENGINE)[0] == 0

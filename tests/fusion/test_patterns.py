@@ -132,7 +132,7 @@ def test_merging_is_right_on_average_and_its_error_is_as_stated():
 
 
 def test_the_number_of_patterns_is_bounded(monkeypatch):
-    monkeypatch.setattr(counting, "SMALLEST", 64)
+    monkeypatch.setattr(counting, "FIRST_PLACES", 64)
     coding = coding_of(LARGE, 64, 64, region=64)
     counter = Counter(coding, limit=100)
     for seed in range(8):

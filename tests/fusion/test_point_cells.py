@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from glocal.core.grid import cells_of_points
-from glocal.fusion.problem.support import REACH, point_cells
+from glocal.fusion.problem.support import POSITION_REACH, point_cells
 from glocal.testing import CELL, grid
 
 H, W = 9, 11
@@ -51,7 +51,7 @@ def test_weights_are_those_of_a_normal_distribution_and_spread_with_it():
         )[0]
         np.testing.assert_allclose(found.weight, share / share.sum(), atol=1e-9)
         assert share.sum() > 0.97  # cut at two and a half uncertainties
-        assert np.abs(column + 0.5 - 5.4).max() <= REACH * sd / CELL + 1
+        assert np.abs(column + 0.5 - 5.4).max() <= POSITION_REACH * sd / CELL + 1
         middle = found.weight[found.cell == 4 * W + 5]
         assert middle[0] < before
         before = middle[0]

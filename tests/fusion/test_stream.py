@@ -12,7 +12,6 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Anchors
 from glocal.fusion.fuse import fuse
-from glocal.fusion.problem import terms as problem
 from glocal.fusion.setting import ENGINE
 from glocal.fusion.tiles.stream import TiledSource, fuse_stream
 from glocal.testing import grid, legend_of, provenance_of
@@ -84,18 +83,24 @@ def mended(result, read, workers=1):
 @pytest.mark.parametrize("region", [2048, 32])
 @pytest.mark.parametrize("anchored", [True, False])
 def test_tiles_give_what_the_whole_area_gives(monkeypatch, direct, region, anchored):
-    monkeypatch.setattr(problem, "REGION", region)
     if not direct:
         monkeypatch.setattr("glocal.fusion.tiles.counting.DIRECT", 0)
     box, sources, stack, anchors = world(1)
     known = anchors if anchored else None
     # a streamed area hears neighbours, but not wider surroundings
-    expected = fuse(at_once(box, sources, stack), known, setting=replace(ENGINE, context=False))
+    expected = fuse(
+        at_once(box, sources, stack),
+        known,
+        setting=replace(ENGINE, context=False, largest_region=region),
+    )
 
     def read(window):
         return stack[:, *window]
 
-    result = fuse_stream(read, sources, box, known, tile=16, workers=2)
+    result = fuse_stream(
+        read, sources, box, known, tile=16, workers=2,
+        setting=replace(ENGINE, largest_region=region),
+    )  # fmt: skip
     assert result.fused.beta == expected.beta
     assert (expected.beta > 0) == anchored
     for name, table in expected.fit.confusion.items():

@@ -14,8 +14,8 @@ from glocal.core.observation import Observations
 from glocal.fusion.fuse import fuse
 from glocal.fusion.problem.terms import locate, prepare
 from glocal.fusion.reliability.dependence import families_of
-from glocal.fusion.reliability.ties import SHUFFLES, Tie, _holm, hidden_ties, joined
-from glocal.fusion.setting import Setting
+from glocal.fusion.reliability.ties import Tie, _holm, hidden_ties, joined
+from glocal.fusion.setting import ENGINE, Setting
 from glocal.testing import anchors_at, grid, legend_of, provenance_of
 
 K, SIDE = 4, 50
@@ -135,7 +135,7 @@ def test_a_tie_makes_a_shared_budget_in_the_fusion():
     sources, anchors = world(8, 0.9, sources=3)
     fused = fuse(sources, anchors)
     assert {(one.a, one.b) for one in fused.ties} == {("s0", "s1"), ("s0", "s2"), ("s1", "s2")}
-    assert all(one.p <= 3 / (2 * SHUFFLES + 1) for one in fused.ties)
+    assert all(one.p <= 3 / (2 * ENGINE.tie_shuffles + 1) for one in fused.ties)
     assert set(fused.fit.exponents.delta) == {"s0", "s1", "s2"}
     naive = fuse(sources, anchors, setting=Setting(exponents="one"))
     assert naive.ties == fused.ties

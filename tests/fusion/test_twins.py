@@ -15,8 +15,7 @@ from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.fusion.estimate.posterior import estimate
 from glocal.fusion.fuse import fuse
-from glocal.fusion.problem import terms as problem_module
-from glocal.fusion.problem.terms import Located, prepare
+from glocal.fusion.problem.terms import Located, prepare, regions
 from glocal.fusion.reliability.dependence import Exponents, families_of, gammas
 from glocal.fusion.setting import DAWID_SKENE, ENGINE
 from glocal.testing import grid, legend_of, provenance_of
@@ -46,7 +45,7 @@ def source(name, symbols, legend, matrix, confidence, root):
 )
 @settings(max_examples=12, deadline=None)
 def test_the_fast_engine_equals_the_slow_twin(seed, setting):
-    setting = replace(setting, sweeps=min(setting.sweeps, 5))
+    setting = replace(setting, sweeps=min(setting.sweeps, 5), largest_region=5)
     rng = np.random.default_rng(seed)
     height, width, k = 7, 9, int(rng.integers(2, 5))
     legend = legend_of(k)
@@ -60,10 +59,8 @@ def test_the_fast_engine_equals_the_slow_twin(seed, setting):
         table = rng.dirichlet(np.ones(k), m)
         trust = rng.uniform(0, 1, m)
         sources.append(source(f"s{i}", symbols, legend, table, trust, f"r{rng.integers(0, 2)}"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(problem_module, "REGION", 5)
-        problem = prepare(sources, families_of(sources), setting)
-        region = problem_module.regions(problem.geobox, setting.parts)
+    problem = prepare(sources, families_of(sources), setting)
+    region = regions(problem.geobox, setting)
     assert region.max() == (3 if setting.parts else 0)
     exponents = Exponents(
         g={one.source: float(rng.uniform(0, 1)) for one in sources},

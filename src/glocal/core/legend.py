@@ -194,11 +194,11 @@ class Crosswalk:
         """Return the likeliest class of each symbol 1..M, -1 where none is known, shape (M,)."""
         return np.where(self.confidence > 0, self.matrix.argmax(axis=1), -1)
 
-    def meant(self) -> NDArray[np.bool_]:
+    def meant(self, least: float = MEANT) -> NDArray[np.bool_]:
         """Return which classes each symbol may stand for, shape (M + 1, K).
 
-        Row 0 (silence) and symbols of which nothing is known: all.
+        Those whose share reaches ``least``, or the likeliest where none does. Row 0 (silence) and symbols of which nothing is known: all.
         """
-        out = self.matrix >= np.minimum(MEANT, self.matrix.max(axis=1, keepdims=True))
+        out = self.matrix >= np.minimum(least, self.matrix.max(axis=1, keepdims=True))
         out |= (self.confidence == 0)[:, None]
         return np.concatenate([np.ones((1, out.shape[1]), bool), out])

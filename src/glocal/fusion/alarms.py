@@ -17,23 +17,9 @@ from glocal.core.typing import Bools, Table
 from glocal.fusion.fuse import Fused, HeldOut
 from glocal.fusion.problem.terms import Term
 from glocal.fusion.reliability.dependence import gammas
+from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = ["Alarm", "Audit", "Sight", "alarms", "audits", "fallen", "sight"]
-
-SURE = 0.05
-"""Confidence may exceed accuracy by this, or by two standard errors if that is more."""
-
-AREA_ERRORS = 3.0
-"""Standard errors that a class share may lie off its estimate from the anchors."""
-
-AGREEMENT = 0.01
-"""Agreement may rise by this without a gain on the anchors."""
-
-SHRINK, ROUNDS = 0.8, 3
-"""A class that shrinks in so many rounds on end, to less than this of its share."""
-
-RISE = 0.25
-"""A family's weight may rise by this from one round to the next."""
 
 SPREAD_ERROR = 0.5227
 """Standard error of the mean distance between n random points, times root n, relative."""
@@ -43,9 +29,6 @@ COST = (
     "2.7 points of accuracy, and promised a log-loss of 0.12 where it was 0.45"
 )
 """World ``misspecified`` of 256 cells, development seed 0; in ``standard`` they cost nothing."""
-
-FALL_ERRORS = 2.0
-"""Standard errors by which a source's audited log-score must fall to count as a loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +118,7 @@ def audits(fused: Fused) -> tuple[Audit, ...]:
                 n=int(use.sum()),
                 before=float(np.average(own, weights=weight)),
                 after=float(np.average(estimate[use], weights=weight)),
-                loses=bool(gain < -FALL_ERRORS * error),
+                loses=bool(gain < -fused.fit.problem.setting.fall_errors * error),
             )
         )
     return tuple(out)
@@ -158,19 +141,24 @@ def fallen(now: Fused, before: Fused) -> tuple[str, ...]:
         if use.sum() < 2:
             continue
         worse, error = _mean(change[use], weight[use])
-        if worse > FALL_ERRORS * error:
+        if worse > now.fit.problem.setting.fall_errors * error:
             names.append(term.name)
     return tuple(names)
 
 
-def alarms(rounds: Sequence[Sight]) -> tuple[Alarm, ...]:
+def alarms(rounds: Sequence[Sight], setting: Setting = ENGINE) -> tuple[Alarm, ...]:
     """Return every sign that can be measured after these rounds (the last one is judged)."""
     now = rounds[-1]
-    found: list[Alarm | None] = [_sure(now.held_out), _areas(now), _lost(now), _clustered(now)]
+    found: list[Alarm | None] = [
+        _sure(now.held_out, setting),
+        _areas(now, setting),
+        _lost(now),
+        _clustered(now),
+    ]
     if len(rounds) > 1:
-        found += [_echo(rounds[-2], now), _risen(rounds[-2], now)]
-    if len(rounds) > ROUNDS:
-        found.append(_collapse(rounds[-ROUNDS - 1 :]))
+        found += [_echo(rounds[-2], now, setting), _risen(rounds[-2], now, setting)]
+    if len(rounds) > setting.shrink_rounds:
+        found.append(_collapse(rounds[-setting.shrink_rounds - 1 :], setting))
     return tuple(one for one in found if one is not None)
 
 
@@ -184,13 +172,13 @@ def _mean(values: Table, weight: Table) -> tuple[float, float]:
     return mean, float(np.sqrt((weight**2 * (values - mean) ** 2).sum()) / weight.sum())
 
 
-def _sure(held: HeldOut | None) -> Alarm | None:
+def _sure(held: HeldOut | None, setting: Setting) -> Alarm | None:
     """Compare held-out confidence with held-out accuracy."""
     if held is None:
         return None
     right = held.log_q.argmax(axis=1) == held.anchors.shares.argmax(axis=1)
     value, error = _mean(np.exp(held.log_q.max(axis=1)) - right, held.anchors.weight)
-    limit = max(SURE, 2 * error)
+    limit = max(setting.sure, 2 * error)
     return Alarm(
         name="confidence above accuracy",
         value=value,
@@ -200,7 +188,7 @@ def _sure(held: HeldOut | None) -> Alarm | None:
     )
 
 
-def _areas(now: Sight) -> Alarm | None:
+def _areas(now: Sight, setting: Setting) -> Alarm | None:
     """Compare class shares with the design-based estimate from the anchors."""
     held = now.held_out
     if held is None:
@@ -214,8 +202,8 @@ def _areas(now: Sight) -> Alarm | None:
     return Alarm(
         name="class share off its estimate from anchors, in standard errors",
         value=value,
-        limit=AREA_ERRORS,
-        rings=value > AREA_ERRORS,
+        limit=setting.area_errors,
+        rings=value > setting.area_errors,
         advice="take areas from the reference points, not from the map",
     )
 
@@ -257,7 +245,7 @@ def _lost(now: Sight) -> Alarm | None:
     )
 
 
-def _echo(before: Sight, now: Sight) -> Alarm | None:
+def _echo(before: Sight, now: Sight, setting: Setting) -> Alarm | None:
     """Measure whether models and estimate agree more, while anchors are no likelier."""
     if before.agreement is None or now.agreement is None:
         return None
@@ -270,13 +258,13 @@ def _echo(before: Sight, now: Sight) -> Alarm | None:
     return Alarm(
         name="rise of agreement between models and estimate without a gain on anchors",
         value=value,
-        limit=AGREEMENT,
-        rings=value > AGREEMENT and not better,
+        limit=setting.agreement,
+        rings=value > setting.agreement and not better,
         advice="stop at the round before, and add reference points",
     )
 
 
-def _risen(before: Sight, now: Sight) -> Alarm | None:
+def _risen(before: Sight, now: Sight, setting: Setting) -> Alarm | None:
     """Measure the largest rise of a family's weight; its data are the same as before."""
     old, new = before.weights, now.weights
     both = [name for name in new if name in old]
@@ -286,8 +274,8 @@ def _risen(before: Sight, now: Sight) -> Alarm | None:
     return Alarm(
         name="rise of a family's weight without new data",
         value=value,
-        limit=RISE,
-        rings=value > RISE,
+        limit=setting.rise,
+        rings=value > setting.rise,
         advice="look for a model that repeats this family, and add reference points",
     )
 
@@ -305,15 +293,15 @@ def _weights(fused: Fused) -> dict[tuple[str, ...], float]:
     return total
 
 
-def _collapse(rounds: Sequence[Sight]) -> Alarm:
+def _collapse(rounds: Sequence[Sight], setting: Setting) -> Alarm:
     """Measure the class that has shrunk most, among those that shrank in every round."""
     share = np.array([one.share for one in rounds])
     falling = (np.diff(share, axis=0) < 0).all(axis=0)
     ratio = np.where(falling, share[-1] / np.maximum(share[0], 1e-9), 1.0)
     return Alarm(
-        name=f"share left of the class that shrank most in {ROUNDS} rounds on end",
+        name=f"share left of the class that shrank most in {setting.shrink_rounds} rounds on end",
         value=float(ratio.min()),
-        limit=SHRINK,
-        rings=bool(ratio.min() < SHRINK),
+        limit=setting.shrink,
+        rings=bool(ratio.min() < setting.shrink),
         advice="stop at the round before, and add reference points of that class",
     )

@@ -14,13 +14,12 @@ from glocal.core.result import log_normalise
 from glocal.core.typing import Bools, Codes, Layers, Table, Window
 from glocal.errors import GridMismatchError, LegendMismatchError
 from glocal.fusion.decode.context import Readout, usual_readout
-from glocal.fusion.decode.decoding import HALO, learn_decoding, ties_in
+from glocal.fusion.decode.decoding import halo, learn_decoding, ties_in
 from glocal.fusion.decode.direct import Direct, blend
 from glocal.fusion.decode.spatial import Similarity, smooth
 from glocal.fusion.estimate.posterior import Fit, class_prior, estimate
 from glocal.fusion.problem.terms import Located, Problem, Sampled, adapted, locate, prepare
 from glocal.fusion.reliability.dependence import (
-    MIN_ANCHORS,
     Exponents,
     conservative,
     families_of,
@@ -33,8 +32,6 @@ from glocal.fusion.reliability.ties import Tie, hidden_ties, joined
 from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = ["Fused", "HeldOut", "fuse"]
-
-FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,7 +100,7 @@ class Fused:
         Equal to the whole to the last bit, with the memory of one tile and its halo.
         """
         decode = self._decoder(silent)
-        for inner, outer in tiles(self.fit.problem.geobox, size, HALO):
+        for inner, outer in tiles(self.fit.problem.geobox, size, halo(self.fit.problem.setting)):
             rows, columns = (
                 slice(part.start - whole.start, part.stop - whole.start)
                 for part, whole in zip(inner, outer, strict=True)
@@ -123,7 +120,8 @@ class Fused:
             if self.readout is not None:
                 seen = self.readout(seen)
             if self.direct is not None and direct is not None:
-                seen = blend(seen, self.direct.read(problem, direct, window, named))
+                said = self.direct.read(problem, direct, window, named)
+                seen = blend(seen, said, problem.setting.direct_share)
             return smooth(seen, self.beta, ties_in(self.similarity, window))
 
         return decode
@@ -254,9 +252,9 @@ def fuse(
         ties=ties,
     )
     context = setting.spatial and setting.context and sampled is None
-    if len(located) < MIN_ANCHORS:
-        return replace(plain, readout=usual_readout(plain.cells())) if context else plain
-    fold = np.random.default_rng(seed).permutation(len(located)) % FOLDS
+    if len(located) < setting.min_sample:
+        return replace(plain, readout=usual_readout(plain.cells(), setting)) if context else plain
+    fold = np.random.default_rng(seed).permutation(len(located)) % setting.folds
     heard, priors = _held_out_messages(problem, first, located, fold)
 
     def learned(use: Bools) -> Exponents:
@@ -265,7 +263,9 @@ def fuse(
         said = {name: one[use] for name, one in heard.items()}
         return learn(problem, said, priors[use], located.take(use))
 
-    fits = [_refit(problem, located.take(fold != f), learned(fold != f)) for f in range(FOLDS)]
+    fits = [
+        _refit(problem, located.take(fold != f), learned(fold != f)) for f in range(setting.folds)
+    ]
     decoding = learn_decoding(fits, located, fold, similarity, context=context)
     held_out = HeldOut(anchors=located, log_q=decoding.log_q)
     final = learned(np.ones(len(located), bool))
@@ -324,7 +324,7 @@ def _held_out_messages(
     shape = (len(anchors), len(problem.legend))
     messages = {term.name: np.zeros(shape) for term in problem.terms}
     log_prior = np.zeros(shape)
-    for f in range(FOLDS):
+    for f in range(problem.setting.folds):
         out = fold == f
         fit = _refit(problem, anchors.take(~out), first.exponents)
         log_prior[out] = fit.log_prior

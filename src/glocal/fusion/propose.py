@@ -18,17 +18,13 @@ from glocal.core.findings import Doubts
 from glocal.core.observation import Observations
 from glocal.core.result import log_normalise
 from glocal.core.typing import Bools, Table
-from glocal.fusion.estimate.messages import CORRELATION
 from glocal.fusion.estimate.posterior import hear
 from glocal.fusion.fuse import Fused
 from glocal.fusion.problem.support import paint
 from glocal.fusion.problem.terms import regions
+from glocal.fusion.setting import ENGINE, Setting
 
-__all__ = ["MIN_INTERIOR", "cell_doubts", "meanings", "object_doubts", "point_doubts"]
-
-MIN_INTERIOR = 10
-"""Cells that an object must have inside its edge before it may be doubted: narrower
-things are mostly mixed cells."""
+__all__ = ["cell_doubts", "meanings", "object_doubts", "point_doubts"]
 
 
 def _judge(
@@ -39,7 +35,8 @@ def _judge(
     unknown: Bools | bool = False,
 ) -> Doubts:
     """Weigh what ``source`` says against ``cavity``; where ``unknown``, nothing is proposed."""
-    ok = source.crosswalk.meant()[source.symbols] | np.asarray(unknown)[..., None]
+    least = fused.fit.problem.setting.meant
+    ok = source.crosswalk.meant(least)[source.symbols] | np.asarray(unknown)[..., None]
     p = np.exp(log_normalise(cavity + _said(fused, source)))
     other = np.where(ok, -1.0, p)
     proposed = other.argmax(axis=-1)
@@ -84,7 +81,7 @@ def object_doubts(
 
     The interior is the object less one cell at its edge; n cells count as
     n / (1 + (n - 1) * rho) independent looks. An object with a smaller interior than
-    ``MIN_INTERIOR`` cells is not judged. ``silent`` names further sources whose evidence
+    ``setting.min_interior`` cells is not judged. ``silent`` names further sources whose evidence
     may not be used.
     """
     problem = fused.fit.problem
@@ -99,10 +96,10 @@ def object_doubts(
         [np.bincount(owner, log_q[:, k], minlength=n)[1:] for k in range(log_q.shape[1])], 1
     )
     mean = total / np.maximum(size, 1)[:, None]
-    worth = size / (1 + np.maximum(size - 1, 0) * CORRELATION)
+    worth = size / (1 + np.maximum(size - 1, 0) * problem.setting.correlation)
     cavity = log_normalise(log_prior + worth[:, None] * (log_normalise(mean) - log_prior))
     cavity[size == 0] = log_prior
-    doubts = _judge(fused, source, cavity, unknown=size < MIN_INTERIOR)
+    doubts = _judge(fused, source, cavity, unknown=size < problem.setting.min_interior)
     return _with_strangers(object_doubts, fused, source, silent, doubts)
 
 
@@ -114,7 +111,7 @@ def _said(fused: Fused, source: Observations) -> Table:
     age = 0 if term.age is None else term.age[1:]
     stratum = 0 if source.stratum is None else source.stratum.astype(np.int64)
     if source.support == "cells":
-        region = regions(source.geobox, fused.fit.problem.setting.parts)
+        region = regions(source.geobox, fused.fit.problem.setting)
         stratum = stratum * (int(region.max()) + 1) + region.reshape(source.geobox.shape)
     own = table[age, stratum, :, np.maximum(source.symbols.astype(np.int64) - 1, 0)]
     own = own * fused.fit.exponents.g[name]

@@ -15,29 +15,14 @@ import numpy as np
 from glocal.core.result import log_normalise
 from glocal.core.typing import Codes, Layers, Table
 from glocal.fusion.decode.regression import Linear, cross_fitted
+from glocal.fusion.setting import Setting
 
-__all__ = ["REACH", "SIDES", "Readout", "learn_readout", "surroundings", "usual_readout"]
+__all__ = ["Readout", "learn_readout", "surroundings", "usual_readout"]
 
-SIDES = (5, 11, 21)
-"""Sides of the squares whose mean is read, in cells."""
-
-REACH = max(SIDES) // 2
-"""A cell hears cells up to this many steps away."""
-
-USUAL = (0.5, 0.0, 0.3, 0.2)
-"""Weights of a cell and of the squares around it where no anchors teach them: an assumption,
-set on one synthetic area. They add up to 1, so that reading alone makes nobody surer."""
-
-TELLING = 0.1
-"""Nats that surroundings must tell of a cell, on average, to be read without anchors."""
-
-PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)
-"""Pulls towards the pool as it is that are tried, in nats per squared weight."""
-
-CLIP = -8.0
+FAR = -8.0
 """Log-odds against the likeliest class beyond which nothing is told apart."""
 
-STEPS = 65535
+LEVELS = 65535
 """Probabilities are averaged as whole numbers, so that a tile's means are the whole's."""
 
 
@@ -46,51 +31,56 @@ class Readout:
     """A linear map from a cell's numbers, of shape (K (1 + sides),), to its class."""
 
     linear: Linear
+    squares: tuple[int, ...]
+    """Sides of the squares, in cells."""
 
     def __call__(self, log_q: Layers) -> Layers:
         """Return the log-posterior (H, W, K) that ``log_q`` (H, W, K) is read as."""
-        return self.read(surroundings(log_q))
+        return self.read(surroundings(log_q, self.squares))
 
     def read(self, said: Layers) -> Layers:
         """Return the log-posterior (H, W, K) that `surroundings` (H, W, F) are read as."""
         return log_normalise(self.linear.total(said))
 
 
-def usual_readout(log_q: Layers) -> Readout | None:
+def usual_readout(log_q: Layers, setting: Setting) -> Readout | None:
     """Return how surroundings are read where nothing teaches it: alike for all classes.
 
-    None where squares of 11 cells say no more of the cell in their middle than the whole
+    None where squares of middling size say no more of the cell in their middle than the whole
     area does: then its neighbours are strangers.
     """
     classes, p = log_q.shape[-1], np.exp(log_q)
-    near = _mean(_sums(p), SIDES[1]) - p / SIDES[1] ** 2  # without the cell itself
+    side = setting.squares[len(setting.squares) // 2]
+    near = _mean(_sums(p), side) - p / side**2  # without the cell itself
     usual = p.mean(axis=(0, 1))
     told = (p * (np.log(np.maximum(near, 1e-4)) - np.log(np.maximum(usual, 1e-4)))).sum(axis=-1)
-    if told.mean() < TELLING:
+    if told.mean() < setting.telling:
         return None
-    weight = np.concatenate([one * np.eye(classes) for one in USUAL])
-    return Readout(linear=Linear(weight=weight, constant=np.zeros(classes)))
+    weight = np.concatenate([one * np.eye(classes) for one in setting.usual_reading])
+    return Readout(
+        linear=Linear(weight=weight, constant=np.zeros(classes)), squares=setting.squares
+    )
 
 
-def surroundings(log_q: Layers) -> Layers:
+def surroundings(log_q: Layers, squares: tuple[int, ...]) -> Layers:
     """Return what is said at each cell and, on average, around it: (H, W, K (1 + sides)).
 
     ``log_q`` (H, W, K) is a normalised log-posterior. Means are over the cells that exist,
-    so a cell needs `REACH` cells around it, or the edge of the grid.
+    so a cell needs half a square around it, or the edge of the grid.
     """
     sums = _sums(np.exp(log_q))
-    near = [np.log(np.maximum(_mean(sums, side), 1e-4)) for side in SIDES]
+    near = [np.log(np.maximum(_mean(sums, side), 1e-4)) for side in squares]
     return np.concatenate([_bounded(one) for one in (log_q, *near)], axis=-1)
 
 
 def _bounded(log_p: Layers) -> Layers:
-    return np.asarray(np.maximum(log_p - log_p.max(axis=-1, keepdims=True), CLIP), np.float32)
+    return np.asarray(np.maximum(log_p - log_p.max(axis=-1, keepdims=True), FAR), np.float32)
 
 
 def _sums(p: Layers) -> Codes:
-    """Return the sums of whole `STEPS` above and left of each corner, (H + 1, W + 1, K)."""
+    """Return the sums of whole `LEVELS` above and left of each corner, (H + 1, W + 1, K)."""
     sums = np.zeros((p.shape[0] + 1, p.shape[1] + 1, p.shape[2]), np.int64)
-    np.cumsum(np.rint(p * STEPS), axis=0, dtype=np.int64, out=sums[1:, 1:])
+    np.cumsum(np.rint(p * LEVELS), axis=0, dtype=np.int64, out=sums[1:, 1:])
     return np.cumsum(sums, axis=1, out=sums)
 
 
@@ -101,7 +91,7 @@ def _mean(sums: Codes, side: int) -> Layers:
     lower, upper = wide[side:], wide[:-side]
     total = lower[:, side:] - lower[:, :-side] - upper[:, side:] + upper[:, :-side]
     rows, columns = (_lengths(length - 1, side) for length in sums.shape[:2])
-    return np.asarray(total / (np.outer(rows, columns)[..., None] * STEPS), np.float32)
+    return np.asarray(total / (np.outer(rows, columns)[..., None] * LEVELS), np.float32)
 
 
 def _lengths(length: int, side: int) -> Codes:
@@ -111,7 +101,7 @@ def _lengths(length: int, side: int) -> Codes:
 
 
 def learn_readout(
-    said: Table, shares: Table, weight: Table, fold: Codes
+    said: Table, shares: Table, weight: Table, fold: Codes, setting: Setting
 ) -> tuple[Readout, list[Readout]]:
     """Return the map that makes anchors likeliest, and for each fold one that did not see it.
 
@@ -132,5 +122,6 @@ def learn_readout(
     classes = shares.shape[1]
     origin = np.zeros((said.shape[1], classes))
     origin[:classes] = np.eye(classes)
-    final, others = cross_fitted(said, shares, weight, fold, origin, PENALTIES)
-    return Readout(linear=final), [Readout(linear=one) for one in others]
+    final, others = cross_fitted(said, shares, weight, fold, origin, setting.context_ridges)
+    read = [Readout(linear=one, squares=setting.squares) for one in (final, *others)]
+    return read[0], read[1:]

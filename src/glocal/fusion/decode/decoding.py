@@ -11,19 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from glocal.core.typing import Codes, Layers, Table, Window
-from glocal.fusion.decode.context import REACH, Readout, learn_readout, surroundings
+from glocal.fusion.decode.context import Readout, learn_readout, surroundings
 from glocal.fusion.decode.direct import Direct, blend, learn_direct
 from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, Similarity, smooth
 from glocal.fusion.estimate.posterior import Fit
 from glocal.fusion.problem.terms import Located, Problem
+from glocal.fusion.setting import Setting
 
-__all__ = ["BETAS", "HALO", "Decoding", "learn_decoding", "ties_in"]
+__all__ = ["Decoding", "halo", "learn_decoding", "ties_in"]
 
-BETAS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
-"""Spatial weights that are tried; the anchors choose."""
 
-HALO = REACH + SMOOTHING_SWEEPS
-"""A cell depends on cells up to this many steps away."""
+def halo(setting: Setting) -> int:
+    """Return how many steps away the cells lie, at most, that a cell depends on."""
+    return max(setting.squares) // 2 + SMOOTHING_SWEEPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,23 +51,26 @@ def learn_decoding(
     choice which the *other* folds make, so no anchor scores a number that it set.
     Without ``context`` the pool is taken as it is.
     """
-    problem = fits[0].problem
+    problem, setting = fits[0].problem, fits[0].problem.setting
     views = _views(fits, anchors, fold, similarity)
-    betas = BETAS if problem.setting.spatial else BETAS[:1]
+    betas = setting.betas if setting.spatial else (0.0,)
     pool = [view.log_q for view in views]
     ways: list[tuple[Readout | None, Direct | None]] = [(None, None)]
     tried = [pool]
     if context:
-        readout, read = _read(views, anchors, fold)
+        readout, read = _read(views, anchors, fold, setting)
         direct, said = _read_directly(problem, views, anchors, fold)
         ways += [(readout, None), (None, direct), (readout, direct)]
         tried += [read]
-        tried += [[blend(*both) for both in zip(one, said, strict=True)] for one in (pool, read)]
+        share = setting.direct_share
+        tried += [
+            [blend(a, b, share) for a, b in zip(one, said, strict=True)] for one in (pool, read)
+        ]
     there = np.concatenate([_smoothed(views, one, betas) for one in tried])
     loss = -anchors.weight * (anchors.shares * there).sum(axis=2)
     folds = range(int(fold.max()) + 1)
-    chosen = [_least(loss[:, fold != f], anchors.weight[fold != f]) for f in folds]
-    best = _least(loss, anchors.weight)
+    chosen = [_least(loss[:, fold != f], anchors.weight[fold != f], context) for f in folds]
+    best = _least(loss, anchors.weight, context)
     readout_of_best, direct_of_best = ways[best // len(betas)]
     return Decoding(
         readout=readout_of_best,
@@ -77,11 +80,13 @@ def learn_decoding(
     )
 
 
-def _read(views: list[_View], anchors: Located, fold: Codes) -> tuple[Readout, list[Layers]]:
+def _read(
+    views: list[_View], anchors: Located, fold: Codes, setting: Setting
+) -> tuple[Readout, list[Layers]]:
     """Return how surroundings are read, and each view by what did not see its anchor."""
-    said = [surroundings(view.wide)[view.inner] for view in views]
+    said = [surroundings(view.wide, setting.squares)[view.inner] for view in views]
     centre = np.stack([one[view.at] for one, view in zip(said, views, strict=True)])
-    readout, others = learn_readout(centre, anchors.shares, anchors.weight, fold)
+    readout, others = learn_readout(centre, anchors.shares, anchors.weight, fold, setting)
     return readout, [others[f].read(one) for f, one in zip(fold.tolist(), said, strict=True)]
 
 
@@ -125,7 +130,7 @@ def _views(
     problem = fits[0].problem
     views = []
     for cell, f in zip(anchors.cell.tolist(), fold.tolist(), strict=True):
-        wide, far = _window(problem, cell, HALO)
+        wide, far = _window(problem, cell, halo(problem.setting))
         window, at = _window(problem, cell, SMOOTHING_SWEEPS)
         of_cell = problem.units.of_cell.reshape(problem.geobox.shape)[wide]
         top, left = far[0] - at[0], far[1] - at[1]
@@ -150,14 +155,14 @@ def _smoothed(views: list[_View], log_q: list[Layers], betas: tuple[float, ...])
     )
 
 
-def _least(loss: Table, weight: Table) -> int:
+def _least(loss: Table, weight: Table, direct: bool) -> int:
     """Return which decoding anchors like best, given their losses (ways * betas, A).
 
-    The later half of the ways read the statements directly too. That is better unless the
-    few anchors are a poor lesson, which they show: it is left out if it costs them clearly,
-    by more than one standard error.
+    Where ``direct``, the later half of the ways read the statements directly too. That is
+    better unless the few anchors are a poor lesson, which they show: it is left out if it
+    costs them clearly, by more than one standard error.
     """
-    if len(loss) <= len(BETAS):
+    if not direct:
         return _first(loss, weight)
     without, beside = np.split(loss, 2)
     i, j = _first(without, weight), _first(beside, weight)

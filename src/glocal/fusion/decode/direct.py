@@ -17,15 +17,9 @@ from glocal.core.typing import Codes, Floats, Layers, Table, Window
 from glocal.fusion.decode.regression import Linear, cross_fitted
 from glocal.fusion.problem.terms import Located, Problem, Term
 
-__all__ = ["SHARE", "Direct", "blend", "learn_direct"]
+__all__ = ["Direct", "blend", "learn_direct"]
 
-SHARE = 0.5
-"""Weight of the direct reading's logarithms; the pool as it is read has the rest."""
-
-PENALTIES = (0.1, 0.3, 1.0, 3.0)
-"""Pulls of the weights towards 0 that are tried, in nats per squared weight."""
-
-LEAST = 1e-3
+LEAST_SHARE = 1e-3
 """Stated shares of classes below it are read as it."""
 
 
@@ -66,9 +60,9 @@ class Direct:
         return log_normalise(total)
 
 
-def blend(pool: Layers, direct: Layers) -> Layers:
-    """Return the geometric mean, weighed by `SHARE`, of two log-posteriors (..., K)."""
-    return log_normalise((1 - np.float32(SHARE)) * pool + np.float32(SHARE) * direct)
+def blend(pool: Layers, direct: Layers, share: float) -> Layers:
+    """Return the geometric mean, ``direct`` weighing ``share``, of two log-posteriors (..., K)."""
+    return log_normalise((1 - np.float32(share)) * pool + np.float32(share) * direct)
 
 
 def learn_direct(problem: Problem, anchors: Located, fold: Codes) -> tuple[Direct, list[Direct]]:
@@ -92,7 +86,9 @@ def learn_direct(problem: Problem, anchors: Located, fold: Codes) -> tuple[Direc
     ends = np.cumsum([block.shape[1] for block in blocks], dtype=np.int64)
     classes = len(problem.legend)
     origin = np.zeros((x.shape[1], classes))
-    final, others = cross_fitted(x, anchors.shares, anchors.weight, fold, origin, PENALTIES)
+    final, others = cross_fitted(
+        x, anchors.shares, anchors.weight, fold, origin, problem.setting.direct_ridges
+    )
 
     def named(linear: Linear) -> Direct:
         parts = np.split(linear.weight, ends)
@@ -120,6 +116,6 @@ def _table(term: Term, symbols: Codes, weight: Table) -> Layers:
 
 def _centred(shares: Floats) -> Layers:
     """Return logarithms of shares (..., K) less their mean; zeros where nothing is said."""
-    log_p = np.log(np.maximum(np.asarray(shares, np.float32), np.float32(LEAST)))
+    log_p = np.log(np.maximum(np.asarray(shares, np.float32), np.float32(LEAST_SHARE)))
     centred = log_p - log_p.mean(axis=-1, keepdims=True)
     return np.asarray(np.where(np.isfinite(centred), centred, 0), np.float32)

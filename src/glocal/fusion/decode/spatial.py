@@ -22,10 +22,10 @@ __all__ = ["SMOOTHING_SWEEPS", "Similarity", "decide", "smooth"]
 SMOOTHING_SWEEPS = 5
 """A cell hears cells up to this many steps away, so tiles need that much halo."""
 
-STRONGEST = 16.0
+LARGEST_BETA = 16.0
 """Largest spatial weight: four neighbours must not overflow the exponential."""
 
-LEAST = np.float32(1e-12)
+LEAST_P = np.float32(1e-12)
 """Probabilities are never less."""
 
 LOG2_E = np.float32(1.4426950408889634)
@@ -58,7 +58,7 @@ def smooth(log_q: Layers, beta: float, similarity: Similarity | None = None) -> 
     q = np.empty_like(log_q)
     none = np.empty((0, 0), np.uint8)
     _flow(_table(log_q.reshape(-1, classes)), unit, *_ties(unit, beta, similarity), q, none, none)
-    return np.asarray(np.log(np.maximum(q, LEAST)))
+    return np.asarray(np.log(np.maximum(q, LEAST_P)))
 
 
 def decide(
@@ -87,8 +87,8 @@ def _ties(
     unit: NDArray[np.int32], beta: float, similarity: Similarity | None
 ) -> tuple[Layers, Layers, np.float32, bool]:
     """Return the ties across and down, the weight, and whether the ties differ."""
-    if not 0 <= beta <= STRONGEST:
-        raise ValueError(f"beta must lie in 0..{STRONGEST:g}, got {beta}")
+    if not 0 <= beta <= LARGEST_BETA:
+        raise ValueError(f"beta must lie in 0..{LARGEST_BETA:g}, got {beta}")
     height, width = unit.shape
     shapes = (height, width - 1), (height - 1, width)
     if similarity is None:

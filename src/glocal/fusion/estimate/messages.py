@@ -17,17 +17,6 @@ from glocal.fusion.reliability.confusion import Confusion, cell_counts, tally
 
 __all__ = ["Message", "listen"]
 
-PURITY = 0.85
-"""Chance that a cell inside an object has the object's class."""
-
-CORRELATION = 0.3
-"""Correlation of evidence between cells of one object: n cells are worth
-n / (1 + (n - 1) * CORRELATION) independent ones."""
-
-COARSE_STRENGTH = 4.0
-"""A coarse cell's statement is one observation of its class shares; the prior of
-those shares is worth this many."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Message:
@@ -101,7 +90,7 @@ def _objects(
     size = np.bincount(owner, count, minlength=n)
     pooled = _sum_by(owner, own * count[:, None], n)
     said = _of_statement(term, confusion)
-    damp = 1.0 / (1.0 + np.maximum(size - 1, 0) * CORRELATION)
+    damp = 1.0 / (1.0 + np.maximum(size - 1, 0) * problem.setting.correlation)
     cavity = log_normalise(log_prior + pooled * damp[:, None])
     statements = np.exp(log_normalise(cavity + said))
     statements[(size == 0) | (np.arange(n) == 0)] = 0.0
@@ -109,7 +98,8 @@ def _objects(
     others = log_prior + (pooled[owner] - own) * damp[owner, None]
     of_object = np.exp(log_normalise(others + said[owner]))
     message = np.zeros_like(evidence)
-    message[inside] = np.log(PURITY * of_object / np.exp(log_prior) + (1 - PURITY))
+    purity = problem.setting.purity
+    message[inside] = np.log(purity * of_object / np.exp(log_prior) + (1 - purity))
     return Message(log_p=message, statements=statements, cavity=cavity)
 
 
@@ -121,7 +111,8 @@ def _answers(
     prior = np.exp(log_prior)
     likely = np.exp(said)
     usual = (likely @ prior)[:, None]
-    message = np.log(PURITY * likely + (1 - PURITY) * usual)
+    purity = problem.setting.purity
+    message = np.log(purity * likely + (1 - purity) * usual)
     message[0] = 0.0
     cavity = _objects(problem, term, confusion, log_prior, evidence).cavity
     if cavity is None:
@@ -139,7 +130,8 @@ def _mixtures(
     n = len(term.symbol)
     said = _of_statement(term, confusion)
     expected = np.exp(log_normalise(log_prior + said))
-    shares = (COARSE_STRENGTH * np.exp(log_prior) + expected) / (COARSE_STRENGTH + 1)
+    worth = problem.setting.coarse_strength
+    shares = (worth * np.exp(log_prior) + expected) / (worth + 1)
     tilt = np.log(shares) - log_prior
     tilt[0] = 0.0
     inside = np.flatnonzero(term.of_unit)

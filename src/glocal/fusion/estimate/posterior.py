@@ -124,12 +124,12 @@ def estimate(
     setting = problem.setting
     prior = np.exp(log_prior)
     confusion = start or {
-        term.name: initial(term, _frequency(problem, i), prior)
+        term.name: initial(term, _frequency(problem, i), prior, setting)
         for i, term in enumerate(problem.terms)
     }
     if start is None:
-        confusion = with_rate(confusion, problem, prior_rate(len(prior)), prior)
-    fixed = {term.name: anchor_counts(term, anchors) for term in problem.terms}
+        confusion = with_rate(confusion, problem, prior_rate(problem), prior)
+    fixed = {term.name: anchor_counts(term, anchors, setting) for term in problem.terms}
     messages = hear(problem, log_prior, exponents, confusion)
     votes = _votes(problem) if setting.start == "votes" else None
     for _ in range(sweeps or setting.sweeps):
@@ -143,9 +143,7 @@ def estimate(
             for term in problem.terms
         }
         rate = learned_rate(problem, confusion, seen)
-        confusion = {
-            name: update(confusion[name], one, setting.back_off) for name, one in seen.items()
-        }
+        confusion = {name: update(confusion[name], one, setting) for name, one in seen.items()}
         confusion = with_rate(confusion, problem, rate, prior)
         if setting.prior == "posterior":
             share = problem.units.count @ q / problem.units.count.sum()

@@ -9,9 +9,9 @@ from scipy import fft
 
 from glocal.core.result import Displacement
 from glocal.core.typing import Codes, Layers, Table, Window
+from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = [
-    "MAX_SHIFT",
     "Lattice",
     "TileScores",
     "lattice_of",
@@ -20,24 +20,8 @@ __all__ = [
     "tile_scores",
 ]
 
-MAX_SHIFT = 6
-"""Largest shift that is searched, in cells."""
-
-CELLS_PER_STATEMENT = 100.0
-"""Neighbouring cells repeat each other, so the score counts this many as one."""
-
-CELLS_PER_LOOK = 10.0
-"""The same for tiles, measured: on twelve synthetic worlds shifts then err about as much as
-they state (mean square over stated variance .4 to .7); with 100 they err half as much."""
-
 LEAST_BEND = 1e-9
 """Curvature below which a score has no peak."""
-
-TILE = 48
-"""Least side in cells of the tiles in which shifts are measured apart."""
-
-MAX_TILES = 256
-"""Tiles grow where there would be more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,14 +70,14 @@ class Lattice:
         return np.concatenate([across, down])
 
 
-def lattice_of(grid: tuple[int, int]) -> Lattice:
+def lattice_of(grid: tuple[int, int], setting: Setting = ENGINE) -> Lattice:
     """Return tiles of about 48 cells, or larger ones where that would be more than 256.
 
     >>> lattice_of((100, 48)).shape, lattice_of((4096, 4096)).shape
     ((2, 1), (16, 16))
     """
     height, width = grid
-    size = max(TILE, int(np.ceil(np.sqrt(height * width / MAX_TILES))))
+    size = max(setting.shift_tile, int(np.ceil(np.sqrt(height * width / setting.shift_tiles))))
     down, across = (max(round(n / size), 1) for n in grid)
     size = max(-(-height // down), -(-width // across))
     return Lattice(size=size, shape=(-(-height // size), -(-width // size)), grid=grid)
@@ -104,38 +88,42 @@ class TileScores:
     """The log-likelihood of every shift, tile by tile."""
 
     score: Table
-    """Shape (T, 2 MAX + 1, 2 MAX + 1): by shift in rows and in columns, from -MAX to MAX."""
+    """Shape (T, 2 R + 1, 2 R + 1): by shift in rows and in columns, from -R to R."""
+
+    @property
+    def reach(self) -> int:
+        """Largest shift R, in cells."""
+        return int(self.score.shape[-1]) // 2
 
     @property
     def best(self) -> Table:
         """Shape (T, 2), the shift in cells that all tiles together like best, for each."""
         total = self.score.sum(axis=0)
         at = np.unravel_index(int(total.argmax()), total.shape)
-        return np.tile(np.array(at, np.float64) - MAX_SHIFT, (len(self.score), 1))
+        return np.tile(np.array(at, np.float64) - self.reach, (len(self.score), 1))
 
 
 def tile_scores(
     said: Layers,
     others: Layers,
     lattice: Lattice,
-    *,
-    cells_per_look: float = CELLS_PER_LOOK,
+    setting: Setting = ENGINE,
 ) -> TileScores:
     """Return the score of every shift of ``said`` onto ``others`` (H, W, K) in every tile.
 
     The arguments are those of :func:`relative_shift`. A tile is what the layer says inside
     it; the others are read as far beyond its edge as it may be shifted.
     """
-    reach = ((MAX_SHIFT, MAX_SHIFT), (MAX_SHIFT, MAX_SHIFT), (0, 0))
-    around = np.pad(others - others.mean(axis=(0, 1), dtype=np.float64).astype(np.float32), reach)
+    reach = setting.max_shift
+    margin = ((reach, reach), (reach, reach), (0, 0))
+    around = np.pad(others - others.mean(axis=(0, 1), dtype=np.float64).astype(np.float32), margin)
     scores = []
     for rows, columns in lattice.windows:
-        inner = np.pad(said[rows, columns], reach)
-        outer = around[
-            rows.start : rows.stop + 2 * MAX_SHIFT, columns.start : columns.stop + 2 * MAX_SHIFT
-        ]
-        scores.append(_scores(inner, outer) if inner.any() else np.zeros((2 * MAX_SHIFT + 1,) * 2))
-    return TileScores(score=np.stack(scores) / cells_per_look)
+        inner = np.pad(said[rows, columns], margin)
+        outer = around[rows.start : rows.stop + 2 * reach, columns.start : columns.stop + 2 * reach]
+        none = np.zeros((2 * reach + 1,) * 2)
+        scores.append(_scores(inner, outer, reach) if inner.any() else none)
+    return TileScores(score=np.stack(scores) / setting.cells_per_look)
 
 
 def local_information(scores: TileScores, at: Table, residual: float) -> tuple[Table, Table]:
@@ -145,8 +133,8 @@ def local_information(scores: TileScores, at: Table, residual: float) -> tuple[T
     information, (T, 2, 2), and ``residual`` (variance in square cells) is added to the rest.
     """
     shift, information = np.zeros((len(at), 2)), np.zeros((len(at), 2, 2))
-    middle = np.clip(np.rint(at), 1 - MAX_SHIFT, MAX_SHIFT - 1).astype(np.int64)
-    for i, (row, column) in enumerate((middle + MAX_SHIFT).tolist()):
+    middle = np.clip(np.rint(at), 1 - scores.reach, scores.reach - 1).astype(np.int64)
+    for i, (row, column) in enumerate((middle + scores.reach).tolist()):
         slope, bend = _paraboloid(scores.score[i, row - 1 : row + 2, column - 1 : column + 2])
         value, axes = np.linalg.eigh(bend)
         peaked = value > LEAST_BEND
@@ -157,7 +145,9 @@ def local_information(scores: TileScores, at: Table, residual: float) -> tuple[T
     return shift, information
 
 
-def relative_shift(said: Layers, others: Layers, resolution: float) -> Displacement | None:
+def relative_shift(
+    said: Layers, others: Layers, resolution: float, setting: Setting = ENGINE
+) -> Displacement | None:
     """Return the shift that brings a layer onto what the other sources say.
 
     Parameters
@@ -181,16 +171,16 @@ def relative_shift(said: Layers, others: Layers, resolution: float) -> Displacem
     a paraboloid, whose curvature gives the covariance. Wrong labels lower the peak
     but do not move it. Only a *relative* shift can be seen in this way.
     """
-    score = _scores(said, others) / CELLS_PER_STATEMENT
+    reach = setting.max_shift
+    score = _scores(said, others, reach) / setting.cells_per_scene_look
     row, column = np.unravel_index(int(score.argmax()), score.shape)
-    last = 2 * MAX_SHIFT
-    if not (0 < row < last and 0 < column < last):
+    if not (0 < row < 2 * reach and 0 < column < 2 * reach):
         return None
     patch = score[row - 1 : row + 2, column - 1 : column + 2]
     offset, information = _peak(patch)
     if offset is None:
         return None
-    down, right = row - MAX_SHIFT + offset[0], column - MAX_SHIFT + offset[1]
+    down, right = row - reach + offset[0], column - reach + offset[1]
     # rows run south, northing runs north
     flip = np.diag([-1.0, 1.0])
     covariance = flip @ np.linalg.inv(information) @ flip * resolution**2
@@ -204,17 +194,17 @@ def relative_shift(said: Layers, others: Layers, resolution: float) -> Displacem
     )
 
 
-def _scores(said: Layers, others: Layers) -> Table:
-    """Return the score of every shift, shape (2 MAX + 1, 2 MAX + 1), rows then columns."""
+def _scores(said: Layers, others: Layers, reach: int) -> Table:
+    """Return the score of every shift, shape (2 reach + 1, 2 reach + 1), rows then columns."""
     height, width, classes = said.shape
-    shape = [fft.next_fast_len(n + MAX_SHIFT, real=True) for n in (height, width)]
+    shape = [fft.next_fast_len(n + reach, real=True) for n in (height, width)]
     total = np.zeros((shape[0], shape[1] // 2 + 1), np.complex64)
     for k in range(classes):
         centred = others[..., k] - others[..., k].mean(dtype=np.float64).astype(np.float32)
         total += fft.rfft2(centred, shape) * np.conj(fft.rfft2(said[..., k], shape))
     score = fft.irfft2(total, shape)
-    reach = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
-    return np.asarray(score[np.ix_(reach, reach)], np.float64)
+    at = np.arange(-reach, reach + 1)
+    return np.asarray(score[np.ix_(at, at)], np.float64)
 
 
 def _paraboloid(

@@ -17,26 +17,11 @@ import numpy as np
 
 from glocal.core.typing import Table
 from glocal.fusion.place.alignment import Lattice, TileScores, local_information
+from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = ["Frame", "Pair", "Solution", "affine_frame", "field_frame", "fixed_frame", "solve"]
 
-OBJECTS_SD_M = 4.0
-"""Prior standard deviation of where a layer of objects lies, where nothing is stated."""
-
-RASTER_SD_M = 4.0
-"""The same of a raster: Sentinel-2 states 8 m at 95 % (circular), about 4 m per axis."""
-
-TURN_SD_M = 2.0
-"""Prior standard deviation of what turn and scale add at the edge of a raster."""
-
-RESIDUAL_SD_M = 1.5
-"""What the shift of a tile may differ from its frames by."""
-
-ROUGHNESS_M = (0.25, 1.0, 2.0, 4.0)
-"""Standard deviations of the step between neighbouring tiles of a field that are tried; the
-evidence chooses."""
-
-STEPS = 3
+NEWTON_STEPS = 3
 """Times that scores are read again around the shifts found so far."""
 
 
@@ -86,31 +71,41 @@ def fixed_frame(lattice: Lattice) -> Frame:
 
 
 def affine_frame(
-    lattice: Lattice, cell_m: float, sd_m: float = RASTER_SD_M, turn_m: float = TURN_SD_M
+    lattice: Lattice, cell_m: float, sd_m: float | None = None, setting: Setting = ENGINE
 ) -> Frame:
-    """Return the frame of a raster: shift, turn and scale."""
+    """Return the frame of a raster: shift, turn and scale.
+
+    ``sd_m`` is its stated accuracy, standard deviation per axis; None: as usual.
+    """
     edge = np.maximum(np.abs(lattice.offset).max(axis=0), 1e-9)
     basis = np.column_stack([np.ones(len(lattice)), lattice.offset / edge])
-    return Frame(basis=basis, precision=np.diag((cell_m / np.array([sd_m, turn_m, turn_m])) ** 2))
+    spread = np.array([sd_m or setting.raster_sd_m, setting.turn_sd_m, setting.turn_sd_m])
+    return Frame(basis=basis, precision=np.diag((cell_m / spread) ** 2))
 
 
 def field_frame(
-    lattice: Lattice, cell_m: float, roughness_m: float, sd_m: float = OBJECTS_SD_M
+    lattice: Lattice, cell_m: float, roughness_m: float, setting: Setting = ENGINE
 ) -> Frame:
     """Return the frame of a layer of objects: a smooth field on the tiles.
 
-    Neighbouring tiles differ by about ``roughness_m``; their mean lies about ``sd_m`` off.
+    Neighbouring tiles differ by about ``roughness_m``; their mean lies about
+    ``setting.objects_sd_m`` off.
     """
     n = len(lattice)
     a, b = lattice.neighbours.T
-    precision = np.eye(n) * (cell_m / sd_m) ** 2 / n
+    precision = np.eye(n) * (cell_m / setting.objects_sd_m) ** 2 / n
     weight = (cell_m / roughness_m) ** 2
     for i, j, sign in ((a, a, 1), (b, b, 1), (a, b, -1), (b, a, -1)):
         np.add.at(precision, (i, j), sign * weight)
     return Frame(basis=np.eye(n), precision=precision)
 
 
-def solve(frames: Mapping[str, Frame], pairs: Sequence[Pair], cell_m: float) -> Solution:
+def solve(
+    frames: Mapping[str, Frame],
+    pairs: Sequence[Pair],
+    cell_m: float,
+    setting: Setting = ENGINE,
+) -> Solution:
     """Return the displacements that explain all relative shifts best.
 
     Parameters
@@ -125,7 +120,7 @@ def solve(frames: Mapping[str, Frame], pairs: Sequence[Pair], cell_m: float) -> 
     Notes
     -----
     Gauss-Newton on the tiles' scores: around the shifts found so far each tile's score is a
-    paraboloid, whose information is lowered by the residual of ``RESIDUAL_SD_M``; tiles
+    paraboloid, whose information is lowered by the residual of ``setting.residual_sd_m``; tiles
     without a peak inform less, or not at all. Solved densely: lattices are small.
     """
     place, size = _places(frames)
@@ -134,12 +129,12 @@ def solve(frames: Mapping[str, Frame], pairs: Sequence[Pair], cell_m: float) -> 
         here = place[name]
         prior[here, here] = np.kron(frame.precision, np.eye(2))
     at = {id(pair): pair.scores.best for pair in pairs}
-    for _ in range(STEPS):
+    for _ in range(NEWTON_STEPS):
         total, pull = prior.copy(), np.zeros(2 * size)
         for pair in pairs:
             jacobian = _jacobian(frames, place, pair, size)
             shift, information = local_information(
-                pair.scores, at[id(pair)], (RESIDUAL_SD_M / cell_m) ** 2
+                pair.scores, at[id(pair)], (setting.residual_sd_m / cell_m) ** 2
             )
             weighed = np.einsum("tij,tjp->tip", information, jacobian)
             total += np.einsum("tip,tiq->pq", jacobian, weighed)

@@ -3,8 +3,8 @@
 The layer's own shift is taken out before (`shifts.object_shift`). An object speaks for a
 shift when its class is seen inside the shifted outline *and* is not seen around it: a
 class that goes on beyond the outline tells nothing of where the outline belongs. Ground
-that other objects cover can't speak for a move onto it. The evidence of all shifts up to
-five cells is weighed against "in place, up to half a cell", with few objects displaced
+that other objects cover can't speak for a move onto it. The evidence of all shifts
+within reach is weighed against "in place, up to half a cell", with few objects displaced
 beforehand (Bayes factor).
 """
 
@@ -19,59 +19,40 @@ from glocal.core.observation import Observations
 from glocal.core.result import SIGNIFICANT
 from glocal.core.typing import Bools, Table, Window
 from glocal.fusion.fuse import Fused
-from glocal.fusion.place.alignment import CELLS_PER_LOOK
 from glocal.fusion.problem.support import paint
+from glocal.fusion.setting import Setting
 
 __all__ = ["misplaced_objects"]
-
-REACH = 5
-"""Largest shift that is tried, in cells."""
-
-RING = 2
-"""Width in cells of the surroundings that should not be of the object's class."""
-
-DISPLACED = 0.1
-"""Share of objects that are displaced, beforehand."""
-
-SPREAD = 3.0
-"""Standard deviation per axis of their shifts, in cells; in place it is ``WOBBLE``."""
-
-WOBBLE = 0.5
-LEAST, MOST = 20, 10_000
-"""Cells of the objects that are judged: smaller ones show no shape at this cell size, and
-larger ones were drawn in parts."""
-
-FAINT = 0.05
-"""Least probability of a class, or of its absence, that one cell may vouch for."""
 
 
 def misplaced_objects(fused: Fused, source: Observations) -> Misplaced:
     """Return which objects of ``source`` lie off by themselves, by the others' evidence.
 
-    ``source`` holds objects as they were fused, on a grid in metres. Objects of fewer than
-    20 cells, and at the edge of the area, are not judged.
+    ``source`` holds objects as they were fused, on a grid in metres. Objects of too few
+    cells to show a shape, and at the edge of the area, are not judged.
     """
-    problem = fused.fit.problem
+    problem, setting = fused.fit.problem, fused.fit.problem.setting
+    margin = setting.object_reach + setting.object_ring
     q = np.exp(fused.units(frozenset({source.source})))
     fits = _fits(fused, source)
     owner = paint(source.geometry, problem.geobox)
-    unit = np.pad(problem.units.of_cell.reshape(owner.shape), REACH + RING, mode="edge")
-    around = np.pad(owner, REACH + RING)
+    unit = np.pad(problem.units.of_cell.reshape(owner.shape), margin, mode="edge")
+    around = np.pad(owner, margin)
     prior = np.exp(fused.fit.log_prior)
     n, cell = len(source), abs(float(problem.geobox.resolution.x))
     probability, shift = np.zeros(n), np.zeros((n, 2))
     covariance = np.tile(np.eye(2) * cell**2, (n, 1, 1))
     for i, window in enumerate(ndimage.find_objects(owner)):
         symbol = int(source.symbols[i])
-        if symbol == 0 or not _inside(window, owner.shape):
+        if symbol == 0 or not _inside(window, owner.shape, setting.object_reach):
             continue
         mask = owner[window] == i + 1
-        if not LEAST <= mask.sum() <= MOST:
+        if not setting.least_object <= mask.sum() <= setting.largest_object:
             continue
-        wide = tuple(slice(one.start, one.stop + 2 * (REACH + RING)) for one in window)
+        wide = tuple(slice(one.start, one.stop + 2 * margin) for one in window)
         seen, usual = q[unit[wide]] @ fits[symbol - 1], float(prior @ fits[symbol - 1])
         free = np.isin(around[wide], (0, i + 1))
-        probability[i], shift[i], covariance[i] = _judged(mask, seen, usual, free)
+        probability[i], shift[i], covariance[i] = _judged(mask, seen, usual, free, setting)
     return Misplaced(probability=probability, shift=shift * cell, covariance=covariance * cell**2)
 
 
@@ -81,55 +62,56 @@ def _fits(fused: Fused, source: Observations) -> Table:
     return np.asarray(np.exp(table - table.max(axis=1, keepdims=True)), np.float64)
 
 
-def _inside(window: Window | None, shape: tuple[int, ...]) -> bool:
+def _inside(window: Window | None, shape: tuple[int, ...], reach: int) -> bool:
     """Return True for an object that may be shifted without leaving the area."""
     if window is None:
         return False
     pairs = zip(window, shape, strict=True)
-    return all(part.start >= REACH and part.stop <= end - REACH for part, end in pairs)
+    return all(part.start >= reach and part.stop <= end - reach for part, end in pairs)
 
 
-def _judged(mask: Bools, seen: Table, usual: float, free: Bools) -> tuple[float, Table, Table]:
+def _judged(
+    mask: Bools, seen: Table, usual: float, free: Bools, setting: Setting
+) -> tuple[float, Table, Table]:
     """Return (probability, shift, covariance), in cells east and north, of one object.
 
-    ``mask`` (h, w) is the object; ``seen`` and ``free``, wider by ``REACH + RING`` on each
+    ``mask`` (h, w) is the object; ``seen`` and ``free``, wider by reach and ring on each
     side, are how well its class fits there and whether nobody else has mapped it.
     """
-    inner = np.log((FAINT + seen) / (FAINT + usual))
+    reach, ring_width, faint = setting.object_reach, setting.object_ring, setting.faint
+    step = _steps(reach)
+    inner = np.log((faint + seen) / (faint + usual))
     inner = np.where(free, inner, np.minimum(inner, 0))
-    outer = np.log((FAINT + 1 - seen) / (FAINT + 1 - usual))
-    body = np.pad(mask, RING)
-    ring = ndimage.binary_dilation(body, iterations=RING) & ~body
+    outer = np.log((faint + 1 - seen) / (faint + 1 - usual))
+    body = np.pad(mask, ring_width)
+    ring = ndimage.binary_dilation(body, iterations=ring_width) & ~body
     held = _summed(inner, body)
-    score = (held + _summed(outer, ring)) / CELLS_PER_LOOK
-    moved, still = _log_prior(SPREAD), _log_prior(WOBBLE)
+    score = (held + _summed(outer, ring)) / setting.cells_per_look
+    moved, still = _log_prior(step, setting.displaced_sd), _log_prior(step, setting.wobble_sd)
     total = np.logaddexp.reduce(score + moved, axis=None)
     odds = total - np.logaddexp.reduce(score + still, axis=None)
-    odds += np.log(DISPLACED / (1 - DISPLACED))
+    odds += np.log(setting.displaced / (1 - setting.displaced))
     weight = np.exp(score + moved - total)
-    shift = np.einsum("ab,abi->i", weight, STEP)
-    off = STEP - shift
+    shift = np.einsum("ab,abi->i", weight, step)
+    off = step - shift
     covariance = np.einsum("ab,abi,abj->ij", weight, off, off) + np.eye(2) / 12
     significant = shift @ np.linalg.inv(covariance) @ shift > SIGNIFICANT
     peak = np.unravel_index(int(score.argmax()), score.shape)
-    inside = all(0 < one < 2 * REACH for one in peak)
+    inside = all(0 < one < 2 * reach for one in peak)
     told = significant and inside and held[peak] > 0
     return float(told) / (1 + np.exp(-odds)), shift, covariance
 
 
-def _grid() -> Table:
+def _steps(reach: int) -> Table:
     """Return the steps (east, north) of all shifts, in cells; rows run south."""
-    axis = np.arange(-REACH, REACH + 1)
+    axis = np.arange(-reach, reach + 1)
     south, east = np.meshgrid(axis, axis, indexing="ij")
     return np.stack([east, -south], axis=-1).astype(np.float64)
 
 
-STEP = _grid()
-
-
-def _log_prior(sd: float) -> Table:
+def _log_prior(step: Table, sd: float) -> Table:
     """Return the log-probability of every shift, normal with ``sd`` cells per axis."""
-    log_p = -(STEP**2).sum(axis=-1) / (2 * sd**2)
+    log_p = -(step**2).sum(axis=-1) / (2 * sd**2)
     return np.asarray(log_p - np.logaddexp.reduce(log_p, axis=None), np.float64)
 
 

@@ -17,25 +17,15 @@ from glocal.core.observation import Observations
 from glocal.core.placement import Places
 from glocal.core.result import Displacement
 from glocal.core.typing import Bools, Codes, Floats, Table
-from glocal.fusion.place.alignment import MAX_SHIFT
 from glocal.fusion.problem.support import PointCells, point_cells
+from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = ["layer_shift", "suggest_places"]
 
-GROSS = 0.1
-"""Chance that a position is much worse than stated; declared, not measured."""
 
-GROSS_SD = 3.0
-"""A grossly wrong position is so many times less accurate, and by 1.5 cells at least."""
-
-MIN_POINTS = 30
-"""Points below which no shift of a layer is told."""
-
-BORDER = 0.05
-"""Chance of a shift beyond the window above which none is told."""
-
-
-def suggest_places(source: Observations, said: Floats, meant: Bools, others: Floats) -> Places:
+def suggest_places(
+    source: Observations, said: Floats, meant: Bools, others: Floats, setting: Setting = ENGINE
+) -> Places:
     """Return where points fit whose class does not fit where they were recorded.
 
     Parameters
@@ -54,7 +44,7 @@ def suggest_places(source: Observations, said: Floats, meant: Bools, others: Flo
     """
     n, geobox = len(source), source.geobox
     x, y = shapely.get_x(source.geometry), shapely.get_y(source.geometry)
-    near = _may_lie(source)
+    near = _may_lie(source, setting)
     fit = said[near.point] * others.reshape(-1, others.shape[-1])[near.cell]
     mass = near.weight * fit.sum(axis=1)
     right = near.weight * (fit * meant[near.point]).sum(axis=1)
@@ -79,14 +69,14 @@ def suggest_places(source: Observations, said: Floats, meant: Bools, others: Flo
     )
 
 
-def _may_lie(source: Observations) -> PointCells:
+def _may_lie(source: Observations, setting: Setting) -> PointCells:
     """Return the cells where each point may lie, gross errors included."""
     sd, cells = source.position_sd_m, int(np.prod(source.geobox.shape))
-    wide = np.maximum(GROSS_SD * sd, 1.5 * abs(float(source.geobox.resolution.x)))
+    wide = np.maximum(setting.gross_sd * sd, 1.5 * abs(float(source.geobox.resolution.x)))
     near = point_cells(source.geometry, sd, source.geobox)
     far = point_cells(source.geometry, wide, source.geobox)
     key = np.concatenate([near.point * cells + near.cell, far.point * cells + far.cell])
-    weight = np.concatenate([(1 - GROSS) * near.weight, GROSS * far.weight])
+    weight = np.concatenate([(1 - setting.gross) * near.weight, setting.gross * far.weight])
     both, at = np.unique(key, return_inverse=True)
     point, cell = np.divmod(both, cells)
     joint = np.bincount(at, weight, len(both)).astype(np.float64)
@@ -99,23 +89,26 @@ def _centres(cell: Codes, geobox: GeoBox) -> tuple[Table, Table]:
     return a * (column + 0.5) + b * (row + 0.5) + c, d * (column + 0.5) + e * (row + 0.5) + f
 
 
-def layer_shift(source: Observations, said: Floats, others: Floats) -> Displacement | None:
+def layer_shift(
+    source: Observations, said: Floats, others: Floats, setting: Setting = ENGINE
+) -> Displacement | None:
     """Return the one shift that brings all points together onto what the others say.
 
-    The mean and covariance of its posterior over a window of 6 cells to each side: the chance
+    The mean and covariance of its posterior over a window of ``setting.max_shift``
+    cells to each side: the chance
     of all points' symbols, each point blurred by its own accuracy. ``None`` with fewer than
-    30 points, or where the window does not hold the shift. Parameters as in
+    ``setting.min_sample`` points, or where the window does not hold the shift. Parameters as in
     :func:`suggest_places`.
     """
     step = abs(float(source.geobox.resolution.x))
     x, y = shapely.get_x(source.geometry), shapely.get_y(source.geometry)
     use = (cells_of_points(source.geobox, x, y) >= 0) & (source.symbols > 0)
-    if use.sum() < MIN_POINTS:
+    if use.sum() < setting.min_sample:
         return None
     blur = float(np.median(source.position_sd_m[use])) / step
     near = ndimage.gaussian_filter(others.astype(np.float64), (blur, blur, 0), mode="nearest")
     column, row = ~source.geobox.transform * (x[use], y[use])
-    reach = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
+    reach = np.arange(-setting.max_shift, setting.max_shift + 1)
     score = np.empty((len(reach), len(reach)))
     for i, down in enumerate(reach):
         rows = np.clip(np.floor(row) + down, 0, others.shape[0] - 1).astype(np.int64)
@@ -123,13 +116,13 @@ def layer_shift(source: Observations, said: Floats, others: Floats) -> Displacem
             columns = np.clip(np.floor(column) + right, 0, others.shape[1] - 1).astype(np.int64)
             fit = (said[use] * near[rows, columns]).sum(axis=1)
             score[i, j] = np.log(np.maximum(fit, 1e-9)).sum()
-    return _summary(np.exp(score - score.max()), reach.astype(np.float64), step)
+    return _summary(np.exp(score - score.max()), reach.astype(np.float64), step, setting.border)
 
 
-def _summary(mass: Table, reach: Table, step: float) -> Displacement | None:
+def _summary(mass: Table, reach: Table, step: float, border: float) -> Displacement | None:
     """Return mean and covariance of ``mass`` over shifts; None where it leans on the border."""
     mass = mass / mass.sum()
-    if 1 - mass[1:-1, 1:-1].sum() > BORDER:
+    if 1 - mass[1:-1, 1:-1].sum() > border:
         return None
     down, right = mass.sum(axis=1) @ reach, mass.sum(axis=0) @ reach
     off_down, off_right = reach - down, reach - right

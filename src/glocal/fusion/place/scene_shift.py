@@ -14,20 +14,16 @@ import numpy as np
 from glocal.core.placement import ControlPoint, Registration
 from glocal.core.result import Displacement, log_normalise
 from glocal.core.typing import Bools, Floats, Layers
-from glocal.fusion.place.alignment import MAX_SHIFT, relative_shift
+from glocal.fusion.place.alignment import relative_shift
+from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = ["register"]
 
-TILE = 48
-"""Smallest side of a part of the scene that gets a shift of its own, in cells."""
+LEAST_SCORE = -4.0
+"""Least log-score of a class in a cell, so that single odd cells do not decide."""
 
-SIDE = 4
-"""Parts along each side, at most."""
-
-FLOOR = -4.0
-"""Least log-score, so that single odd cells do not decide."""
-
-SAMPLES = 20_000
+MOST_SAMPLES = 20_000
+"""Cells that the discriminant learns from, at most: its few means need no more."""
 
 
 def register(
@@ -37,6 +33,7 @@ def register(
     resolution: float,
     *,
     seed: int,
+    setting: Setting = ENGINE,
 ) -> Registration | None:
     """Return how far the scene is from the other sources; None where that can't be seen.
 
@@ -54,10 +51,10 @@ def register(
     others = others.astype(np.float32)
     if said is None:
         return None
-    shift = relative_shift(said, others, resolution)
+    shift = relative_shift(said, others, resolution, setting)
     if shift is None:
         return None
-    points = tuple(_parts(said, others, clear, resolution))
+    points = tuple(_parts(said, others, clear, resolution, setting))
     return Registration(shift=shift, points=points, affine=_affine(points, shift, clear.shape))
 
 
@@ -68,14 +65,14 @@ def _scores(bands: Layers, clear: Bools, others: Floats, seed: int) -> Layers | 
     if len(at) < 100 * classes:
         return None
     x = bands.reshape(len(bands), -1).T.astype(np.float64)
-    some = np.random.default_rng(seed).choice(at, min(len(at), SAMPLES), replace=False)
+    some = np.random.default_rng(seed).choice(at, min(len(at), MOST_SAMPLES), replace=False)
     q = others.reshape(-1, classes)[some]
     mass = np.maximum(q.sum(axis=0), 1e-9)
     mean = (q.T @ x[some]) / mass[:, None]
     spread = np.cov(x[some].T - mean[q.argmax(axis=1)].T) + 1e-6 * np.diag(x[some].var(axis=0))
     pull = np.linalg.solve(np.atleast_2d(spread), mean.T)
     score = log_normalise(x[at] @ pull - 0.5 * np.einsum("kb,bk->k", mean, pull))
-    score = np.maximum(score, FLOOR)
+    score = np.maximum(score, LEAST_SCORE)
     out = np.zeros((clear.size, classes), np.float32)
     out[at] = score - score.mean(axis=1, keepdims=True)
     return out.reshape(others.shape)
@@ -86,16 +83,21 @@ def _parts(
     others: Layers,
     clear: Bools,
     resolution: float,
+    setting: Setting,
 ) -> list[ControlPoint]:
-    edges = [np.linspace(0, n, min(max(n // TILE, 1), SIDE) + 1).astype(int) for n in clear.shape]
+    reach = setting.max_shift
+    parts = [min(max(n // setting.shift_tile, 1), setting.scene_parts) for n in clear.shape]
+    edges = [
+        np.linspace(0, n, one + 1).astype(int) for n, one in zip(clear.shape, parts, strict=True)
+    ]
     found = []
     for top, bottom in pairwise(edges[0].tolist()):
         for left, right in pairwise(edges[1].tolist()):
             part = np.s_[top:bottom, left:right]
-            if clear[part].mean() < 0.5 or min(clear[part].shape) <= 2 * MAX_SHIFT:
+            if clear[part].mean() < 0.5 or min(clear[part].shape) <= 2 * reach:
                 continue
-            shift = relative_shift(said[part], others[part], resolution)
-            if shift is not None and np.trace(shift.covariance) < (MAX_SHIFT * resolution) ** 2:
+            shift = relative_shift(said[part], others[part], resolution, setting)
+            if shift is not None and np.trace(shift.covariance) < (reach * resolution) ** 2:
                 row, column = (top + bottom) / 2, (left + right) / 2
                 found.append(ControlPoint(row=row, column=column, shift=shift))
     return found

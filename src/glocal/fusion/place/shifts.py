@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -11,10 +12,8 @@ from glocal.core.observation import Observations
 from glocal.core.result import Displacement, ShiftField, log_normalise
 from glocal.core.typing import Layers, Table
 from glocal.fusion.fuse import Fused
-from glocal.fusion.place.alignment import MAX_SHIFT, Lattice, lattice_of, tile_scores
+from glocal.fusion.place.alignment import Lattice, lattice_of, tile_scores
 from glocal.fusion.place.displacement import (
-    RASTER_SD_M,
-    ROUGHNESS_M,
     Frame,
     Pair,
     Solution,
@@ -24,11 +23,9 @@ from glocal.fusion.place.displacement import (
     solve,
 )
 from glocal.fusion.problem.support import paint, point_cells
+from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = ["layer_shift", "object_shift", "raster_shifts"]
-
-CONVINCING = 3.0
-"""Log Bayes factor from which a field is believed rather than "in place"."""
 
 PRIOR_DRIVEN = "prior-driven: split by stated accuracies, no control points"
 CONTROLLED = "pinned by points of stated position"
@@ -39,10 +36,12 @@ def object_shift(fused: Fused, source: Observations) -> Displacement | None:
     problem = fused.fit.problem
     others = np.exp(fused.units(frozenset({source.source}))).astype(np.float32)
     others = others[problem.units.of_cell].reshape(*problem.geobox.shape, -1)
-    return layer_shift(said_layer(fused, source), others, problem.geobox)
+    return layer_shift(said_layer(fused, source), others, problem.geobox, problem.setting)
 
 
-def layer_shift(said: Layers, others: Layers, geobox: GeoBox) -> Displacement | None:
+def layer_shift(
+    said: Layers, others: Layers, geobox: GeoBox, setting: Setting = ENGINE
+) -> Displacement | None:
     """Return the shift that brings a layer onto what the other sources say.
 
     Parameters
@@ -66,21 +65,22 @@ def layer_shift(said: Layers, others: Layers, geobox: GeoBox) -> Displacement | 
     others' posterior, for all shifts at once by FFT, in every tile. Wrong labels lower its
     peak but do not move it. Only a *relative* shift can be seen in this way.
     """
-    lattice, cell = lattice_of((said.shape[0], said.shape[1])), _cell(geobox)
-    scores = tile_scores(said, others, lattice)
-    if not scores.score.any() or np.abs(scores.best).max() >= MAX_SHIFT:
+    lattice, cell = lattice_of((said.shape[0], said.shape[1]), setting), _cell(geobox)
+    scores = tile_scores(said, others, lattice, setting)
+    if not scores.score.any() or np.abs(scores.best).max() >= scores.reach:
         return None
     pairs = [Pair(layer="layer", onto="others", scores=scores)]
     solutions = [
         solve(
-            {"layer": field_frame(lattice, cell, rough), "others": fixed_frame(lattice)},
+            {"layer": field_frame(lattice, cell, rough, setting), "others": fixed_frame(lattice)},
             pairs,
             cell,
+            setting,
         )
-        for rough in ROUGHNESS_M
+        for rough in setting.roughness_m
     ]
     best = max(solutions, key=lambda one: one.evidence)
-    return _displacement(best, "layer", lattice, geobox, field=best.evidence > CONVINCING)
+    return _displacement(best, "layer", lattice, geobox, field=best.evidence > setting.convincing)
 
 
 def _cell(geobox: GeoBox) -> float:
@@ -167,7 +167,7 @@ def raster_shifts(
         All sources of ``fused``; only those that speak are compared.
     stated_sd_m
         Stated position accuracy (standard deviation per axis, metres) of rasters, where
-        known; 4 m otherwise.
+        known; that of the setting otherwise.
     """
     speaking = [one for one in observations if one.symbols.any() and one.support != "mixtures"]
     rasters = [one for one in speaking if one.support == "cells"]
@@ -175,11 +175,14 @@ def raster_shifts(
         return {}
     geobox = rasters[0].geobox
     height, width = geobox.shape
-    lattice, cell = lattice_of((height, width)), _cell(geobox)
+    setting = fused.fit.problem.setting
+    lattice, cell = lattice_of((height, width), setting), _cell(geobox)
     said = {one.source: said_layer(fused, one) for one in speaking}
-    frames = {one.source: _frame(one, lattice, stated_sd_m.get(one.source)) for one in speaking}
-    pairs = _pairs(speaking, rasters, said, fused.fit.log_prior, lattice)
-    solution = solve(frames, pairs, cell)
+    frames = {
+        one.source: _frame(one, lattice, stated_sd_m.get(one.source), setting) for one in speaking
+    }
+    pairs = _pairs(speaking, rasters, said, fused.fit.log_prior, lattice, setting)
+    solution = solve(frames, pairs, cell, setting)
     pinned = any(one.support == "points" for one in speaking)
     gauge = CONTROLLED if pinned else PRIOR_DRIVEN
     return {
@@ -188,14 +191,14 @@ def raster_shifts(
     }
 
 
-def _frame(source: Observations, lattice: Lattice, sd_m: float | None) -> Frame:
+def _frame(source: Observations, lattice: Lattice, sd_m: float | None, setting: Setting) -> Frame:
     """Return how a layer may lie: points in place, rasters affine, objects smoothly."""
     cell = _cell(source.geobox)
     if source.support == "points":
         return fixed_frame(lattice)
     if source.support == "cells":
-        return affine_frame(lattice, cell, sd_m or RASTER_SD_M)
-    return field_frame(lattice, cell, ROUGHNESS_M[1])
+        return affine_frame(lattice, cell, sd_m, setting)
+    return field_frame(lattice, cell, setting.usual_roughness_m, setting)
 
 
 def _pairs(
@@ -204,13 +207,16 @@ def _pairs(
     said: Mapping[str, Layers],
     log_prior: Table,
     lattice: Lattice,
+    setting: Setting,
 ) -> list[Pair]:
     """Compare every raster with the rasters before it, and with all objects and points."""
+    # points do not repeat each other
+    each = replace(setting, cells_per_look=1.0)
     pairs = []
     for i, raster in enumerate(rasters):
         belief = np.exp(log_normalise(log_prior.astype(np.float32) + said[raster.source]))
         for one in [*rasters[:i], *(one for one in speaking if one.support != "cells")]:
-            each = {"cells_per_look": 1.0} if one.support == "points" else {}
-            scores = tile_scores(said[one.source], belief, lattice, **each)
+            own = each if one.support == "points" else setting
+            scores = tile_scores(said[one.source], belief, lattice, own)
             pairs.append(Pair(layer=one.source, onto=raster.source, scores=scores))
     return pairs

@@ -20,7 +20,7 @@ from glocal.core.typing import Codes, Table
 
 __all__ = ["PointCells", "paint", "point_cells"]
 
-REACH = 2.5
+POSITION_REACH = 2.5
 """A point's position is followed this many standard uncertainties away."""
 
 
@@ -77,8 +77,8 @@ def point_cells(geometry: NDArray[Any], sd_m: Table, geobox: GeoBox) -> PointCel
 
 def _spread(centre: float, sd: float, length: int) -> tuple[Codes, Table]:
     """Return the cells along one axis and the share of a normal distribution in each."""
-    first = max(int(np.floor(centre - REACH * sd)), 0)
-    last = min(int(np.floor(centre + REACH * sd)), length - 1)
+    first = max(int(np.floor(centre - POSITION_REACH * sd)), 0)
+    last = min(int(np.floor(centre + POSITION_REACH * sd)), length - 1)
     edges = np.arange(first, last + 2)
     share = np.diff(ndtr((edges - centre) / sd))
     return edges[:-1].astype(np.int64), share

@@ -31,13 +31,6 @@ __all__ = [
     "regions",
 ]
 
-REGION, LEAST_REGION = 2048, 32
-"""Largest and least side in cells of the regions in which reliabilities may differ."""
-
-REGION_ANCHORS = 20
-"""Anchors per region that make regions smaller than `REGION` worth while: without them a
-region's table only repeats what the engine believes already."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Term:
@@ -163,7 +156,7 @@ def prepare(
         if one.support == "points"
     }
     layers = [_layer(one, geobox) for one in observations if one.support != "points"]
-    region = regions(geobox, setting.parts) if sampled is None else sampled.region
+    region = regions(geobox, setting) if sampled is None else sampled.region
     units = compress([*layers, region, _touched(spread, cells)], cells)
     if sampled is not None:
         count = np.bincount(units.of_cell, sampled.weight, minlength=len(units))
@@ -214,27 +207,28 @@ def _layer(one: Observations, geobox: GeoBox) -> Codes:
 def adapted(setting: Setting, anchors: Anchors | None) -> Setting:
     """Return the setting with no more regions than the anchors can tell apart."""
     known = 0 if anchors is None else int(anchors.answered.sum())
-    enough = known >= REGION_ANCHORS * setting.parts**2
+    enough = known >= setting.region_anchors * setting.parts**2
     return setting if enough else replace(setting, parts=min(setting.parts, 1))
 
 
-def region_side(shape: tuple[int, int], parts: int) -> int:
+def region_side(shape: tuple[int, int], setting: Setting) -> int:
     """Return the side in cells of the regions of an area.
 
-    >>> [region_side((n, n), 3) for n in (20, 256, 1500, 20_000)]
+    >>> [region_side((n, n), ENGINE) for n in (20, 256, 1500, 20_000)]
     [32, 86, 500, 2048]
-    >>> region_side((1500, 1000), 1), region_side((20_000, 100), 0)
-    (1500, 20000)
+    >>> region_side((20_000, 100), replace(ENGINE, parts=0))
+    20000
     """
-    if parts == 0:
+    if setting.parts == 0:
         return max(shape)
-    return min(max(-(-max(shape) // parts), LEAST_REGION), REGION)
+    side = max(-(-max(shape) // setting.parts), setting.least_region)
+    return min(side, setting.largest_region)
 
 
-def regions(geobox: GeoBox, parts: int) -> Codes:
+def regions(geobox: GeoBox, setting: Setting) -> Codes:
     """Return the region of every cell, shape (H * W,), numbered from 0 along rows."""
     height, width = geobox.shape
-    side = region_side((height, width), parts)
+    side = region_side((height, width), setting)
     row, column = np.arange(height) // side, np.arange(width) // side
     across = int(column[-1]) + 1
     return (row[:, None] * across + column[None, :]).ravel().astype(np.int64)

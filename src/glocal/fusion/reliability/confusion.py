@@ -13,25 +13,11 @@ import numpy as np
 
 from glocal.core.typing import Codes, Table
 from glocal.fusion.problem.terms import Located, Problem, Term
+from glocal.fusion.setting import Setting
 
 __all__ = ["Confusion", "anchor_counts", "cell_counts", "initial", "update"]
 
-PRIOR_STRENGTH = 30.0
-"""Statements per class that a crosswalk believed at even odds is worth."""
-
-CONTEXT_STRENGTH = 60.0
-"""Statements per class that the global table is worth in a context."""
-
-LEAST_STRENGTH = 1.0
-"""Least worth of a crosswalk, so that a class that nobody sees keeps a row."""
-
-DECLARED_STRENGTH = 30.0
-"""Answers per class and question that a declared table is worth."""
-
 TRACE = 1e-10
-
-ANCHOR_STRENGTH = 5.0
-"""An anchor's class is known: it counts as this many statements."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,7 +50,7 @@ class Confusion:
         return np.where(today[:, None, None, None], self.log_p, np.log(np.maximum(p, 1e-300)))
 
 
-def initial(term: Term, frequency: Table, class_prior: Table) -> Confusion:
+def initial(term: Term, frequency: Table, class_prior: Table, setting: Setting) -> Confusion:
     """Return the confusion that the crosswalk implies, before any data.
 
     ``frequency`` (M,) is how often each symbol is used: a crosswalk speaks of
@@ -75,32 +61,32 @@ def initial(term: Term, frequency: Table, class_prior: Table) -> Confusion:
             log_p=np.log(term.declared),
             counts=np.zeros_like(term.declared),
             prior=term.declared,
-            strength=DECLARED_STRENGTH,
+            strength=setting.declared_strength,
         )
     used = (frequency + 0.5) / (frequency + 0.5).sum()
     joint = term.prior * used[:, None]
     # a class that no symbol stands for is heard as the source's usual mixture
-    joint = joint + 0.02 * used[:, None] * class_prior[None, :]
+    joint = joint + setting.leak * used[:, None] * class_prior[None, :]
     table = (joint / joint.sum(axis=0)).T
     counts = np.zeros((term.contexts, *table.shape))
-    strength = PRIOR_STRENGTH * float(used @ (term.trust / (1 - term.trust)))
+    strength = setting.crosswalk_strength * float(used @ (term.trust / (1 - term.trust)))
     return Confusion(
         log_p=np.log(np.broadcast_to(table, counts.shape)).copy(),
         counts=counts,
         prior=table,
-        strength=max(strength, LEAST_STRENGTH),
+        strength=max(strength, setting.least_strength),
     )
 
 
-def update(old: Confusion, counts: Table, back_off: bool = True) -> Confusion:
+def update(old: Confusion, counts: Table, setting: Setting) -> Confusion:
     """Return the confusion after ``counts`` (A * context, K, M), with both back-offs.
 
     ``counts`` are by age and by the class of now; the confusion is by the class of then.
-    Without ``back_off`` tables are relative counts; a symbol that was used has at least a
+    Without ``setting.back_off`` tables are relative counts; a symbol that was used has at least a
     trace in every class.
     """
     counts = _by_class_then(old, counts)
-    if not back_off:
+    if not setting.back_off:
         return replace(old, log_p=np.log(_relative(counts)), counts=counts)
     total = counts.sum(axis=0)
     table = total + old.strength * old.prior
@@ -109,7 +95,7 @@ def update(old: Confusion, counts: Table, back_off: bool = True) -> Confusion:
         local = counts + old.strength * old.prior
         local = local / local.sum(axis=2, keepdims=True)
     elif len(counts) > 1:
-        local = counts + CONTEXT_STRENGTH * table
+        local = counts + setting.region_strength * table
         local = local / local.sum(axis=2, keepdims=True)
     else:
         local = table[None]
@@ -161,7 +147,7 @@ def cell_counts(problem: Problem, term: Term, q: Table) -> Table:
     return tally(term, term.of_unit[heard], q[heard] * weight)
 
 
-def anchor_counts(term: Term, anchors: Located) -> Table:
+def anchor_counts(term: Term, anchors: Located, setting: Setting) -> Table:
     """Return what the anchors say of a source, as counts (A * context, K, M).
 
     Tables of answers come with what anchors taught already, so they count nothing here.
@@ -171,5 +157,5 @@ def anchor_counts(term: Term, anchors: Located) -> Table:
         return np.zeros((_rows(term), classes, symbols))
     statement = term.of_unit[anchors.unit]
     heard = statement > 0
-    p = anchors.shares[heard] * anchors.weight[heard, None] * ANCHOR_STRENGTH
+    p = anchors.shares[heard] * anchors.weight[heard, None] * setting.anchor_strength
     return tally(term, statement[heard], p)

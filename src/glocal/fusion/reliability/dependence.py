@@ -23,7 +23,6 @@ from glocal.core.typing import Table
 from glocal.fusion.problem.terms import Located, Problem
 
 __all__ = [
-    "MIN_ANCHORS",
     "Exponents",
     "conservative",
     "families_of",
@@ -31,15 +30,6 @@ __all__ = [
     "learn",
     "merge_copies",
 ]
-
-MIN_ANCHORS = 30
-"""Answered anchors below which exponents are not learned."""
-
-ALONE = 0.8
-"""Exponent of a source without relatives, before anything is learned."""
-
-RIDGE = 1.0
-"""Pull of the learned exponents towards the conservative ones, in nats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +104,7 @@ def conservative(problem: Problem) -> Exponents:
     if problem.setting.exponents == "one":
         return Exponents(g={term.name: 1.0 for term in problem.terms}, delta={})
     return Exponents(
-        g={term.name: ALONE for term in problem.terms},
+        g={term.name: problem.setting.alone for term in problem.terms},
         delta={term.name: 1.0 for term in problem.terms if len(term.kin) > 1},
     )
 
@@ -159,7 +149,7 @@ def learn(
     Minimises the weighted cross-entropy plus a ridge towards the conservative
     exponents, under 0 <= g, delta <= 1 (stacking of experts with lineage as prior).
     """
-    start = conservative(problem)
+    start, ridge = conservative(problem), problem.setting.exponent_ridge
     names = [term.name for term in problem.terms]
     kin = sorted(start.delta)
     heard = np.stack([messages[name] for name in names])
@@ -177,8 +167,8 @@ def learn(
         pull = anchors.weight[:, None] * (np.exp(log_q) - anchors.shares)
         by_g = damp * np.einsum("ak,sak->sa", pull, heard)
         by_delta = -has_kin.T @ (g[:, None] * by_g * np.log(together)).sum(axis=1)
-        slope = np.concatenate([by_g.sum(axis=1), by_delta]) + 2 * RIDGE * (x - origin)
-        return float(fit + RIDGE * ((x - origin) ** 2).sum()), slope
+        slope = np.concatenate([by_g.sum(axis=1), by_delta]) + 2 * ridge * (x - origin)
+        return float(fit + ridge * ((x - origin) ** 2).sum()), slope
 
     # strict, so that the order of the sources can't be seen in the result
     best = minimize(

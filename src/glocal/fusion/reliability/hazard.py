@@ -25,14 +25,7 @@ from glocal.fusion.reliability.confusion import Confusion
 
 __all__ = ["dated", "learned_rate", "outdated", "prior_rate", "with_rate", "years_apart"]
 
-RATE = 0.01
-"""Prior mean of the yearly chance of change, every class. Land cover changes by some tenths of
-a per cent to some per cent a year, by class and place."""
-
-WORTH = 50.0
-"""Statement-years per class that the prior rate is worth: half a change, so it is weak."""
-
-SECONDS = 365.25 * 86400
+SECONDS_A_YEAR = 365.25 * 86400
 
 
 def years_apart(source: Observations, interval: Interval) -> Table:
@@ -46,9 +39,9 @@ def years_apart(source: Observations, interval: Interval) -> Table:
     if stamps is None or np.isnat(stamps).all():
         own = source.phenomenon_time
         first, last = own.start.timestamp(), own.stop.timestamp()
-        return np.full(len(source), max(start - last, first - stop, 0.0) / SECONDS)
+        return np.full(len(source), max(start - last, first - stop, 0.0) / SECONDS_A_YEAR)
     at = stamps.astype("datetime64[s]").astype(np.int64).astype(np.float64)
-    apart = np.maximum(np.maximum(start - at, at - stop), 0.0) / SECONDS
+    apart = np.maximum(np.maximum(start - at, at - stop), 0.0) / SECONDS_A_YEAR
     return np.where(np.isnat(stamps), 0.0, apart)
 
 
@@ -77,9 +70,9 @@ def _dated(term: Term, source: Observations, interval: Interval) -> Term:
     return replace(term, ages=ages, age=age.ravel().astype(np.int64))
 
 
-def prior_rate(classes: int) -> Table:
+def prior_rate(problem: Problem) -> Table:
     """Return the yearly rates (K,) before any data."""
-    return np.full(classes, RATE)
+    return np.full(len(problem.legend), problem.setting.change_rate)
 
 
 def then_given_now(rate: Table, ages: Table, prior: Table) -> Table:
@@ -115,8 +108,8 @@ def learned_rate(
     expected number of changes over the years until they happened or the statement's age
     (a change is known to lie between, no closer), with a gamma prior.
     """
-    classes = len(problem.legend)
-    happened, years = np.full(classes, RATE * WORTH), np.full(classes, WORTH)
+    rate, worth = prior_rate(problem), problem.setting.change_worth
+    happened, years = rate * worth, np.full(len(rate), worth)
     for term in problem.terms:
         then = confusion[term.name].then
         if term.ages is None or then is None:

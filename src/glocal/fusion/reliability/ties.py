@@ -18,14 +18,7 @@ from glocal.fusion.problem.terms import Located, Problem, Term
 
 __all__ = ["Tie", "hidden_ties", "joined"]
 
-LEVEL = 0.05
-"""Chance of one false alarm or more among all pairs of independent sources."""
-
-SHUFFLES = 999
-LEAST = 30
-"""Anchors at which both sources must speak for a pair to be tested."""
-
-BLOCK = 1 << 21
+SHUFFLE_BLOCK = 1 << 21
 """Numbers held at once while shuffling."""
 
 
@@ -46,7 +39,7 @@ class Tie:
 
 
 def hidden_ties(problem: Problem, anchors: Located, *, seed: int = 0) -> tuple[Tie, ...]:
-    """Return the pairs that share errors without sharing a root, at the level of 5 % in all.
+    """Return the pairs that share errors without sharing a root, at one level for all pairs.
 
     Notes
     -----
@@ -60,15 +53,15 @@ def hidden_ties(problem: Problem, anchors: Located, *, seed: int = 0) -> tuple[T
     farther apart than such patches.
     """
     truth = anchors.shares.argmax(axis=1)
-    keys = np.random.default_rng(seed).random((SHUFFLES, len(anchors)))
+    keys = np.random.default_rng(seed).random((problem.setting.tie_shuffles, len(anchors)))
     found = []
     for a, b in combinations([one for one in problem.terms if one.support != "points"], 2):
         if b.name in a.family:
             continue
-        tie = _test(a, b, anchors, truth, keys)
+        tie = _test(a, b, anchors, truth, keys, problem.setting.min_sample)
         if tie is not None:
             found.append(tie)
-    return tuple(one for one in _holm(found) if one.p < LEVEL)
+    return tuple(one for one in _holm(found) if one.p < problem.setting.tie_level)
 
 
 def joined(problem: Problem, ties: Iterable[Tie]) -> Problem:
@@ -97,11 +90,11 @@ def _centred(said: Table, truth: Codes) -> Table:
     return np.asarray(said - (total / np.maximum(size, 1)[:, None])[truth])
 
 
-def _test(a: Term, b: Term, anchors: Located, truth: Codes, keys: Table) -> Tie | None:
+def _test(a: Term, b: Term, anchors: Located, truth: Codes, keys: Table, least: int) -> Tie | None:
     one, one_heard = _stated(a, anchors)
     two, two_heard = _stated(b, anchors)
     both = one_heard & two_heard
-    if both.sum() < LEAST:
+    if both.sum() < least:
         return None
     x, y, truth = _centred(one[both], truth[both]), _centred(two[both], truth[both]), truth[both]
     power = float(np.sqrt((x * x).sum() * (y * y).sum()))
@@ -114,13 +107,13 @@ def _test(a: Term, b: Term, anchors: Located, truth: Codes, keys: Table) -> Tie 
 
 
 def _shuffled(x: Table, y: Table, truth: Codes, keys: Table) -> Table:
-    """Return the statistic after shuffles inside classes, both ways round: (2 * SHUFFLES,).
+    """Return the statistic after shuffles inside classes, both ways round: (2 * shuffles,).
 
     Both ways, so that the order of the two sources can't be seen in the result.
     """
     home = np.argsort(truth, kind="stable")
     out = []
-    step = max(BLOCK // x.size, 1)
+    step = max(SHUFFLE_BLOCK // x.size, 1)
     for start in range(0, len(keys), step):
         part = keys[start : start + step]
         drawn = np.argsort(truth[None, :] + part, axis=1)  # keys lie in 0..1: classes stay apart

@@ -42,7 +42,7 @@ DIRECT = 2**22
 LIMIT = 2**20
 """Patterns that are kept, unless told otherwise; each costs 16 bytes, in a table half full."""
 
-SMALLEST = 2**14
+FIRST_PLACES = 2**14
 """First size of a hash table."""
 
 
@@ -211,7 +211,9 @@ class Counter:
         self.coding, self.limit = coding, limit
         self._turn = self._thinned = self._used = 0
         self._table: NDArray[Any] = (
-            np.zeros(coding.size, np.uint32) if coding.direct else _empty(min(SMALLEST, 4 * limit))
+            np.zeros(coding.size, np.uint32)
+            if coding.direct
+            else _empty(min(FIRST_PLACES, 4 * limit))
         )
 
     def add(self, stack: Stack, window: Window, inner: Window | None = None) -> None:

@@ -37,17 +37,17 @@ from glocal.fusion.tiles.kernels import Keys, Stack, decode_direct
 
 __all__ = ["Read", "Streamed", "TiledSource", "count_tiles", "fuse_stream"]
 
-TILE = 1024
+TILE_SIDE = 1024
 """Side of a tile in cells, unless told otherwise."""
 
-BAND = 16
+BAND_TILES = 16
 """Tiles that are counted together, one after the other: what one thread does at a time, at
 most. The result must not depend on the number of threads, so neither does this."""
 
-BANDS = 8
+LEAST_BANDS = 8
 """Bands that a small area is split into, if it has as many tiles."""
 
-TABLES = 8
+KEPT_TABLES = 8
 """Regions whose answers are kept at hand while decoding."""
 
 SIDE = 2 * SMOOTHING_SWEEPS + 1
@@ -205,7 +205,7 @@ class _Decoder:
             table = np.zeros(size, np.uint16)
             table[code[start:stop] - ends[0]] = first + 256 * second.astype(np.uint16)
             # tiles come region by region, so the newest tables are the ones in use
-            self.spoken = {**dict(list(self.spoken.items())[-TABLES:]), region: table}
+            self.spoken = {**dict(list(self.spoken.items())[-KEPT_TABLES:]), region: table}
         return table
 
     def _units(self, stack: Stack, window: Window) -> Said:
@@ -236,7 +236,7 @@ def fuse_stream(
     geobox: GeoBox,
     anchors: Anchors | None = None,
     *,
-    tile: int = TILE,
+    tile: int = TILE_SIDE,
     workers: int = 1,
     limit: int = LIMIT,
     seed: int = 0,
@@ -277,7 +277,7 @@ def fuse_stream(
     radix = tuple(size for one in sources for size in one.radix)
     height, width = geobox.shape
     setting = adapted(setting, anchors)
-    side = region_side((height, width), setting.parts)
+    side = region_side((height, width), setting)
     coding = Coding(radix=radix, region=side, shape=(height, width))
     cell = (
         cells_of_points(geobox, anchors.x, anchors.y)
@@ -307,7 +307,7 @@ def count_tiles(
     coding: Coding,
     geobox: GeoBox,
     anchor: Codes,
-    tile: int = TILE,
+    tile: int = TILE_SIDE,
     workers: int = 1,
     limit: int = LIMIT,
 ) -> tuple[Patterns, Around]:
@@ -378,7 +378,7 @@ class _Gathered:
 
 def _bands(parts: list[Part]) -> Iterator[list[Part]]:
     """Yield tiles of one region that are counted together."""
-    size = min(max(len(parts) // BANDS, 1), BAND)
+    size = min(max(len(parts) // LEAST_BANDS, 1), BAND_TILES)
     for _, group in groupby(parts, key=lambda part: part[0]):
         mine = list(group)
         yield from (mine[i : i + size] for i in range(0, len(mine), size))
