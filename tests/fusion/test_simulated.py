@@ -15,6 +15,7 @@ from glocal.fusion.estimate.posterior import estimate
 from glocal.fusion.fuse import fuse
 from glocal.fusion.problem.terms import locate
 from glocal.fusion.reliability.dependence import Exponents
+from glocal.fusion.setting import ENGINE
 from glocal.testing import anchors_at, grid, legend_of, provenance_of
 
 K, SIDE = 4, 700
@@ -97,7 +98,8 @@ def test_reliabilities_are_found_again(seed):
     fused = fuse(sources)
     free = Exponents(g={one.source: 1.0 for one in sources}, delta={})
     nobody = locate(None, np.empty(0, np.int64), fused.fit.problem)
-    fit = estimate(fused.fit.problem, fused.fit.log_prior, free, nobody, sweeps=30)
+    posed = replace(fused.fit.problem, setting=replace(ENGINE, sweeps=30))
+    fit = estimate(posed, fused.fit.log_prior, free, nobody)
     for i, table in enumerate(tables):
         found = np.exp(fit.confusion[f"s{i}"].log_p[0])
         assert np.abs(found - table).max() < 0.06

@@ -1,4 +1,9 @@
-"""Expectation-maximisation over units."""
+"""Expectation-maximisation over units, in the manner of Dawid and Skene (1979).
+
+The E-step pools what the sources tell (F4), the M-step counts what they said under the pool (F14)
+and turns counts into tables (F3). With exponents below 1 this is a fixed-point iteration and no
+longer the ascent of a likelihood: it stops after some sweeps, not at a tolerance.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +14,16 @@ import numpy as np
 from glocal.core.result import log_normalise
 from glocal.core.typing import Table
 from glocal.fusion.estimate.messages import Message, counts, listen
-from glocal.fusion.problem.terms import Located, Problem
+from glocal.fusion.problem.terms import Located, Problem, Term
 from glocal.fusion.reliability.confusion import Confusion, anchor_counts, initial, update
 from glocal.fusion.reliability.dependence import Exponents, gammas
 from glocal.fusion.reliability.hazard import learned_rate, prior_rate, with_rate
 
-__all__ = ["Fit", "class_prior", "estimate", "pool"]
+__all__ = ["Fit", "class_prior", "estimate", "hear", "pool"]
+
+AREA_STATEMENTS = 1000.0
+"""Statements that the use of symbols by a map is taken from: half a one more of each (F2) is then
+next to nothing, whatever the size of the area."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,25 +41,20 @@ class Fit:
     def log_q(self, silent: frozenset[str] = frozenset()) -> Table:
         """Return the log-posterior per unit, shape (U, K), without the sources in ``silent``.
 
-        Leaving sources out gives the cavity that corrections rest on: reliabilities
+        Leaving sources out gives the cavity that corrections rest on (F5): reliabilities
         stay, the sources' own statements and their share of the family budget go.
         """
-        if not silent:
-            return log_normalise(self.log_prior + _weighted(self.problem, self))
-        rest = self.problem.without(set(silent))
-        messages = hear(rest, self.log_prior, self.exponents, self.confusion)
-        part = Fit(
-            problem=rest,
-            log_prior=self.log_prior,
-            exponents=self.exponents,
-            confusion=self.confusion,
-            messages=messages,
-        )
-        return log_normalise(self.log_prior + _weighted(rest, part))
+        problem, messages = self.problem, self.messages
+        if silent:
+            # objects and points have told the units what they heard of the silent ones too, so
+            # every message is made again
+            problem = problem.without(set(silent))
+            messages = hear(problem, self.log_prior, self.exponents, self.confusion)
+        return log_normalise(self.log_prior + pool(problem, self.exponents, messages))
 
 
 def class_prior(anchors: Located, problem: Problem) -> Table:
-    """Return the log prior of the classes, shape (K,).
+    """Return the log prior of the classes, shape (K,): (F15).
 
     With anchors: their weighted shares (the design-based estimate of area), with half
     a pseudo-count per class. Without: what the families say at their word, each with one
@@ -62,30 +66,24 @@ def class_prior(anchors: Located, problem: Problem) -> Table:
         share = (anchors.shares * anchors.weight[:, None]).sum(axis=0) + 0.5
         return np.asarray(np.log(share / share.sum()))
     said: dict[tuple[str, ...], list[Table]] = {}
-    for i, term in enumerate(problem.terms):
-        used = _frequency(problem, i)
+    for term in problem.terms:
+        used = _frequency(problem, term)
         # places were asked about because they are doubtful: no sample of the area
         if used.sum() > 0 and term.support != "answers":
             said.setdefault(term.family, []).append(used / used.sum() @ term.prior)
+    # relatives repeat each other, so that a family has one vote however many it counts
     votes = [np.mean(members, axis=0) for members in said.values()]
     mean = np.mean(votes, axis=0) if votes else np.full(classes, 1 / classes)
     return np.asarray(np.log(0.5 * mean + 0.5 / classes))
 
 
-def pool(
-    problem: Problem, exponents: Exponents, messages: dict[str, Message], skip: str = ""
-) -> Table:
-    """Return the summed, tempered messages, shape (U, K), without ``skip``."""
+def pool(problem: Problem, exponents: Exponents, messages: dict[str, Message]) -> Table:
+    """Return the summed, tempered messages of (F4), shape (U, K)."""
     power = gammas(problem, exponents)
     total = np.zeros((len(problem.units), len(problem.legend)))
     for name, one in messages.items():
-        if name != skip:
-            total += power[name][:, None] * one.log_p
+        total += power[name][:, None] * one.log_p
     return total
-
-
-def _weighted(problem: Problem, fit: Fit) -> Table:
-    return pool(problem, fit.exponents, fit.messages)
 
 
 def hear(
@@ -99,12 +97,9 @@ def hear(
     Each later kind hears what the earlier kinds say, never itself.
     """
     order = {"cells": 0, "mixtures": 1, "objects": 2, "answers": 3, "points": 4}
-    power = gammas(problem, exponents)
     messages: dict[str, Message] = {}
     for rank in sorted({order[term.support] for term in problem.terms}):
-        heard = np.zeros((len(problem.units), len(problem.legend)))
-        for name, one in messages.items():
-            heard += power[name][:, None] * one.log_p
+        heard = pool(problem, exponents, messages)
         for term in problem.terms:
             if order[term.support] == rank:
                 messages[term.name] = listen(problem, term, confusion[term.name], log_prior, heard)
@@ -118,29 +113,30 @@ def estimate(
     anchors: Located,
     *,
     start: dict[str, Confusion] | None = None,
-    sweeps: int | None = None,
 ) -> Fit:
     """Estimate reliabilities and posteriors together (tempered EM, Dawid-Skene family)."""
-    setting = problem.setting
+    setting, terms = problem.setting, problem.terms
     prior = np.exp(log_prior)
-    confusion = start or {
-        term.name: initial(term, _frequency(problem, i), prior, setting)
-        for i, term in enumerate(problem.terms)
-    }
-    if start is None:
+    confusion = start
+    if confusion is None:
+        confusion = {
+            term.name: initial(term, _frequency(problem, term), prior, setting) for term in terms
+        }
         confusion = with_rate(confusion, problem, prior_rate(problem), prior)
-    fixed = {term.name: anchor_counts(term, anchors, setting) for term in problem.terms}
+    # what anchors say is known, and is added to every count
+    fixed = {term.name: anchor_counts(term, anchors, setting) for term in terms}
     messages = hear(problem, log_prior, exponents, confusion)
-    votes = _votes(problem) if setting.start == "votes" else None
-    for _ in range(sweeps or setting.sweeps):
-        q = votes
-        if q is None:
+    for sweep in range(setting.sweeps):
+        # E-step (F4); votes instead, where the first tables are not worth starting from
+        if sweep == 0 and setting.start == "votes":
+            q = _votes(problem)
+        else:
             q = np.exp(log_normalise(log_prior + pool(problem, exponents, messages)))
-        votes = None
+        # M-step: counts (F14), rates of change (F12), tables (F3)
         seen = {
             term.name: counts(problem, term, confusion[term.name], messages[term.name], q)
             + fixed[term.name]
-            for term in problem.terms
+            for term in terms
         }
         rate = learned_rate(problem, confusion, seen)
         confusion = {name: update(confusion[name], one, setting) for name, one in seen.items()}
@@ -168,14 +164,16 @@ def _votes(problem: Problem) -> Table:
     return np.where(voices > 0, total / np.maximum(voices, 1e-12), 1 / total.shape[1])
 
 
-def _frequency(problem: Problem, index: int) -> Table:
-    """Return how often a source uses each symbol, among the statements that are heard."""
-    term = problem.terms[index]
+def _frequency(problem: Problem, term: Term) -> Table:
+    """Return how often a source uses each symbol, among the statements that are heard: u (F2).
+
+    In statements, shape (M,); those of cells are shares of the area, taken as a thousand.
+    """
     if term.support == "cells":
         heard = np.flatnonzero(term.of_unit)
         weight = problem.units.count[heard] / problem.units.count.sum()
         symbol = term.symbol[term.of_unit[heard]]
-        used = np.bincount(symbol, weight * 1000.0, minlength=len(term.prior))
+        used = np.bincount(symbol, weight * AREA_STATEMENTS, minlength=len(term.prior))
         return np.asarray(used, np.float64)
     statements = np.unique(term.of_unit if term.cells is None else term.cells.point)
     said = term.symbol[statements[statements > 0]]

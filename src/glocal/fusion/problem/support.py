@@ -57,16 +57,17 @@ def point_cells(geometry: NDArray[Any], sd_m: Table, geobox: GeoBox) -> PointCel
     """
     height, width = geobox.shape
     columns, rows = ~geobox.transform * (shapely.get_x(geometry), shapely.get_y(geometry))
-    sd = np.maximum(sd_m / abs(float(geobox.resolution.x)), 1e-6)
+    sd = np.maximum(sd_m / abs(float(geobox.resolution.x)), 1e-6)  # in cells, and not 0
     found: list[tuple[Codes, Codes, Table]] = []
     for i in range(len(geometry)):
         if not (0 <= rows[i] < height and 0 <= columns[i] < width):
             continue
         r, row_share = _spread(float(rows[i]), float(sd[i]), height)
         c, column_share = _spread(float(columns[i]), float(sd[i]), width)
+        # errors in x and y are independent, so that the cell's share is a product
         weight = np.outer(row_share, column_share).ravel()
         cell = (r[:, None] * width + c[None, :]).ravel()
-        keep = weight > 1e-3 * weight.max()
+        keep = weight > 1e-3 * weight.max()  # far corners would be units for nothing
         found.append((np.full(int(keep.sum()), i), cell[keep], weight[keep] / weight[keep].sum()))
     if not found:
         nothing = np.empty(0, np.int64)
@@ -79,6 +80,7 @@ def _spread(centre: float, sd: float, length: int) -> tuple[Codes, Table]:
     """Return the cells along one axis and the share of a normal distribution in each."""
     first = max(int(np.floor(centre - POSITION_REACH * sd)), 0)
     last = min(int(np.floor(centre + POSITION_REACH * sd)), length - 1)
+    # the integral over each cell, not the density in its middle: sd may be far below a cell
     edges = np.arange(first, last + 2)
     share = np.diff(ndtr((edges - centre) / sd))
     return edges[:-1].astype(np.int64), share

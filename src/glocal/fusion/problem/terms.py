@@ -1,6 +1,7 @@
 """The fusion problem in the form that the engine computes on.
 
-One term per source and one row per unit (see :mod:`glocal.fusion.problem.units`).
+One term per source and one row per unit (see :mod:`glocal.fusion.problem.units`). Sources of
+cells, objects, coarse cells, answers and points differ only in what a statement is.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ __all__ = [
     "region_side",
     "regions",
 ]
+
+MOST_TRUST = 0.99
+"""A crosswalk that is sure of itself would be worth any number of statements (F2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,9 +114,16 @@ class Located:
     """Anchors with the unit that each of them lies in."""
 
     unit: Codes
+    """Shape (A,)."""
+
     cell: Codes
+    """Shape (A,), row * W + column."""
+
     shares: Table
+    """Shape (A, K), of the classes: 0 and 1, or soft."""
+
     weight: Table
+    """Shape (A,), with a mean of 1: only their ratios count."""
 
     def __len__(self) -> int:
         return len(self.unit)
@@ -157,11 +168,17 @@ def prepare(
     }
     layers = [_layer(one, geobox) for one in observations if one.support != "points"]
     region = regions(geobox, setting) if sampled is None else sampled.region
-    units = compress([*layers, region, _touched(spread, cells)], cells)
+    # what a point tells a cell depends on the other cells where it may lie (F10), so that each
+    # of them is a unit of its own
+    touched = np.zeros(cells, np.int64)
+    hit = np.unique(np.concatenate([touched[:0], *(one.cell for one in spread.values())]))
+    touched[hit] = np.arange(1, len(hit) + 1)
+    units = compress([*layers, region, touched], cells)
     if sampled is not None:
+        # a cell of the small grid stands for many of the large one, or for none
         count = np.bincount(units.of_cell, sampled.weight, minlength=len(units))
         units = replace(units, count=count.astype(np.float64))
-    column = iter(range(len(layers)))
+    column = iter(units.columns.T)
     region_of_unit = units.columns[:, len(layers)]
     terms = []
     for one in observations:
@@ -169,10 +186,9 @@ def prepare(
         if one.support == "points":
             terms.append(_point_term(one, spread[one.source], units, family))
         elif one.support == "cells":
-            heard = units.columns[:, next(column)]
-            terms.append(_cell_term(one, heard, region_of_unit, family))
+            terms.append(_cell_term(one, next(column), region_of_unit, family))
         else:
-            terms.append(_object_term(one, units.columns[:, next(column)], family))
+            terms.append(_object_term(one, next(column), family))
     return Problem(geobox=geobox, legend=legend, units=units, terms=tuple(terms), setting=setting)
 
 
@@ -200,12 +216,14 @@ def _layer(one: Observations, geobox: GeoBox) -> Codes:
     symbols = one.symbols.ravel().astype(np.int64)
     if one.stratum is None:
         return symbols
+    # (stratum, symbol) as two digits of one number; silence is 0 in every stratum
     width = len(one.crosswalk.symbols) + 1
     return np.where(symbols > 0, one.stratum.ravel().astype(np.int64) * width + symbols, 0)
 
 
 def adapted(setting: Setting, anchors: Anchors | None) -> Setting:
     """Return the setting with no more regions than the anchors can tell apart."""
+    # below that, held-out loss rose (decision 6): a region's table repeats what is believed already
     known = 0 if anchors is None else int(anchors.answered.sum())
     enough = known >= setting.region_anchors * setting.parts**2
     return setting if enough else replace(setting, parts=min(setting.parts, 1))
@@ -234,17 +252,8 @@ def regions(geobox: GeoBox, setting: Setting) -> Codes:
     return (row[:, None] * across + column[None, :]).ravel().astype(np.int64)
 
 
-def _touched(spread: dict[str, PointCells], cells: int) -> Codes:
-    """Give every cell in which a point may lie a number of its own (0 elsewhere)."""
-    layer = np.zeros(cells, np.int64)
-    if spread:
-        hit = np.unique(np.concatenate([one.cell for one in spread.values()]))
-        layer[hit] = np.arange(1, len(hit) + 1)
-    return layer
-
-
 def _mixed_prior(one: Observations) -> Table:
-    """Return P(class | symbol), each row weakened by how little it is believed."""
+    """Return P(class | symbol), each row weakened by how little it is believed: A of (F2)."""
     trust = one.crosswalk.confidence[:, None]
     return np.asarray(trust * one.crosswalk.matrix + (1 - trust) / len(one.legend))
 
@@ -255,9 +264,11 @@ def _cell_term(
     region: Codes,
     family: tuple[str, ...],
 ) -> Term:
+    # the digits of the layer again; a context is one stratum in one region
     width = len(one.crosswalk.symbols) + 1
     stratum, symbol = heard // width, heard % width
     context = stratum * (int(region.max()) + 1) + region
+    # cells repeat each other, so that a statement is a (context, symbol) pair, whatever its area
     pair, of_unit = np.unique(context * width + symbol, return_inverse=True)
     talking = pair % width > 0
     number = np.where(talking, np.cumsum(talking), 0)
@@ -268,7 +279,7 @@ def _cell_term(
         context=np.concatenate([[0], pair[talking] // width]),
         contexts=int(context.max()) + 1,
         prior=_mixed_prior(one),
-        trust=np.minimum(one.crosswalk.confidence, 0.99),
+        trust=np.minimum(one.crosswalk.confidence, MOST_TRUST),
         of_unit=number[of_unit.ravel()],
         family=family,
         kin=family,
@@ -277,6 +288,7 @@ def _cell_term(
 
 
 def _object_term(one: Observations, heard: Codes, family: tuple[str, ...]) -> Term:
+    # each record is a statement of its own; those without a symbol say nothing
     silent = np.concatenate([[True], one.symbols == 0])
     stratum = np.zeros(len(one), np.int64) if one.stratum is None else one.stratum.astype(np.int64)
     return Term(
@@ -284,10 +296,11 @@ def _object_term(one: Observations, heard: Codes, family: tuple[str, ...]) -> Te
         support=one.support,
         symbol=np.concatenate([[0], np.maximum(one.symbols.astype(np.int64) - 1, 0)]),
         context=np.concatenate([[0], stratum]),
+        # a declared table may have rows for questions that nobody asked here
         contexts=int(stratum.max(initial=0)) + 1 if one.declared is None else len(one.declared),
         declared=one.declared,
         prior=_mixed_prior(one),
-        trust=np.minimum(one.crosswalk.confidence, 0.99),
+        trust=np.minimum(one.crosswalk.confidence, MOST_TRUST),
         of_unit=np.where(silent[heard], 0, heard),
         family=family,
         kin=family,
@@ -297,23 +310,10 @@ def _object_term(one: Observations, heard: Codes, family: tuple[str, ...]) -> Te
 def _point_term(
     one: Observations, spread: PointCells, units: Units, family: tuple[str, ...]
 ) -> Term:
-    term = _object_term(one, np.zeros(len(units), np.int64), family)
     said = one.symbols[spread.point] > 0
     located = PointCells(
-        point=spread.point[said] + 1,
+        point=spread.point[said] + 1,  # statement 0 is silence
         cell=units.of_cell[spread.cell[said]].astype(np.int64),
         weight=spread.weight[said],
     )
-    return Term(
-        name=term.name,
-        support="points",
-        symbol=term.symbol,
-        context=term.context,
-        contexts=term.contexts,
-        prior=term.prior,
-        trust=term.trust,
-        of_unit=term.of_unit,
-        cells=located,
-        family=family,
-        kin=family,
-    )
+    return replace(_object_term(one, np.zeros(len(units), np.int64), family), cells=located)

@@ -44,11 +44,12 @@ def compress(layers: Sequence[NDArray[np.integer]], cells: int) -> Units:
     >>> units.columns[:, 0].tolist(), units.count.tolist(), units.of_cell.tolist()
     ([1, 2], [3.0, 1.0], [0, 0, 1, 0])
     """
+    # the layers as digits of one number, so that one sort finds all combinations
     code = np.zeros(cells, np.int64)
     top = 1
     for layer in layers:
         radix = int(layer.max()) + 1 if cells else 1
-        if top * radix > 2**62:  # keep the mixed-radix code inside 64 bits
+        if top * radix > 2**62:  # too large for 64 bits: number what there is so far anew
             code = np.unique(code, return_inverse=True)[1].astype(np.int64)
             top = int(code.max()) + 1
         code = code * radix + layer.astype(np.int64)

@@ -1,4 +1,4 @@
-"""How often each source says what where which class is true: its confusion.
+"""How often each source says what where which class is true: its confusion (F1).
 
 Confusions are estimated by expectation-maximisation (Dawid and Skene 1979) with
 Dirichlet back-off: the crosswalk is the prior of the global table, the global
@@ -18,11 +18,16 @@ from glocal.fusion.setting import Setting
 __all__ = ["Confusion", "anchor_counts", "cell_counts", "initial", "update"]
 
 TRACE = 1e-10
+"""Least count of a symbol that was used, where nothing backs tables off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Confusion:
-    """P(symbol | class, context) of one source."""
+    """P(symbol | class, context) of one source, as the engine computes with it.
+
+    Logarithms, with all that is needed to learn them again. What people read is the same
+    table as probabilities by name: :class:`glocal.core.observation.Reliability`.
+    """
 
     log_p: Table
     """Shape (context, K, M), natural logarithm."""
@@ -44,6 +49,7 @@ class Confusion:
         """Log P(symbol | class now), shape (A, context, K, M)."""
         if self.then is None:
             return self.log_p[None]
+        # (F11): the class changed to what it is now, and the statement is of the class before
         p = np.einsum("akj,cjm->ackm", self.then, np.exp(self.log_p))
         # what is said today stays as it is, to the last bit
         today = (self.then == np.eye(self.then.shape[1])).all(axis=(1, 2))
@@ -51,7 +57,7 @@ class Confusion:
 
 
 def initial(term: Term, frequency: Table, class_prior: Table, setting: Setting) -> Confusion:
-    """Return the confusion that the crosswalk implies, before any data.
+    """Return the confusion that the crosswalk implies, before any data (F2).
 
     ``frequency`` (M,) is how often each symbol is used: a crosswalk speaks of
     P(class | symbol), and Bayes' rule turns it round. A declared table is taken as it is.
@@ -63,12 +69,14 @@ def initial(term: Term, frequency: Table, class_prior: Table, setting: Setting) 
             prior=term.declared,
             strength=setting.declared_strength,
         )
+    # half a statement more for each symbol, so that none is impossible (Krichevsky and Trofimov)
     used = (frequency + 0.5) / (frequency + 0.5).sum()
     joint = term.prior * used[:, None]
     # a class that no symbol stands for is heard as the source's usual mixture
     joint = joint + setting.leak * used[:, None] * class_prior[None, :]
     table = (joint / joint.sum(axis=0)).T
     counts = np.zeros((term.contexts, *table.shape))
+    # odds of being right, of the symbols as they are used: at even odds, `crosswalk_strength`
     strength = setting.crosswalk_strength * float(used @ (term.trust / (1 - term.trust)))
     return Confusion(
         log_p=np.log(np.broadcast_to(table, counts.shape)).copy(),
@@ -79,57 +87,44 @@ def initial(term: Term, frequency: Table, class_prior: Table, setting: Setting) 
 
 
 def update(old: Confusion, counts: Table, setting: Setting) -> Confusion:
-    """Return the confusion after ``counts`` (A * context, K, M), with both back-offs.
+    """Return the confusion after ``counts`` (A * context, K, M), with both back-offs (F3).
 
     ``counts`` are by age and by the class of now; the confusion is by the class of then.
-    Without ``setting.back_off`` tables are relative counts; a symbol that was used has at least a
-    trace in every class.
+    Without ``setting.back_off`` tables are relative counts; a symbol that was used has at
+    least a trace in every class.
     """
-    counts = _by_class_then(old, counts)
+    if old.then is not None:
+        # (F11) backwards: of what was counted at class k now, the share that was of j then
+        by_age = counts.reshape(len(old.then), *old.log_p.shape)
+        share = by_age * np.exp(-old.now)
+        counts = np.einsum("ackm,akj->cjm", share, old.then) * np.exp(old.log_p)
     if not setting.back_off:
-        return replace(old, log_p=np.log(_relative(counts)), counts=counts)
-    total = counts.sum(axis=0)
-    table = total + old.strength * old.prior
+        used = counts.sum(axis=(0, 1)) > 0
+        rate = np.where(used, np.maximum(counts, TRACE), TRACE**2)
+        log_p = np.log(rate / rate.sum(axis=2, keepdims=True))
+        return replace(old, log_p=log_p, counts=counts)
+    # the crosswalk is the Dirichlet prior of the global table ...
+    table = counts.sum(axis=0) + old.strength * old.prior
     table = table / table.sum(axis=1, keepdims=True)
     if old.prior.ndim == 3:  # each question has a table of its own
         local = counts + old.strength * old.prior
         local = local / local.sum(axis=2, keepdims=True)
     elif len(counts) > 1:
+        # ... and that the prior of every context's; one context alone would count its data twice
         local = counts + setting.region_strength * table
         local = local / local.sum(axis=2, keepdims=True)
     else:
         local = table[None]
-    return Confusion(
-        log_p=np.log(np.maximum(local, 1e-12)),
-        counts=counts,
-        prior=old.prior,
-        strength=old.strength,
-        then=old.then,
-    )
-
-
-def _by_class_then(old: Confusion, counts: Table) -> Table:
-    """Return counts (context, K, M) by the class when it was said, of all ages together."""
-    if old.then is None:
-        return counts
-    by_age = counts.reshape(len(old.then), *old.log_p.shape)
-    share = by_age * np.exp(-old.now)
-    return np.asarray(np.einsum("ackm,akj->cjm", share, old.then) * np.exp(old.log_p))
-
-
-def _relative(counts: Table) -> Table:
-    """Return counts as rates (context, K, M); symbols that nobody used get next to nothing."""
-    used = counts.sum(axis=(0, 1)) > 0
-    rate = np.where(used, np.maximum(counts, TRACE), TRACE**2)
-    return np.asarray(rate / rate.sum(axis=2, keepdims=True))
+    return replace(old, log_p=np.log(np.maximum(local, 1e-12)), counts=counts)
 
 
 def tally(term: Term, statement: Codes, p: Table) -> Table:
-    """Sum class weights ``p`` (n, K) into (A * context, K, M) by the statements' symbols."""
+    """Sum class weights ``p`` (n, K) into (A * context, K, M) by the statements' symbols (F14)."""
     classes, symbols = p.shape[1], term.prior.shape[0]
     row, rows = term.context[statement], _rows(term)
     if term.age is not None:
         row = row + term.age[statement] * term.contexts
+    # one histogram per class over (age, context, symbol) as one number
     key = row * symbols + term.symbol[statement]
     flat = [np.bincount(key, p[:, k], minlength=rows * symbols) for k in range(classes)]
     table = np.stack(flat).reshape(classes, rows, symbols)
@@ -143,14 +138,16 @@ def _rows(term: Term) -> int:
 def cell_counts(problem: Problem, term: Term, q: Table) -> Table:
     """Return expected counts (context, K, M) of a ``cells`` source, given posteriors (U, K)."""
     heard = np.flatnonzero(term.of_unit)
+    # neighbours repeat each other: N_u cells are worth N_u / 1000 statements (F14)
     weight = problem.units.count[heard, None] / problem.setting.cells_per_statement
     return tally(term, term.of_unit[heard], q[heard] * weight)
 
 
 def anchor_counts(term: Term, anchors: Located, setting: Setting) -> Table:
-    """Return what the anchors say of a source, as counts (A * context, K, M).
+    """Return what the anchors say of a source, as counts (A * context, K, M): (F14).
 
-    Tables of answers come with what anchors taught already, so they count nothing here.
+    Tables of answers come with what anchors taught already, so they count nothing here. Nor
+    do coarse cells and points: an anchor is one cell, and they do not speak of that one alone.
     """
     classes, symbols = anchors.shares.shape[1], term.prior.shape[0]
     if term.support in ("mixtures", "points", "answers") or not len(anchors):

@@ -48,6 +48,7 @@ class Exponents:
 
 def families_of(observations: Sequence[Observations]) -> dict[str, tuple[str, ...]]:
     """Return for each source the sorted names of all sources tied to it by shared roots."""
+    # shared roots are joined through: a and b, b and c make one family of three
     family = {one.source: {one.source} for one in observations}
     # who says nothing ties nobody
     speaking = [one for one in observations if one.symbols.any()]
@@ -70,16 +71,16 @@ def merge_copies(
     kept: list[Observations] = []
     twin: dict[str, str] = {}
     for one in observations:
-        for other in kept:
-            if _same(one, other):
-                twin[one.source] = other.source
-                break
-        else:
+        other = next((other.source for other in kept if _same(one, other)), None)
+        if other is None:
             kept.append(one)
+        else:
+            twin[one.source] = other
     return kept, twin
 
 
 def _same(a: Observations, b: Observations) -> bool:
+    # cheap questions first: arrays are compared only where all else is the same
     return (
         a.support == b.support
         and bool(a.provenance.roots)
@@ -97,7 +98,7 @@ def _told(one: Observations) -> tuple[NDArray[Any], ...]:
 
 
 def conservative(problem: Problem) -> Exponents:
-    """Return the exponents that are safe without anchors: a family speaks with one voice.
+    """Return the exponents that are safe without anchors: kin share one voice (F6, delta = 1).
 
     Where the setting takes sources as independent, each counts in full.
     """
@@ -111,6 +112,7 @@ def conservative(problem: Problem) -> Exponents:
 
 def _speakers(problem: Problem) -> Table:
     """Return how many of its kin speak with each term, shape (S, U), at least 1."""
+    # kin are asked unit by unit: whoever is silent here shares no budget here
     speaks = {term.name: term.speaks for term in problem.terms}
     rows = []
     for term in problem.terms:
@@ -120,7 +122,7 @@ def _speakers(problem: Problem) -> Table:
 
 
 def gammas(problem: Problem, exponents: Exponents) -> dict[str, Table]:
-    """Return the exponent of every source in every unit, shape (U,) each."""
+    """Return the exponent of every source in every unit (F6), shape (U,) each."""
     together = _speakers(problem)
     return {
         term.name: exponents.g[term.name] * together[i] ** -exponents.delta.get(term.name, 0.0)
@@ -134,7 +136,7 @@ def learn(
     log_prior: Table,
     anchors: Located,
 ) -> Exponents:
-    """Return the exponents that make held-out anchors most likely.
+    """Return the exponents that make held-out anchors most likely (F16).
 
     Parameters
     ----------
@@ -154,16 +156,19 @@ def learn(
     kin = sorted(start.delta)
     heard = np.stack([messages[name] for name in names])
     together = _speakers(problem)[:, anchors.unit]
+    # a source without kin has no delta; which sources have one, as a matrix (S, kin)
     has_kin = np.array([[name == one for one in kin] for name in names], float)
     has_kin = has_kin.reshape(len(names), len(kin))
     origin = np.array([start.g[name] for name in names] + [start.delta[one] for one in kin])
 
     def loss(x: Table) -> tuple[float, Table]:
         g, delta = x[: len(names)], x[len(names) :]
+        # (F6), then (F4) at every anchor
         damp = together ** -(has_kin @ delta)[:, None]
         log_q = log_prior + np.einsum("sa,sak->ak", g[:, None] * damp, heard)
         log_q = log_q - logsumexp(log_q, axis=1, keepdims=True)
         fit = -(anchors.weight[:, None] * anchors.shares * log_q).sum()
+        # the slope of the log of a normalised sum of messages: what is expected less what is
         pull = anchors.weight[:, None] * (np.exp(log_q) - anchors.shares)
         by_g = damp * np.einsum("ak,sak->sa", pull, heard)
         by_delta = -has_kin.T @ (g[:, None] * by_g * np.log(together)).sum(axis=1)

@@ -41,6 +41,7 @@ def years_apart(source: Observations, interval: Interval) -> Table:
         first, last = own.start.timestamp(), own.stop.timestamp()
         return np.full(len(source), max(start - last, first - stop, 0.0) / SECONDS_A_YEAR)
     at = stamps.astype("datetime64[s]").astype(np.int64).astype(np.float64)
+    # a time that is not known is taken as today's: it may not make anything old
     apart = np.maximum(np.maximum(start - at, at - stop), 0.0) / SECONDS_A_YEAR
     return np.where(np.isnat(stamps), 0.0, apart)
 
@@ -56,18 +57,16 @@ def dated(
     if interval is None:
         return problem
     by_name = {one.source: one for one in observations}
-    terms = [_dated(term, by_name[term.name], interval) for term in problem.terms]
+    terms = []
+    for term in problem.terms:
+        if term.support != "cells":
+            years = np.rint(years_apart(by_name[term.name], interval))
+            # of one age, change can't be told from error: both are in the confusion
+            if len(np.unique(years)) > 1:
+                ages, age = np.unique(np.append(0.0, years), return_inverse=True)
+                term = replace(term, ages=ages, age=age.ravel().astype(np.int64))
+        terms.append(term)
     return replace(problem, terms=tuple(terms))
-
-
-def _dated(term: Term, source: Observations, interval: Interval) -> Term:
-    if source.support == "cells":
-        return term
-    years = np.rint(years_apart(source, interval))
-    if len(np.unique(years)) < 2:
-        return term
-    ages, age = np.unique(np.append(0.0, years), return_inverse=True)
-    return replace(term, ages=ages, age=age.ravel().astype(np.int64))
 
 
 def prior_rate(problem: Problem) -> Table:
@@ -76,12 +75,13 @@ def prior_rate(problem: Problem) -> Table:
 
 
 def then_given_now(rate: Table, ages: Table, prior: Table) -> Table:
-    """Return P(class then | class now), shape (A, K, K); rows sum to 1.
+    """Return D (F11): P(class then | class now), shape (A, K, K); rows sum to 1.
 
     ``rate`` (K,) is per year, ``ages`` (A,) in years, ``prior`` (K,) the class shares.
     """
     eye = np.eye(len(rate))
     stays = np.exp(-ages[:, None] * rate)[..., None]
+    # where it changed, it was any other class, as these are usual
     other = prior * (1 - eye)
     other = other / np.maximum(other.sum(axis=1, keepdims=True), 1e-12)
     return np.asarray(stays * eye + (1 - stays) * other)
@@ -102,7 +102,7 @@ def with_rate(
 def learned_rate(
     problem: Problem, confusion: Mapping[str, Confusion], seen: Mapping[str, Table]
 ) -> Table:
-    """Return the yearly rates (K,) after one step of EM over all dated sources.
+    """Return the yearly rates (K,) after one step of EM over all dated sources (F12).
 
     ``seen`` holds expected counts (A * context, K, M) by the class of now. The rate is the
     expected number of changes over the years until they happened or the statement's age
@@ -111,31 +111,27 @@ def learned_rate(
     rate, worth = prior_rate(problem), problem.setting.change_worth
     happened, years = rate * worth, np.full(len(rate), worth)
     for term in problem.terms:
-        then = confusion[term.name].then
+        one, then = confusion[term.name], confusion[term.name].then
         if term.ages is None or then is None:
             continue
-        one = confusion[term.name]
         split = seen[term.name].reshape(len(then), *one.log_p.shape)
+        # P(unchanged | class now, symbol): the part of Theta^(a) that stays on the diagonal of D
         kept = np.einsum("akk->ak", then)[:, None, :, None] * np.exp(one.log_p - one.now)
         moved = (split * (1 - kept)).sum(axis=(1, 3))
         stayed = split.sum(axis=(1, 3)) - moved
         happened = happened + moved.sum(axis=0)
-        years = years + (stayed * term.ages[:, None] + moved * _wait(then, term.ages)).sum(axis=0)
+        # mean years until a change that happened within the age: of an exponential law, cut off;
+        # half the age where changes are rare (x = rate * age near 0)
+        stays = np.maximum(np.einsum("akk->ak", then), 1e-12)
+        rare = -np.log(stays) < 1e-6
+        x = np.where(rare, 1.0, -np.log(stays))
+        wait = term.ages[:, None] * np.where(rare, 0.5, 1 / x - stays / -np.expm1(-x))
+        years = years + (stayed * term.ages[:, None] + moved * wait).sum(axis=0)
     return np.asarray(happened / years)
 
 
-def _wait(then: Table, ages: Table) -> Table:
-    """Return the mean years until a change that happened within each age, (A, K)."""
-    stays = np.maximum(np.einsum("akk->ak", then), 1e-12)
-    expected = -np.log(stays)
-    early = expected < 1e-6
-    safe = np.where(early, 1.0, expected)
-    share = np.where(early, 0.5, 1 / safe - stays / -np.expm1(-safe))
-    return np.asarray(ages[:, None] * share)
-
-
 def outdated(term: Term, confusion: Confusion, cavity: Table) -> Table:
-    """Return P(the class changed since it was stated) per statement, shape (n,).
+    """Return P(the class changed since it was stated) per statement, shape (n,): (F13).
 
     ``cavity`` (n, K) is the log-posterior of each statement's class without what it says;
     0 for sources without ages.
@@ -144,6 +140,7 @@ def outdated(term: Term, confusion: Confusion, cavity: Table) -> Table:
         return np.zeros(len(cavity))
     age, context, symbol = term.age[1:], term.context[1:], term.symbol[1:]
     now = confusion.now[age, context, :, symbol]
+    # the part of Theta^(a)[k, y] that comes from classes that stayed
     stays = np.einsum("akk->ak", confusion.then)[age] * np.exp(confusion.log_p[context, :, symbol])
     p = np.exp(cavity + now)
     changed = p * (1 - stays / np.exp(now))

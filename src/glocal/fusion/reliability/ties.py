@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from glocal.core.typing import Bools, Codes, Table
+from glocal.core.typing import Codes, Table
 from glocal.fusion.problem.terms import Located, Problem, Term
 
 __all__ = ["Tie", "hidden_ties", "joined"]
@@ -53,6 +53,7 @@ def hidden_ties(problem: Problem, anchors: Located, *, seed: int = 0) -> tuple[T
     farther apart than such patches.
     """
     truth = anchors.shares.argmax(axis=1)
+    # the same shuffles for every pair, by anchors: so no order of sources is seen in them
     keys = np.random.default_rng(seed).random((problem.setting.tie_shuffles, len(anchors)))
     found = []
     for a, b in combinations([one for one in problem.terms if one.support != "points"], 2):
@@ -74,36 +75,35 @@ def joined(problem: Problem, ties: Iterable[Tie]) -> Problem:
     return replace(problem, terms=terms)
 
 
-def _stated(term: Term, anchors: Located) -> tuple[Table, Bools]:
-    """Return the classes that a source stands for at anchors, (A, K), and where it speaks."""
-    statement = term.of_unit[anchors.unit]
-    heard = statement > 0
-    said = np.where(heard[:, None], term.prior[term.symbol[statement]], 0.0)
-    return said, heard
+def _test(a: Term, b: Term, anchors: Located, truth: Codes, keys: Table, least: int) -> Tie | None:
+    """Return how alike two sources err (F17); None where too few anchors can tell."""
+    statement = [one.of_unit[anchors.unit] for one in (a, b)]
+    both = (statement[0] > 0) & (statement[1] > 0)
+    if both.sum() < least:
+        return None
+    # what each stands for, as shares of classes: sources of different alphabets can be compared
+    said = [
+        one.prior[one.symbol[number[both]]] for one, number in zip((a, b), statement, strict=True)
+    ]
+    truth = truth[both]
+    x, y = _centred(said[0], truth), _centred(said[1], truth)
+    power = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    if power < 1e-9:  # one of them never errs differently within a class
+        return None
+    seen = float((x * y).sum())
+    by_chance = _shuffled(x, y, truth, keys[:, both])
+    # the observed order is one of the shuffles, so that p is never 0 (Phipson and Smyth 2010);
+    # sums in another order may differ in their last bits
+    p = (1 + (by_chance >= seen - 1e-12 * power).sum()) / (1 + len(by_chance))
+    return Tie(a=a.name, b=b.name, correlation=seen / power, p=float(p), anchors=int(both.sum()))
 
 
 def _centred(said: Table, truth: Codes) -> Table:
-    """Return rows minus the mean row of their class."""
+    """Return rows minus the mean row of their class: what the truth does not explain."""
     size = np.bincount(truth, minlength=said.shape[1])
     total = np.zeros((len(size), said.shape[1]))
     np.add.at(total, truth, said)
     return np.asarray(said - (total / np.maximum(size, 1)[:, None])[truth])
-
-
-def _test(a: Term, b: Term, anchors: Located, truth: Codes, keys: Table, least: int) -> Tie | None:
-    one, one_heard = _stated(a, anchors)
-    two, two_heard = _stated(b, anchors)
-    both = one_heard & two_heard
-    if both.sum() < least:
-        return None
-    x, y, truth = _centred(one[both], truth[both]), _centred(two[both], truth[both]), truth[both]
-    power = float(np.sqrt((x * x).sum() * (y * y).sum()))
-    if power < 1e-9:
-        return None
-    seen = float((x * y).sum())
-    by_chance = _shuffled(x, y, truth, keys[:, both])
-    p = (1 + (by_chance >= seen - 1e-12 * power).sum()) / (1 + len(by_chance))
-    return Tie(a=a.name, b=b.name, correlation=seen / power, p=float(p), anchors=int(both.sum()))
 
 
 def _shuffled(x: Table, y: Table, truth: Codes, keys: Table) -> Table:
@@ -111,6 +111,7 @@ def _shuffled(x: Table, y: Table, truth: Codes, keys: Table) -> Table:
 
     Both ways, so that the order of the two sources can't be seen in the result.
     """
+    # both sorted by class, one of them shuffled within: pairs up anchors of one class at random
     home = np.argsort(truth, kind="stable")
     out = []
     step = max(SHUFFLE_BLOCK // x.size, 1)
@@ -125,10 +126,12 @@ def _shuffled(x: Table, y: Table, truth: Codes, keys: Table) -> Table:
 
 
 def _holm(ties: list[Tie]) -> list[Tie]:
-    """Return the ties with p-values for all of them together, the strongest first (Holm 1979)."""
+    """Return the ties with p-values for all of them together, the strongest first (F18)."""
+    # names break what is left of ties between ties, so that no order of sources is seen
     ties = sorted(ties, key=lambda one: (one.p, -one.correlation, one.a, one.b))
     adjusted, worst = [], 0.0
     for rank, tie in enumerate(ties):
+        # Holm 1979: the smallest counts for all pairs, the next for one less, none below the last
         worst = max(worst, min(1.0, tie.p * (len(ties) - rank)))
         adjusted.append(replace(tie, p=worst))
     return adjusted
