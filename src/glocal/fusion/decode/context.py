@@ -44,15 +44,16 @@ class Readout:
 
 
 def usual_readout(log_q: Layers, setting: Setting) -> Readout | None:
-    """Return how surroundings are read where nothing teaches it: alike for all classes.
+    """Return how surroundings are read where nothing teaches it: alike for all classes (F21).
 
-    None where squares of middling size say no more of the cell in their middle than the whole
-    area does: then its neighbours are strangers.
+    None where squares of middling size say no more of the cell in their middle than the
+    whole area does: then its neighbours are strangers.
     """
     classes, p = log_q.shape[-1], np.exp(log_q)
     side = setting.squares[len(setting.squares) // 2]
     near = _mean(_sums(p), side) - p / side**2  # without the cell itself
     usual = p.mean(axis=(0, 1))
+    # how much likelier the cell's class is by its surroundings than by the area, in nats
     told = (p * (np.log(np.maximum(near, 1e-4)) - np.log(np.maximum(usual, 1e-4)))).sum(axis=-1)
     if told.mean() < setting.telling:
         return None
@@ -63,22 +64,23 @@ def usual_readout(log_q: Layers, setting: Setting) -> Readout | None:
 
 
 def surroundings(log_q: Layers, squares: tuple[int, ...]) -> Layers:
-    """Return what is said at each cell and, on average, around it: (H, W, K (1 + sides)).
+    """Return what is said at each cell and, on average, around it: x of (F19).
 
-    ``log_q`` (H, W, K) is a normalised log-posterior. Means are over the cells that exist,
-    so a cell needs half a square around it, or the edge of the grid.
+    ``log_q`` (H, W, K) is a normalised log-posterior; the result has shape
+    (H, W, K (1 + squares)). Means are over the cells that exist, so a cell needs half a square
+    around it, or the edge of the grid.
     """
     sums = _sums(np.exp(log_q))
     near = [np.log(np.maximum(_mean(sums, side), 1e-4)) for side in squares]
-    return np.concatenate([_bounded(one) for one in (log_q, *near)], axis=-1)
-
-
-def _bounded(log_p: Layers) -> Layers:
-    return np.asarray(np.maximum(log_p - log_p.max(axis=-1, keepdims=True), FAR), np.float32)
+    # logarithms of ratios to the likeliest class: what a linear map of logits can use. Bounded,
+    # so that no cell is so sure that its surroundings can't be heard
+    parts = [np.maximum(one - one.max(axis=-1, keepdims=True), FAR) for one in (log_q, *near)]
+    return np.concatenate([one.astype(np.float32) for one in parts], axis=-1)
 
 
 def _sums(p: Layers) -> Codes:
     """Return the sums of whole `LEVELS` above and left of each corner, (H + 1, W + 1, K)."""
+    # a table of sums (Crow 1984), in whole numbers: floats would round otherwise in each tile
     sums = np.zeros((p.shape[0] + 1, p.shape[1] + 1, p.shape[2]), np.int64)
     np.cumsum(np.rint(p * LEVELS), axis=0, dtype=np.int64, out=sums[1:, 1:])
     return np.cumsum(sums, axis=1, out=sums)
@@ -87,23 +89,21 @@ def _sums(p: Layers) -> Codes:
 def _mean(sums: Codes, side: int) -> Layers:
     """Return the mean in the square around each cell, as far as it exists, (H, W, K)."""
     half = side // 2
+    # four corners give the sum of a square, whatever its size (Crow 1984); corners beyond the
+    # grid are those of its edge
     wide = np.pad(sums, ((half, half), (half, half), (0, 0)), mode="edge")
     lower, upper = wide[side:], wide[:-side]
     total = lower[:, side:] - lower[:, :-side] - upper[:, side:] + upper[:, :-side]
-    rows, columns = (_lengths(length - 1, side) for length in sums.shape[:2])
+    # how many cells of the square exist, along each axis
+    at = [np.arange(length - 1) for length in sums.shape[:2]]
+    rows, columns = (np.minimum(one + half + 1, len(one)) - np.maximum(one - half, 0) for one in at)
     return np.asarray(total / (np.outer(rows, columns)[..., None] * LEVELS), np.float32)
-
-
-def _lengths(length: int, side: int) -> Codes:
-    """Return how many of the ``side`` cells around each cell of a line exist."""
-    at = np.arange(length)
-    return np.minimum(at + side // 2 + 1, length) - np.maximum(at - side // 2, 0)
 
 
 def learn_readout(
     said: Table, shares: Table, weight: Table, fold: Codes, setting: Setting
 ) -> tuple[Readout, list[Readout]]:
-    """Return the map that makes anchors likeliest, and for each fold one that did not see it.
+    """Return W and c (F20) that make anchors likeliest, and for each fold some that did not see it.
 
     Parameters
     ----------
@@ -119,6 +119,7 @@ def learn_readout(
     -----
     Multinomial regression with a ridge towards the pool as it is (`cross_fitted`).
     """
+    # W_0 = (I, 0, 0, 0): with few anchors, or sources that need no mending, nothing is changed
     classes = shares.shape[1]
     origin = np.zeros((said.shape[1], classes))
     origin[:classes] = np.eye(classes)

@@ -45,7 +45,7 @@ def learn_decoding(
     *,
     context: bool,
 ) -> Decoding:
-    """Return the readings and the spatial weight that held-out anchors like best.
+    """Return the readings and the spatial weight that held-out anchors like best (F23).
 
     They are chosen on all anchors; the log-posterior (A, K) of each fold is that of the
     choice which the *other* folds make, so no anchor scores a number that it set.
@@ -55,18 +55,24 @@ def learn_decoding(
     views = _views(fits, anchors, fold, similarity)
     betas = setting.betas if setting.spatial else (0.0,)
     pool = [view.log_q for view in views]
+    # from the strongest prior belief (the pool is right) to the weakest
     ways: list[tuple[Readout | None, Direct | None]] = [(None, None)]
     tried = [pool]
     if context:
         readout, read = _read(views, anchors, fold, setting)
         direct, said = _read_directly(problem, views, anchors, fold)
         ways += [(readout, None), (None, direct), (readout, direct)]
-        tried += [read]
         share = setting.direct_share
-        tried += [
+        beside = [
             [blend(a, b, share) for a, b in zip(one, said, strict=True)] for one in (pool, read)
         ]
-    there = np.concatenate([_smoothed(views, one, betas) for one in tried])
+        tried += [read, *beside]
+    # (ways * betas, A, K): each anchor's cell, smoothed among its neighbours (F24)
+    there = np.array([
+        [smooth(one, beta, view.tie)[view.at] for one, view in zip(way, views, strict=True)]
+        for way in tried
+        for beta in betas
+    ], np.float64)  # fmt: skip
     loss = -anchors.weight * (anchors.shares * there).sum(axis=2)
     folds = range(int(fold.max()) + 1)
     chosen = [_least(loss[:, fold != f], anchors.weight[fold != f], context) for f in folds]
@@ -126,6 +132,7 @@ class _View:
 def _views(
     fits: list[Fit], anchors: Located, fold: Codes, similarity: Similarity | None
 ) -> list[_View]:
+    # only the cells that an anchor's cell depends on are decoded, not the area, for each fold
     log_q = [fit.log_q().astype(np.float32) for fit in fits]
     problem = fits[0].problem
     views = []
@@ -144,17 +151,6 @@ def _views(
     return views
 
 
-def _smoothed(views: list[_View], log_q: list[Layers], betas: tuple[float, ...]) -> Table:
-    """Return the log-posterior of each anchor under each spatial weight, (betas, A, K)."""
-    return np.array(
-        [
-            [smooth(one, beta, view.tie)[view.at] for one, view in zip(log_q, views, strict=True)]
-            for beta in betas
-        ],
-        np.float64,
-    )
-
-
 def _least(loss: Table, weight: Table, direct: bool) -> int:
     """Return which decoding anchors like best, given their losses (ways * betas, A).
 
@@ -166,13 +162,14 @@ def _least(loss: Table, weight: Table, direct: bool) -> int:
         return _first(loss, weight)
     without, beside = np.split(loss, 2)
     i, j = _first(without, weight), _first(beside, weight)
+    # a difference of sums over the same anchors, and its standard error
     worse = beside[j] - without[i]
     error = np.sqrt(len(worse)) * worse.std(ddof=1)
     return i if worse.sum() > error else len(without) + j
 
 
 def _first(loss: Table, weight: Table) -> int:
-    """Return the position of the least mean loss; a tie goes to the weaker prior."""
+    """Return the position of the least mean loss; a tie goes to the first, which changes least."""
     mean = loss.sum(axis=1) / weight.sum()
     return int(np.flatnonzero(mean <= mean.min() + 1e-3)[0])
 
@@ -193,6 +190,7 @@ def ties_in(similarity: Similarity | None, window: Window) -> Similarity | None:
     """Return the part of ``similarity`` between the cells of a window."""
     if similarity is None:
         return None
+    # there is one tie less than there are cells along each axis
     across, down = similarity
     rows, columns = window
     inner_rows = slice(rows.start, None if rows.stop is None else rows.stop - 1)

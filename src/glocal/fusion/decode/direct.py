@@ -61,12 +61,15 @@ class Direct:
 
 
 def blend(pool: Layers, direct: Layers, share: float) -> Layers:
-    """Return the geometric mean, ``direct`` weighing ``share``, of two log-posteriors (..., K)."""
+    """Return the geometric mean, ``direct`` weighing ``share``, of two log-posteriors (..., K).
+
+    The second half of (F22), and a logarithmic opinion pool (Genest and Zidek 1986).
+    """
     return log_normalise((1 - np.float32(share)) * pool + np.float32(share) * direct)
 
 
 def learn_direct(problem: Problem, anchors: Located, fold: Codes) -> tuple[Direct, list[Direct]]:
-    """Return the reading that anchors teach, and for each fold one that did not see it.
+    """Return the reading that anchors teach (F22), and for each fold one that did not see it.
 
     Symbols that no anchor heard add nothing, and so do sources of points and of answers:
     those speak of few cells.
@@ -74,28 +77,31 @@ def learn_direct(problem: Problem, anchors: Located, fold: Codes) -> tuple[Direc
     terms = [one for one in problem.terms if one.support not in ("points", "answers")]
     naming = [one for one in terms if one.shares is None]
     stating = {one.name: one.shares for one in terms if one.shares is not None}
+    # V: one column per source and symbol that an anchor heard, 1 where it is said
     heard = [_symbols(one)[anchors.unit] for one in naming]
     used = [np.unique(one[one > 0]) for one in heard]
     blocks = [
         (said[:, None] == symbols).astype(np.float64)
         for said, symbols in zip(heard, used, strict=True)
     ]
+    # U: K columns per source that states shares, whose symbols would say less
     at = np.unravel_index(anchors.cell, problem.geobox.shape)
     blocks += [_centred(shares[at]).astype(np.float64) for shares in stating.values()]
     x = np.concatenate([np.zeros((len(anchors), 0)), *blocks], axis=1)
     ends = np.cumsum([block.shape[1] for block in blocks], dtype=np.int64)
-    classes = len(problem.legend)
+    pulls, classes = problem.setting.direct_ridges, len(problem.legend)
     origin = np.zeros((x.shape[1], classes))
-    final, others = cross_fitted(
-        x, anchors.shares, anchors.weight, fold, origin, problem.setting.direct_ridges
-    )
+    final, others = cross_fitted(x, anchors.shares, anchors.weight, fold, origin, pulls)
 
     def named(linear: Linear) -> Direct:
+        # the rows of one long map back to the sources that they belong to
         parts = np.split(linear.weight, ends)
-        tables = zip(naming, used, parts[: len(naming)], strict=True)
+        tables = {one.name: np.zeros((len(one.prior) + 1, classes), np.float32) for one in naming}
+        for one, symbols, part in zip(naming, used, parts[: len(naming)], strict=True):
+            tables[one.name][symbols] = part
         maps = zip(stating, parts[len(naming) : -1], strict=True)
         return Direct(
-            by_symbol={one.name: _table(one, symbols, part) for one, symbols, part in tables},
+            by_symbol=tables,
             by_share={name: Linear(weight=part, constant=np.zeros(classes)) for name, part in maps},
             constant=linear.constant,
         )
@@ -108,14 +114,9 @@ def _symbols(term: Term) -> Codes:
     return np.where(term.of_unit > 0, term.symbol[term.of_unit] + 1, 0)
 
 
-def _table(term: Term, symbols: Codes, weight: Table) -> Layers:
-    table = np.zeros((len(term.prior) + 1, weight.shape[1]), np.float32)
-    table[symbols] = weight
-    return table
-
-
 def _centred(shares: Floats) -> Layers:
     """Return logarithms of shares (..., K) less their mean; zeros where nothing is said."""
+    # centred: only ratios of shares say something, and silence (NaN) then is no class's friend
     log_p = np.log(np.maximum(np.asarray(shares, np.float32), np.float32(LEAST_SHARE)))
     centred = log_p - log_p.mean(axis=-1, keepdims=True)
     return np.asarray(np.where(np.isfinite(centred), centred, 0), np.float32)

@@ -1,4 +1,8 @@
-"""Multinomial regression on the anchors, cross-fitted."""
+"""Multinomial regression on the anchors, cross-fitted: the tool of (F20) and (F22).
+
+Of its own, since no library pulls the weights towards an origin, takes soft labels with
+weights, and gives the maps of the folds.
+"""
 
 from __future__ import annotations
 
@@ -68,8 +72,13 @@ def cross_fitted(
     """
     folds = range(int(fold.max()) + 1)
     tried = [[_fit(x, shares, weight, fold != f, origin, pull) for f in folds] for pull in pulls]
-    loss = np.array([[_loss(maps[f], x, shares, weight, fold == f) for f in folds]
-                     for maps in tried])  # fmt: skip
+    # (pulls, folds): what each fold loses under the map that did not see it
+    loss = np.zeros((len(pulls), len(folds)))
+    for i, maps in enumerate(tried):
+        for f, linear in enumerate(maps):
+            use = fold == f
+            log_p = log_normalise(x[use] @ linear.weight + linear.constant)
+            loss[i, f] = -(weight[use, None] * shares[use] * log_p).sum()
     choice = [int(np.delete(loss, f, axis=1).sum(axis=1).argmin()) for f in folds]
     best = pulls[int(loss.sum(axis=1).argmin())]
     every = np.ones(len(x), bool)
@@ -79,11 +88,6 @@ def cross_fitted(
     )
 
 
-def _loss(linear: Linear, x: Table, shares: Table, weight: Table, use: Bools) -> float:
-    log_p = log_normalise(x[use] @ linear.weight + linear.constant)
-    return float(-(weight[use, None] * shares[use] * log_p).sum())
-
-
 def _fit(x: Table, shares: Table, weight: Table, use: Bools, origin: Table, pull: float) -> Linear:
     x, y, w = x[use].astype(np.float64), shares[use], weight[use, None]
     classes = y.shape[1]
@@ -91,12 +95,15 @@ def _fit(x: Table, shares: Table, weight: Table, use: Bools, origin: Table, pull
     def loss(flat: Table) -> tuple[float, Table]:
         weights, constant = flat[:-classes].reshape(origin.shape), flat[-classes:]
         log_p = log_normalise(x @ weights + constant)
+        # slope of the cross-entropy of soft labels: probability less share, as of hard ones
         wrong = w * (np.exp(log_p) - y)
         away = weights - origin
         slope = x.T @ wrong + 2 * pull * away, wrong.sum(axis=0) + 2 * FREE * pull * constant
         cost = pull * ((away**2).sum() + FREE * (constant**2).sum()) - (w * y * log_p).sum()
         return float(cost), np.concatenate([slope[0].ravel(), slope[1]])
 
+    # convex, so that the start only saves steps; stopped early enough to be quick, late enough
+    # that the order of the sources can't be seen in single precision
     start = np.concatenate([origin.ravel(), np.zeros(classes)])
     best = minimize(loss, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-11, "gtol": 1e-6})
     return Linear(weight=best.x[:-classes].reshape(origin.shape), constant=best.x[-classes:].copy())

@@ -1,4 +1,4 @@
-"""Neighbouring cells tend to be of one class: a Potts prior, by mean field.
+"""Neighbouring cells tend to be of one class: a Potts prior, by mean field (F24).
 
 Rows flow through the sweeps: as soon as a row and the row below it have had sweep s - 1,
 it gets sweep s. What is under way is a few rows, which stay in the processor's cache, so
@@ -36,7 +36,7 @@ Similarity = tuple[Layers, Layers]
 
 
 def smooth(log_q: Layers, beta: float, similarity: Similarity | None = None) -> Layers:
-    """Return the mean-field posterior under a Potts prior, shape (H, W, K) of log-probabilities.
+    """Return the mean-field posterior under a Potts prior (F24), (H, W, K) log-probabilities.
 
     ``log_q`` (H, W, K) is normalised; ``beta`` in 0..16 is what one like neighbour (of
     four) is worth in nats; ``similarity`` weakens the tie across edges of an image.
@@ -53,6 +53,7 @@ def smooth(log_q: Layers, beta: float, similarity: Similarity | None = None) -> 
     """
     if beta == 0:
         return log_q
+    # every cell a unit of its own: what the sources say may differ from cell to cell
     height, width, classes = log_q.shape
     unit = np.arange(height * width, dtype=np.int32).reshape(height, width)
     q = np.empty_like(log_q)
@@ -124,10 +125,14 @@ def _flow(  # pragma: no cover
     height, width = unit.shape
     classes = table.shape[1]
     sweeps = SMOOTHING_SWEEPS
+    # what is under way: the pool of the last rows, and of each sweep the three rows that the
+    # next sweep needs, both as rings (row modulo length)
     said = np.zeros((sweeps + 1, classes, width + 2), np.float32)
     now = np.zeros((sweeps + 1, 3, classes, width + 2), np.float32)
     total = np.empty(width, np.float32)
     ties = np.full((4, width), beta, np.float32)
+    # at each step one row comes in, and sweep s reaches the row s above it: its neighbours
+    # above, beside and below have had sweep s - 1 by then, as if all cells were done at once
     for step in range(height + sweeps):
         if step < height:
             _read_row(table, unit[step], said[step % (sweeps + 1)], now[0, step % 3])
@@ -144,22 +149,13 @@ def _flow(  # pragma: no cover
             if differ:
                 _tie_row(across, down, row, beta, ties)
             old = now[sweep - 1]
-            _sweep_row(
-                said[row % (sweeps + 1)],
-                old[(row + 2) % 3],
-                old[row % 3],
-                old[(row + 1) % 3],
-                ties,
-                differ,
-                total,
-                new,
-            )
+            above, here, below = old[(row + 2) % 3], old[row % 3], old[(row + 1) % 3]
+            _sweep_row(said[row % (sweeps + 1)], above, here, below, ties, differ, total, new)
         row = step - sweeps
         if row >= 0:
             if len(q):
                 for k in range(classes):
-                    for i in range(width):
-                        q[row, i, k] = now[sweeps, row % 3, k, i + 1]
+                    q[row, :, k] = now[sweeps, row % 3, k, 1:-1]
             else:
                 _decide_row(now[sweeps, row % 3], first[row], second[row], total)
 
@@ -168,7 +164,9 @@ def _flow(  # pragma: no cover
 def _read_row(
     table: Layers, unit: NDArray[np.int32], said: Layers, q: Layers
 ) -> None:  # pragma: no cover
+    """Write what is said in a row, in bits, and its probabilities: sweep 0."""
     classes = table.shape[1]
+    # one visit of the table per cell; then class by class, in vector registers
     for i in range(len(unit)):
         u = unit[i]
         for k in range(classes):
@@ -207,6 +205,7 @@ def _sweep_row(  # pragma: no cover
     total: Any,
     new: Layers,
 ) -> None:
+    """Write (F24) for one row, from itself and the rows above and below one sweep before."""
     # each loop has few arrays: with many, the compiler gives up proving that they are apart
     classes = len(said)
     total[:] = 0.0
@@ -218,6 +217,7 @@ def _sweep_row(  # pragma: no cover
         else:
             _pull_alike(mine, a, b, here[k, :-2], here[k, 2:], ties[0, 0], field)
         _power_row(field, total)
+    # Z of (F24), which has summed up over the classes: one division per cell, not one per class
     for i in range(len(total)):
         total[i] = np.float32(1.0) / total[i]
     for k in range(classes):
@@ -254,11 +254,13 @@ def _times(row: Any, factor: Any) -> None:  # pragma: no cover
 
 @numba.njit(cache=True, nogil=True)
 def _decide_row(q: Layers, first: Any, second: Any, best: Any) -> None:  # pragma: no cover
+    """Write the likeliest class of every cell of a row, and its probability in 255ths."""
     width = len(first)
     first[:] = 0
     best[:] = q[0, 1:-1]
     for k in range(1, len(q)):
         mine = q[k, 1:-1]
+        # two loops without a branch, which the compiler can do many cells at a time
         for i in range(width):
             first[i] = k if mine[i] > best[i] else first[i]
         for i in range(width):
@@ -276,13 +278,16 @@ def _power(x: np.float32) -> np.float32:  # pragma: no cover
     error (7e-8); n is added to the exponent of the result.
     """
     x = max(x, np.float32(-120.0))
+    # 1.5 * 2**23: from there on, single precision holds whole numbers only
     shifted = x + np.float32(12582912.0)
     f = x - (shifted - np.float32(12582912.0))
+    # Horner's scheme
     p = np.float32(0.0013291396899148822)
     p = p * f + np.float32(0.009675704874098301)
     p = p * f + np.float32(0.05550655350089073)
     p = p * f + np.float32(0.24022117257118225)
     p = p * f + np.float32(0.6931470036506653)
     p = p * f + np.float32(1.0000001192092896)
+    # the last bits of the shifted number are n; moved to where an exponent begins
     n = np.int32(np.float32(shifted).view(np.int32) << np.int32(23))
     return np.int32(np.float32(p).view(np.int32) + n).view(np.float32)
