@@ -13,16 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from glocal.core.typing import Bools, Table
+from glocal.core.typing import Table
 from glocal.fusion.fuse import Fused, HeldOut
-from glocal.fusion.problem.terms import Term
 from glocal.fusion.reliability.dependence import gammas
 from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = ["Alarm", "Audit", "Sight", "alarms", "audits", "fallen", "sight"]
 
 SPREAD_ERROR = 0.5227
-"""Standard error of the mean distance between n random points, times root n, relative."""
+"""Standard error of the mean distance between n random points, times root n, relative (F41)."""
 
 COST = (
     "in a synthetic world whose errors drift across the area, 200 anchors in one quarter cost "
@@ -109,9 +108,11 @@ def audits(fused: Fused) -> tuple[Audit, ...]:
         use = statement > 0
         if not use.any():
             continue
-        own = term.prior[term.symbol[statement[use]]].argmax(axis=1) == truth[use]
-        gain, error = _mean(estimate[use].astype(float) - own, held.anchors.weight[use])
         weight = held.anchors.weight[use]
+        # its own word is the class that each symbol stands for most, before anything is learned
+        own = term.prior[term.symbol[statement[use]]].argmax(axis=1) == truth[use]
+        # paired: both are asked at the same anchors, so that hard ones count for neither
+        gain, error = _mean(estimate[use].astype(float) - own, weight)
         out.append(
             Audit(
                 source=term.name,
@@ -137,9 +138,9 @@ def fallen(now: Fused, before: Fused) -> tuple[str, ...]:
     weight = now.held_out.anchors.weight
     names = []
     for term in before.fit.problem.terms:
-        use = _speaks(term, before.held_out)
+        use = term.speaks[before.held_out.anchors.unit]
         if use.sum() < 2:
-            continue
+            continue  # one anchor has no standard error
         worse, error = _mean(change[use], weight[use])
         if worse > now.fit.problem.setting.fall_errors * error:
             names.append(term.name)
@@ -162,12 +163,8 @@ def alarms(rounds: Sequence[Sight], setting: Setting = ENGINE) -> tuple[Alarm, .
     return tuple(one for one in found if one is not None)
 
 
-def _speaks(term: Term, held: HeldOut) -> Bools:
-    return term.speaks[held.anchors.unit]
-
-
 def _mean(values: Table, weight: Table) -> tuple[float, float]:
-    """Return the weighted mean and its standard error (linearised)."""
+    """Return the weighted mean and its standard error, linearised (F39)."""
     mean = float(np.average(values, weights=weight))
     return mean, float(np.sqrt((weight**2 * (values - mean) ** 2).sum()) / weight.sum())
 
@@ -189,7 +186,7 @@ def _sure(held: HeldOut | None, setting: Setting) -> Alarm | None:
 
 
 def _areas(now: Sight, setting: Setting) -> Alarm | None:
-    """Compare class shares with the design-based estimate from the anchors."""
+    """Compare class shares with the design-based estimate from the anchors (F40)."""
     held = now.held_out
     if held is None:
         return None
@@ -197,6 +194,7 @@ def _areas(now: Sight, setting: Setting) -> Alarm | None:
     k = shares.shape[1]
     # one anchor spread over all classes, so that an unseen class has an error too
     p = (weight @ shares + 1 / k) / (weight.sum() + 1)
+    # anchors of unequal weight are worth fewer equal ones (Kish 1965)
     effective = weight.sum() ** 2 / (weight**2).sum()
     value = float((np.abs(now.share - p) / np.sqrt(p * (1 - p) / effective)).max())
     return Alarm(
@@ -212,6 +210,7 @@ def _spread(fused: Fused) -> float | None:
     held, shape = fused.held_out, fused.fit.problem.geobox.shape
     if held is None or len(fused.fit.problem.units.of_cell) != shape[0] * shape[1]:
         return None  # in a sample of cells nothing is known of distances
+    # (F41) in cells; the next anchor is the second nearest point, after the anchor itself
     place = np.column_stack(np.divmod(held.anchors.cell, shape[1]))
     near = cKDTree(place).query(place, k=2)[0][:, 1]
     return float(near.mean() / (0.5 * np.sqrt(shape[0] * shape[1] / len(place))))
@@ -249,6 +248,7 @@ def _echo(before: Sight, now: Sight, setting: Setting) -> Alarm | None:
     """Measure whether models and estimate agree more, while anchors are no likelier."""
     if before.agreement is None or now.agreement is None:
         return None
+    # models that learn from the estimate come to agree with it, whether it is right or not
     value = now.agreement - before.agreement
     better = (
         before.held_out is not None
@@ -270,6 +270,7 @@ def _risen(before: Sight, now: Sight, setting: Setting) -> Alarm | None:
     both = [name for name in new if name in old]
     if not both:
         return None
+    # exponents rise only with what anchors show, and anchors stay: then the models have moved
     value = max(new[name] - old[name] for name in both)
     return Alarm(
         name="rise of a family's weight without new data",
@@ -283,18 +284,19 @@ def _risen(before: Sight, now: Sight, setting: Setting) -> Alarm | None:
 def _weights(fused: Fused) -> dict[tuple[str, ...], float]:
     """Return the mean exponent of every family, summed over its members."""
     problem = fused.fit.problem
-    count = problem.units.count
+    count, powers = problem.units.count, gammas(problem, fused.fit.exponents)
     total: dict[tuple[str, ...], float] = {}
     for term in problem.terms:
         if term.speaks.any():
-            power = gammas(problem, fused.fit.exponents)[term.name]
-            mean = float(np.average(power[term.speaks], weights=count[term.speaks]))
+            power = powers[term.name][term.speaks]
+            mean = float(np.average(power, weights=count[term.speaks]))
             total[term.family] = total.get(term.family, 0.0) + mean
     return total
 
 
 def _collapse(rounds: Sequence[Sight], setting: Setting) -> Alarm:
     """Measure the class that has shrunk most, among those that shrank in every round."""
+    # one round's fall is noise; the same class falling every time is a loop that forgets it
     share = np.array([one.share for one in rounds])
     falling = (np.diff(share, axis=0) < 0).all(axis=0)
     ratio = np.where(falling, share[-1] / np.maximum(share[0], 1e-9), 1.0)

@@ -111,11 +111,14 @@ class Fused:
         """Return what decodes a window of cells."""
         problem = self.fit.problem
         of_cell = problem.units.of_cell.reshape(problem.geobox.shape)
+        # per unit, once for all windows
         log_q = self.units(silent).astype(np.float32)
         named = self._named(silent)
         direct = None if self.direct is None else self.direct.units(problem, named)
 
         def decode(window: Window) -> Layers:
+            # pool (F4), beside its surroundings (F20), beside the statements (F22), among
+            # neighbours (F24)
             seen = log_q[of_cell[window]]
             if self.readout is not None:
                 seen = self.readout(seen)
@@ -135,7 +138,7 @@ class Fused:
         return self.fit.log_q(self._named(silent))
 
     def disagreement(self) -> Layers:
-        """Return how far families contradict each other, shape (H, W), 0..1.
+        """Return how far families contradict each other, shape (H, W), 0..1: (F27).
 
         The Jensen-Shannon divergence between what the families say where they speak,
         over its largest possible value; 0 where fewer than two speak.
@@ -145,6 +148,7 @@ class Fused:
         families = sorted({term.family for term in problem.terms if term.speaks.any()})
         if len(families) < 2:
             return np.zeros(problem.geobox.shape, np.float32)
+        # one opinion per family and unit: relatives agree with each other, and prove nothing
         opinions, speaks = [], []
         for family in families:
             members = [term for term in problem.terms if term.family == family]
@@ -153,11 +157,11 @@ class Fused:
             )
             opinions.append(np.exp(log_normalise(prior + said)))
             speaks.append(np.logical_or.reduce([one.speaks for one in members]))
+        # mean divergence from the mean opinion of those that speak (Lin 1991)
         weight = np.array(speaks, float)[..., None]
         voices = np.maximum(weight.sum(axis=0), 1)
         p = np.maximum(np.array(opinions), 1e-12)
-        mean = (weight * p).sum(axis=0) / voices
-        mean = np.maximum(mean, 1e-12)
+        mean = np.maximum((weight * p).sum(axis=0) / voices, 1e-12)
         spread = (weight * p * (np.log(p) - np.log(mean))).sum(axis=(0, 2)) / voices[:, 0]
         scaled = np.clip(spread / np.log(len(families)), 0, 1).astype(np.float32)
         return np.asarray(scaled[problem.units.of_cell].reshape(problem.geobox.shape))
@@ -172,6 +176,7 @@ class Fused:
         problem = self.fit.problem
         term = next(one for one in problem.terms if one.name == spoken_by)
         confusion = self.fit.confusion[spoken_by]
+        # the table of today's statements: age (F11) is told apart from it
         table = np.exp(confusion.log_p)
         return Reliability(
             source=name,
@@ -203,8 +208,8 @@ def fuse(
     anchors
         A probability sample of reference points, which sets the class prior, the
         exponents, how the pool and its surroundings are read, and the spatial weight (all
-        cross-fitted). With fewer than 30 answered anchors exponents stay conservative and
-        surroundings are read with fixed weights.
+        cross-fitted). With fewer than ``setting.min_sample`` (30) answered anchors exponents
+        stay conservative and surroundings are read with fixed weights.
     similarity
         How alike neighbouring cells look, from an image (see ``spatial.smooth``).
     interval
@@ -225,25 +230,19 @@ def fuse(
         Sources on different grids or with different legends.
     """
     _check(observations, anchors, similarity)
+    # the problem: statements on units, with their ages; sorted, so that no order can be seen
     kept, twins = merge_copies(sorted(observations, key=lambda one: one.source))
     setting = adapted(setting, anchors)
-    problem = prepare(kept, families_of(kept), setting, sampled)
-    if sampled is not None:
-        flat = sampled.anchor
-    elif anchors is not None:
-        flat = cells_of_points(problem.geobox, anchors.x, anchors.y)
-    else:
-        flat = np.empty(0, np.int64)
-    problem = dated(problem, kept, interval)
-    located = locate(anchors, flat, problem)
+    problem = dated(prepare(kept, families_of(kept), setting, sampled), kept, interval)
+    located = locate(anchors, _cells_of(anchors, problem, sampled), problem)
+    # who repeats whom: ties that the anchors show beside the roots that are declared
     ties = hidden_ties(problem, located, seed=seed)
     if setting.exponents == "learned":
         problem = joined(problem, ties)
-    exponents = conservative(problem)
+    # a first estimate, which is the last one where there are too few anchors to learn from
     prior = class_prior(located, problem)
-    first = estimate(problem, prior, exponents, located)
     plain = Fused(
-        fit=first,
+        fit=estimate(problem, prior, conservative(problem), located),
         beta=0.0,
         anchor_log_loss=None,
         anchors=len(located),
@@ -252,26 +251,43 @@ def fuse(
         ties=ties,
     )
     context = setting.spatial and setting.context and sampled is None
-    if len(located) < setting.min_sample:
-        return replace(plain, readout=usual_readout(plain.cells(), setting)) if context else plain
-    fold = np.random.default_rng(seed).permutation(len(located)) % setting.folds
-    heard, priors = _held_out_messages(problem, first, located, fold)
+    if len(located) >= setting.min_sample:
+        return _taught(plain, located, seed, context=context)
+    return replace(plain, readout=usual_readout(plain.cells(), setting)) if context else plain
+
+
+def _cells_of(anchors: Anchors | None, problem: Problem, sampled: Sampled | None) -> Codes:
+    """Return the flat cell of each anchor, shape (A,), -1 outside the grid."""
+    if sampled is not None:
+        return sampled.anchor
+    if anchors is None:
+        return np.empty(0, np.int64)
+    return cells_of_points(problem.geobox, anchors.x, anchors.y)
+
+
+def _taught(plain: Fused, anchors: Located, seed: int, *, context: bool) -> Fused:
+    """Return the fusion with what anchors teach: exponents, readings and spatial weight."""
+    first, problem = plain.fit, plain.fit.problem
+    folds = range(problem.setting.folds)
+    fold = np.random.default_rng(seed).permutation(len(anchors)) % len(folds)
+    heard, priors = _held_out_messages(first, anchors, fold)
 
     def learned(use: Bools) -> Exponents:
-        if setting.exponents == "one":
-            return exponents
+        if problem.setting.exponents == "one":
+            return first.exponents
         said = {name: one[use] for name, one in heard.items()}
-        return learn(problem, said, priors[use], located.take(use))
+        return learn(problem, said, priors[use], anchors.take(use))
 
-    fits = [
-        _refit(problem, located.take(fold != f), learned(fold != f)) for f in range(setting.folds)
-    ]
-    decoding = learn_decoding(fits, located, fold, similarity, context=context)
-    held_out = HeldOut(anchors=located, log_q=decoding.log_q)
-    final = learned(np.ones(len(located), bool))
+    # (F16) without each fold, and all that follows from it: what is learned next sees no anchor
+    # through exponents that it taught
+    fits = [_refit(problem, anchors.take(fold != f), learned(fold != f)) for f in folds]
+    decoding = learn_decoding(fits, anchors, fold, plain.similarity, context=context)
+    held_out = HeldOut(anchors=anchors, log_q=decoding.log_q)
+    # the same once more from all anchors, for the area: the loss (F25) stays that of the folds
+    every = learned(np.ones(len(anchors), bool))
     return replace(
         plain,
-        fit=estimate(problem, prior, final, located, start=first.confusion),
+        fit=estimate(problem, class_prior(anchors, problem), every, anchors, start=first.confusion),
         beta=decoding.beta,
         anchor_log_loss=held_out.log_loss,
         held_out=held_out,
@@ -310,17 +326,16 @@ def _check(
 
 def _refit(problem: Problem, anchors: Located, exponents: Exponents) -> Fit:
     """Estimate again without some anchors, from the same cold start."""
-    prior = class_prior(anchors, problem)
-    return estimate(problem, prior, exponents, anchors)
+    # a warm start would carry over what the anchors that are left out have taught
+    return estimate(problem, class_prior(anchors, problem), exponents, anchors)
 
 
-def _held_out_messages(
-    problem: Problem, first: Fit, anchors: Located, fold: Codes
-) -> tuple[dict[str, Table], Table]:
+def _held_out_messages(first: Fit, anchors: Located, fold: Codes) -> tuple[dict[str, Table], Table]:
     """Return what each source says at each anchor, (A, K), and the prior there.
 
     Both come from reliabilities that were estimated without the anchor's fold.
     """
+    problem = first.problem
     shape = (len(anchors), len(problem.legend))
     messages = {term.name: np.zeros(shape) for term in problem.terms}
     log_prior = np.zeros(shape)

@@ -34,13 +34,18 @@ def _judge(
     *,
     unknown: Bools | bool = False,
 ) -> Doubts:
-    """Weigh what ``source`` says against ``cavity``; where ``unknown``, nothing is proposed."""
+    """Weigh what ``source`` says against ``cavity`` (F26).
+
+    Where ``unknown``, nothing is proposed.
+    """
     least = fused.fit.problem.setting.meant
     ok = source.crosswalk.meant(least)[source.symbols] | np.asarray(unknown)[..., None]
     p = np.exp(log_normalise(cavity + _said(fused, source)))
+    # the likeliest class outside those meant; where all are meant, none is likelier than -1
     other = np.where(ok, -1.0, p)
     proposed = other.argmax(axis=-1)
     best_alone = np.where(ok, cavity, -np.inf).max(axis=-1)
+    # what the others say alone, before the source weighs in: a proposal needs that too
     there = np.take_along_axis(cavity, proposed[..., None], axis=-1)[..., 0]
     return Doubts(
         correct=np.clip((p * ok).sum(axis=-1), 0, 1),
@@ -69,6 +74,7 @@ def _with_strangers(
     kin = frozenset(family) - silent - {name}
     if not kin:
         return doubts
+    # relatives repeat each other, so one version of a map can't convict another
     alone = judge(fused, source, silent | kin)
     agreed = alone.supported & (alone.proposed == doubts.proposed)
     return replace(doubts, supported=doubts.supported & agreed)
@@ -87,6 +93,7 @@ def object_doubts(
     problem = fused.fit.problem
     log_prior = fused.fit.log_prior
     log_q = fused.units(silent | {source.source})[problem.units.of_cell]
+    # cells at an edge are mixed, and the edge may be a cell off
     step = abs(float(problem.geobox.resolution.x))
     inner = shapely.buffer(source.geometry, -step)
     owner = paint(inner, problem.geobox).ravel()
@@ -95,6 +102,7 @@ def object_doubts(
     total = np.stack(
         [np.bincount(owner, log_q[:, k], minlength=n)[1:] for k in range(log_q.shape[1])], 1
     )
+    # the cavity of (F26): the mean cell, worth as many looks as n correlated ones (F7)
     mean = total / np.maximum(size, 1)[:, None]
     worth = size / (1 + np.maximum(size - 1, 0) * problem.setting.correlation)
     cavity = log_normalise(log_prior + worth[:, None] * (log_normalise(mean) - log_prior))
@@ -104,12 +112,13 @@ def object_doubts(
 
 
 def _said(fused: Fused, source: Observations) -> Table:
-    """Return the source's own, tempered log-likelihood per statement, shape (n, K)."""
+    """Return the source's own, tempered log-likelihood per statement, (n, K): of (F26)."""
     name = fused.twins.get(source.source, source.source)
     table = fused.fit.confusion[name].now
     term = next(one for one in fused.fit.problem.terms if one.name == name)
     age = 0 if term.age is None else term.age[1:]
     stratum = 0 if source.stratum is None else source.stratum.astype(np.int64)
+    # contexts are numbered as in the problem: strata within regions
     if source.support == "cells":
         region = regions(source.geobox, fused.fit.problem.setting)
         stratum = stratum * (int(region.max()) + 1) + region.reshape(source.geobox.shape)

@@ -1,4 +1,8 @@
-"""Where a layer lies relative to another: scores of all shifts, by correlation, tile by tile."""
+"""Where a layer lies relative to another: scores of all shifts, by correlation, tile by tile.
+
+The score is (F28), its peak (F29). Everything here is in rows and columns of cells, until
+`displacement_of` turns a shift into metres north and east.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from glocal.fusion.setting import ENGINE, Setting
 __all__ = [
     "Lattice",
     "TileScores",
+    "displacement_of",
     "lattice_of",
     "local_information",
     "relative_shift",
@@ -76,6 +81,7 @@ def lattice_of(grid: tuple[int, int], setting: Setting = ENGINE) -> Lattice:
     >>> lattice_of((100, 48)).shape, lattice_of((4096, 4096)).shape
     ((2, 1), (16, 16))
     """
+    # about equal tiles, rather than whole ones and a thin rest at two edges
     height, width = grid
     size = max(setting.shift_tile, int(np.ceil(np.sqrt(height * width / setting.shift_tiles))))
     down, across = (max(round(n / size), 1) for n in grid)
@@ -117,6 +123,7 @@ def tile_scores(
     reach = setting.max_shift
     margin = ((reach, reach), (reach, reach), (0, 0))
     around = np.pad(others - others.mean(axis=(0, 1), dtype=np.float64).astype(np.float32), margin)
+    # each tile is correlated by itself, with as much of the others around it as it may move
     scores = []
     for rows, columns in lattice.windows:
         inner = np.pad(said[rows, columns], margin)
@@ -127,7 +134,7 @@ def tile_scores(
 
 
 def local_information(scores: TileScores, at: Table, residual: float) -> tuple[Table, Table]:
-    """Return the shift (T, 2) that each tile prefers near ``at`` (T, 2), and its information.
+    """Return the shift (T, 2) that each tile prefers near ``at`` (T, 2), and its information (F29).
 
     A paraboloid through the 3 x 3 scores around ``at``; directions without a peak have no
     information, (T, 2, 2), and ``residual`` (variance in square cells) is added to the rest.
@@ -136,10 +143,12 @@ def local_information(scores: TileScores, at: Table, residual: float) -> tuple[T
     middle = np.clip(np.rint(at), 1 - scores.reach, scores.reach - 1).astype(np.int64)
     for i, (row, column) in enumerate((middle + scores.reach).tolist()):
         slope, bend = _paraboloid(scores.score[i, row - 1 : row + 2, column - 1 : column + 2])
+        # along an edge a shift can't be seen, across it can: the axes of the bend are told apart
         value, axes = np.linalg.eigh(bend)
         peaked = value > LEAST_BEND
         step = np.where(peaked, axes.T @ slope / np.where(peaked, value, 1.0), 0.0)
-        shift[i] = middle[i] + axes @ np.clip(step, -1, 1)
+        shift[i] = middle[i] + axes @ np.clip(step, -1, 1)  # the paraboloid holds no further
+        # (H^-1 + residual)^-1, axis by axis
         value = np.where(peaked, value / (1 + residual * value), 0.0)
         information[i] = (axes * value) @ axes.T
     return shift, information
@@ -176,30 +185,37 @@ def relative_shift(
     row, column = np.unravel_index(int(score.argmax()), score.shape)
     if not (0 < row < 2 * reach and 0 < column < 2 * reach):
         return None
-    patch = score[row - 1 : row + 2, column - 1 : column + 2]
-    offset, information = _peak(patch)
-    if offset is None:
-        return None
-    down, right = row - reach + offset[0], column - reach + offset[1]
+    slope, bend = _paraboloid(score[row - 1 : row + 2, column - 1 : column + 2])
+    if np.linalg.eigvalsh(bend).min() <= LEAST_BEND:
+        return None  # a ridge: along it nothing can be told
+    offset = np.clip(np.linalg.solve(bend, slope), -0.5, 0.5)
+    shift = np.array([row - reach, column - reach]) + offset
+    return displacement_of(shift, np.asarray(np.linalg.inv(bend), np.float64), resolution)
+
+
+def displacement_of(shift: Table, covariance: Table, cell_m: float) -> Displacement:
+    """Return a shift (rows, columns) in cells, with its covariance (2, 2), in metres."""
     # rows run south, northing runs north
     flip = np.diag([-1.0, 1.0])
-    covariance = flip @ np.linalg.inv(information) @ flip * resolution**2
+    turned = flip @ covariance @ flip * cell_m**2
     return Displacement(
-        dy=float(-down * resolution),
-        dx=float(right * resolution),
+        dy=float(-shift[0] * cell_m),
+        dx=float(shift[1] * cell_m),
         covariance=(
-            (float(covariance[0, 0]), float(covariance[0, 1])),
-            (float(covariance[0, 1]), float(covariance[1, 1])),
+            (float(turned[0, 0]), float(turned[0, 1])),
+            (float(turned[0, 1]), float(turned[1, 1])),
         ),
     )
 
 
 def _scores(said: Layers, others: Layers, reach: int) -> Table:
-    """Return the score of every shift, shape (2 reach + 1, 2 reach + 1), rows then columns."""
+    """Return c S (F28) for every shift, shape (2 reach + 1, 2 reach + 1), rows then columns."""
+    # a product of spectra is a correlation; a margin of zeros keeps shifts from wrapping round
     height, width, classes = said.shape
     shape = [fft.next_fast_len(n + reach, real=True) for n in (height, width)]
     total = np.zeros((shape[0], shape[1] // 2 + 1), np.complex64)
     for k in range(classes):
+        # centred: where the layer leaves the grid it meets "as usual", not "none of it"
         centred = others[..., k] - others[..., k].mean(dtype=np.float64).astype(np.float32)
         total += fft.rfft2(centred, shape) * np.conj(fft.rfft2(said[..., k], shape))
     score = fft.irfft2(total, shape)
@@ -211,6 +227,7 @@ def _paraboloid(
     patch: Table,
 ) -> tuple[Table, Table]:
     """Return slope (2,) and minus the second derivatives (2, 2) of a 3 x 3 patch."""
+    # central differences: exact for a paraboloid
     slope = np.array([(patch[2, 1] - patch[0, 1]) / 2, (patch[1, 2] - patch[1, 0]) / 2])
     cross = (patch[2, 2] - patch[2, 0] - patch[0, 2] + patch[0, 0]) / 4
     bend = -np.array(
@@ -220,13 +237,3 @@ def _paraboloid(
         ]
     )
     return slope, bend
-
-
-def _peak(
-    patch: Table,
-) -> tuple[Table | None, Table]:
-    """Return the sub-cell offset of the peak in a 3 x 3 patch, and the information there."""
-    slope, information = _paraboloid(patch)
-    if np.linalg.eigvalsh(information).min() <= LEAST_BEND:
-        return None, information
-    return np.clip(np.linalg.solve(information, slope), -0.5, 0.5), information

@@ -1,4 +1,4 @@
-"""Where every layer lies: local relative shifts of pairs, solved together.
+"""Where every layer lies: local relative shifts of pairs, solved together (F30).
 
 Only differences of displacements can be seen. Each pair of layers gives one relative
 shift per tile with its covariance (:func:`glocal.fusion.place.alignment.tile_scores`); one
@@ -77,6 +77,8 @@ def affine_frame(
 
     ``sd_m`` is its stated accuracy, standard deviation per axis; None: as usual.
     """
+    # one constant and two slopes per axis, six parameters; slopes are 1 at the edge of the raster,
+    # so that their prior is in metres there
     edge = np.maximum(np.abs(lattice.offset).max(axis=0), 1e-9)
     basis = np.column_stack([np.ones(len(lattice)), lattice.offset / edge])
     spread = np.array([sd_m or setting.raster_sd_m, setting.turn_sd_m, setting.turn_sd_m])
@@ -91,6 +93,8 @@ def field_frame(
     Neighbouring tiles differ by about ``roughness_m``; their mean lies about
     ``setting.objects_sd_m`` off.
     """
+    # a Gaussian Markov random field of first order (Rue and Held 2005): each pair of neighbours
+    # adds (u_a - u_b)^2 / roughness^2, and the mean has a prior that makes it proper
     n = len(lattice)
     a, b = lattice.neighbours.T
     precision = np.eye(n) * (cell_m / setting.objects_sd_m) ** 2 / n
@@ -124,10 +128,12 @@ def solve(
     without a peak inform less, or not at all. Solved densely: lattices are small.
     """
     place, size = _places(frames)
+    # P of (F30): layers are independent beforehand, and so are the two axes of one
     prior = np.zeros((2 * size, 2 * size))
     for name, frame in frames.items():
         here = place[name]
         prior[here, here] = np.kron(frame.precision, np.eye(2))
+    # scores have many humps, so the first guess is the best shift of the whole, for every tile
     at = {id(pair): pair.scores.best for pair in pairs}
     for _ in range(NEWTON_STEPS):
         total, pull = prior.copy(), np.zeros(2 * size)
@@ -136,6 +142,7 @@ def solve(
             shift, information = local_information(
                 pair.scores, at[id(pair)], (setting.residual_sd_m / cell_m) ** 2
             )
+            # normal equations: sum J'HJ + P on the left, sum J'Hs on the right
             weighed = np.einsum("tij,tjp->tip", information, jacobian)
             total += np.einsum("tip,tiq->pq", jacobian, weighed)
             pull += np.einsum("tip,ti->p", weighed, shift)
@@ -163,6 +170,7 @@ def _jacobian(
     frames: Mapping[str, Frame], place: Mapping[str, slice], pair: Pair, size: int
 ) -> Table:
     """Return (T, 2, 2 * size): the relative shift of a pair by all parameters."""
+    # what brings the one onto the other: where that lies, less where it lies itself
     out = np.zeros((len(pair.scores.score), 2, 2 * size))
     out[..., place[pair.onto]] += _spread(frames[pair.onto].basis)
     out[..., place[pair.layer]] -= _spread(frames[pair.layer].basis)
@@ -183,7 +191,9 @@ def _solution(
         here, by = place[name], _spread(frame.basis)
         displacement[name] = by @ found[here]
         covariance[name] = np.einsum("tip,pq,tjq->tij", by, inverse[here, here], by)
+        # tiles are not independent: the mean is as sure as its parameters, not as T tiles
         mean[name] = by.mean(axis=0) @ inverse[here, here] @ by.mean(axis=0).T
+    # (F31), Laplace's approximation, which is exact for scores that are paraboloids
     evidence = 0.5 * float(pull @ found)
     if len(total):
         evidence += 0.5 * float(np.linalg.slogdet(prior)[1] - np.linalg.slogdet(total)[1])

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 import shapely
-from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
 from glocal.core.grid import cells_of_points
 from glocal.core.observation import Observations
 from glocal.core.placement import Places
 from glocal.core.result import Displacement
-from glocal.core.typing import Bools, Codes, Floats, Table
+from glocal.core.typing import Bools, Floats, Table
+from glocal.fusion.place.alignment import displacement_of
 from glocal.fusion.problem.support import PointCells, point_cells
 from glocal.fusion.setting import ENGINE, Setting
 
@@ -45,16 +45,21 @@ def suggest_places(
     n, geobox = len(source), source.geobox
     x, y = shapely.get_x(source.geometry), shapely.get_y(source.geometry)
     near = _may_lie(source, setting)
+    # (F33): P(symbol, class, cell) over all classes, and over those that the symbol stands for
     fit = said[near.point] * others.reshape(-1, others.shape[-1])[near.cell]
     mass = near.weight * fit.sum(axis=1)
     right = near.weight * (fit * meant[near.point]).sum(axis=1)
-    cells_x, cells_y = _centres(near.cell, geobox)
-    dx, dy = cells_x - x[near.point], cells_y - y[near.point]
+    row, column = np.divmod(near.cell, geobox.shape[1])
+    a, b, c, d, e, f = tuple(geobox.transform)[:6]
+    dx = a * (column + 0.5) + b * (row + 0.5) + c - x[near.point]
+    dy = d * (column + 0.5) + e * (row + 0.5) + f - y[near.point]
+    # mean and spread of where it lies, if its class is right
     total = np.maximum(np.bincount(near.point, right, n), 1e-300)
     mean_x = np.bincount(near.point, right * dx, n) / total
     mean_y = np.bincount(near.point, right * dy, n) / total
     square = (dx - mean_x[near.point]) ** 2 + (dy - mean_y[near.point]) ** 2
     spread = np.sqrt(np.bincount(near.point, right * square, n) / total / 2)
+    # wrong at the recorded cell, right once the place may err
     here = near.cell == cells_of_points(geobox, x, y)[near.point]
     elsewhere = total / np.maximum(np.bincount(near.point, mass, n), 1e-300)
     wrong_here = np.bincount(near.point, right * here, n) < 0.5 * np.bincount(
@@ -75,18 +80,13 @@ def _may_lie(source: Observations, setting: Setting) -> PointCells:
     wide = np.maximum(setting.gross_sd * sd, 1.5 * abs(float(source.geobox.resolution.x)))
     near = point_cells(source.geometry, sd, source.geobox)
     far = point_cells(source.geometry, wide, source.geobox)
+    # a mixture of two normals, cell by cell: most positions are as stated, few are gross errors
     key = np.concatenate([near.point * cells + near.cell, far.point * cells + far.cell])
     weight = np.concatenate([(1 - setting.gross) * near.weight, setting.gross * far.weight])
     both, at = np.unique(key, return_inverse=True)
     point, cell = np.divmod(both, cells)
     joint = np.bincount(at, weight, len(both)).astype(np.float64)
     return PointCells(point=point, cell=cell, weight=joint)
-
-
-def _centres(cell: Codes, geobox: GeoBox) -> tuple[Table, Table]:
-    row, column = np.divmod(cell, geobox.shape[1])
-    a, b, c, d, e, f = tuple(geobox.transform)[:6]
-    return a * (column + 0.5) + b * (row + 0.5) + c, d * (column + 0.5) + e * (row + 0.5) + f
 
 
 def layer_shift(
@@ -105,6 +105,7 @@ def layer_shift(
     use = (cells_of_points(source.geobox, x, y) >= 0) & (source.symbols > 0)
     if use.sum() < setting.min_sample:
         return None
+    # o~ of (F34): where each point really is, it lies beside its record
     blur = float(np.median(source.position_sd_m[use])) / step
     near = ndimage.gaussian_filter(others.astype(np.float64), (blur, blur, 0), mode="nearest")
     column, row = ~source.geobox.transform * (x[use], y[use])
@@ -126,13 +127,9 @@ def _summary(mass: Table, reach: Table, step: float, border: float) -> Displacem
         return None
     down, right = mass.sum(axis=1) @ reach, mass.sum(axis=0) @ reach
     off_down, off_right = reach - down, reach - right
-    # a shift within a cell is not seen
+    # a shift within a cell is not seen: 1/12, the variance of a cell
     var_down = mass.sum(axis=1) @ off_down**2 + 1 / 12
     var_right = mass.sum(axis=0) @ off_right**2 + 1 / 12
-    # rows run south, northing runs north
-    both = -float(off_down @ mass @ off_right) * step**2
-    return Displacement(
-        dy=float(-down * step),
-        dx=float(right * step),
-        covariance=((float(var_down) * step**2, both), (both, float(var_right) * step**2)),
-    )
+    both = off_down @ mass @ off_right
+    covariance = np.array([[var_down, both], [both, var_right]])
+    return displacement_of(np.array([down, right]), covariance, step)

@@ -59,7 +59,8 @@ def register(
 
 
 def _scores(bands: Layers, clear: Bools, others: Floats, seed: int) -> Layers | None:
-    """Return log-scores of the classes, shape (H, W, K); 0 where the scene says nothing."""
+    """Return log-scores of the classes (F35), (H, W, K); 0 where the scene says nothing."""
+    # some hundred cells per class, or the common covariance is mostly noise
     at = np.flatnonzero(clear)
     classes = others.shape[-1]
     if len(at) < 100 * classes:
@@ -67,12 +68,14 @@ def _scores(bands: Layers, clear: Bools, others: Floats, seed: int) -> Layers | 
     x = bands.reshape(len(bands), -1).T.astype(np.float64)
     some = np.random.default_rng(seed).choice(at, min(len(at), MOST_SAMPLES), replace=False)
     q = others.reshape(-1, classes)[some]
+    # means weighed by how likely a cell is of the class; one covariance around them, just regular
     mass = np.maximum(q.sum(axis=0), 1e-9)
     mean = (q.T @ x[some]) / mass[:, None]
     spread = np.cov(x[some].T - mean[q.argmax(axis=1)].T) + 1e-6 * np.diag(x[some].var(axis=0))
     pull = np.linalg.solve(np.atleast_2d(spread), mean.T)
     score = log_normalise(x[at] @ pull - 0.5 * np.einsum("kb,bk->k", mean, pull))
     score = np.maximum(score, LEAST_SCORE)
+    # centred, as a layer's log-likelihood is (F28); clouds say nothing
     out = np.zeros((clear.size, classes), np.float32)
     out[at] = score - score.mean(axis=1, keepdims=True)
     return out.reshape(others.shape)
@@ -93,10 +96,12 @@ def _parts(
     found = []
     for top, bottom in pairwise(edges[0].tolist()):
         for left, right in pairwise(edges[1].tolist()):
+            # half cloud, or narrower than the search: no shift of its own
             part = np.s_[top:bottom, left:right]
             if clear[part].mean() < 0.5 or min(clear[part].shape) <= 2 * reach:
                 continue
             shift = relative_shift(said[part], others[part], resolution, setting)
+            # nor where the shift is no better known than "within the search window"
             if shift is not None and np.trace(shift.covariance) < (reach * resolution) ** 2:
                 row, column = (top + bottom) / 2, (left + right) / 2
                 found.append(ControlPoint(row=row, column=column, shift=shift))
@@ -106,10 +111,11 @@ def _parts(
 def _affine(
     points: tuple[ControlPoint, ...], shift: Displacement, shape: tuple[int, ...]
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
-    """Return the affine field of the parts, if it beats one shift by Akaike's criterion."""
+    """Return the affine field of the parts, if it beats one shift by Akaike's criterion (F36)."""
     if len(points) < 5:
         return None
     design = np.array([[1, p.column - shape[1] / 2, p.row - shape[0] / 2] for p in points])
+    # weighted least squares, axis by axis; the gain is in chi squared over the parts' one mean
     rows, gain = [], 0.0
     for axis in ("dx", "dy"):
         value = np.array([getattr(p.shift, axis) for p in points])

@@ -12,7 +12,7 @@ from glocal.core.observation import Observations
 from glocal.core.result import Displacement, ShiftField, log_normalise
 from glocal.core.typing import Layers, Table
 from glocal.fusion.fuse import Fused
-from glocal.fusion.place.alignment import Lattice, lattice_of, tile_scores
+from glocal.fusion.place.alignment import Lattice, displacement_of, lattice_of, tile_scores
 from glocal.fusion.place.displacement import (
     Frame,
     Pair,
@@ -69,6 +69,7 @@ def layer_shift(
     scores = tile_scores(said, others, lattice, setting)
     if not scores.score.any() or np.abs(scores.best).max() >= scores.reach:
         return None
+    # the others define where things are; how rough the field is, the evidence says (F31)
     pairs = [Pair(layer="layer", onto="others", scores=scores)]
     solutions = [
         solve(
@@ -97,18 +98,9 @@ def _displacement(
     gauge: str = "relative to the other sources",
 ) -> Displacement:
     """Return what undoes the displacement of a layer, in metres."""
-    cell = _cell(geobox)
-    mean = -solution.displacement[name].mean(axis=0) * cell
-    # rows run south, northing runs north
-    flip = np.diag([-1.0, 1.0])
-    covariance = flip @ solution.mean[name] @ flip * cell**2
-    return Displacement(
-        dy=float(-mean[0]),
-        dx=float(mean[1]),
-        covariance=(
-            (float(covariance[0, 0]), float(covariance[0, 1])),
-            (float(covariance[0, 1]), float(covariance[1, 1])),
-        ),
+    back = -solution.displacement[name].mean(axis=0)
+    return replace(
+        displacement_of(back, solution.mean[name], _cell(geobox)),
         gauge=gauge,
         field=_field(solution, name, lattice, geobox) if field else None,
     )
@@ -116,6 +108,7 @@ def _displacement(
 
 def _field(solution: Solution, name: str, lattice: Lattice, geobox: GeoBox) -> ShiftField:
     """Return the shifts on the lattice, from (row, column) in cells to (east, north) in metres."""
+    # rows and columns to east and north: a swap, and rows run south
     turn = np.array([[0.0, 1.0], [-1.0, 0.0]]) * _cell(geobox)
     shift = -solution.displacement[name] @ turn.T
     covariance = turn @ solution.covariance[name] @ turn.T
@@ -133,22 +126,19 @@ def _field(solution: Solution, name: str, lattice: Lattice, geobox: GeoBox) -> S
 def said_layer(fused: Fused, source: Observations) -> Layers:
     """Return the centred log-likelihood of what ``source`` says in every cell, (H, W, K)."""
     confusion = fused.fit.confusion[fused.twins.get(source.source, source.source)]
+    # l of (F28) per symbol; centred, so that silence (row 0) is no class's friend
     table = np.concatenate([np.zeros((1, len(source.legend))), confusion.log_p[0].T])
     table[1:] -= table[1:].mean(axis=1, keepdims=True)
     symbols = source.symbols.astype(np.int64)
-    if source.support == "points":
-        return _points_layer(source, table)
-    if source.support != "cells":
-        symbols = np.concatenate([[0], symbols])[paint(source.geometry, source.geobox)]
-    return table[symbols].astype(np.float32)
-
-
-def _points_layer(source: Observations, table: Table) -> Layers:
-    """Spread what every point says over the cells in which it may lie."""
+    if source.support == "cells":
+        return np.asarray(table[symbols], np.float32)
+    if source.support != "points":
+        number = paint(source.geometry, source.geobox)
+        return np.asarray(table[np.concatenate([[0], symbols])[number]], np.float32)
+    # what a point says is spread over the cells in which it may lie
     spread = point_cells(source.geometry, source.position_sd_m, source.geobox)
     out = np.zeros((int(np.prod(source.geobox.shape)), table.shape[1]))
-    said = table[source.symbols.astype(np.int64)]
-    np.add.at(out, spread.cell, spread.weight[:, None] * said[spread.point])
+    np.add.at(out, spread.cell, spread.weight[:, None] * table[symbols][spread.point])
     return out.reshape(*source.geobox.shape, -1).astype(np.float32)
 
 
@@ -212,6 +202,8 @@ def _pairs(
     """Compare every raster with the rasters before it, and with all objects and points."""
     # points do not repeat each other
     each = replace(setting, cells_per_look=1.0)
+    # every raster with every other layer once; objects and points are compared with rasters only,
+    # since two layers that are mostly silent show little of each other
     pairs = []
     for i, raster in enumerate(rasters):
         belief = np.exp(log_normalise(log_prior.astype(np.float32) + said[raster.source]))
