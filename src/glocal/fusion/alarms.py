@@ -83,13 +83,22 @@ class Sight:
 
 def sight(fused: Fused, share: Table, agreement: float | None) -> Sight:
     """Return what is kept of a round, from its fusion (see `Sight` for the rest)."""
+    held, problem = fused.held_out, fused.fit.problem
+    height, width = problem.geobox.shape
+    spread = None
+    # in a sample of cells nothing is known of distances
+    if held is not None and len(problem.units.of_cell) == height * width:
+        # (F41) in cells; the next anchor is the second nearest point, after the anchor itself
+        place = np.column_stack(np.divmod(held.anchors.cell, width))
+        near = cKDTree(place).query(place, k=2)[0][:, 1]
+        spread = float(near.mean() / (0.5 * np.sqrt(height * width / len(place))))
     return Sight(
-        held_out=fused.held_out,
+        held_out=held,
         audits=audits(fused),
         weights=_weights(fused),
         share=share,
         agreement=agreement,
-        spread=_spread(fused),
+        spread=spread,
     )
 
 
@@ -204,16 +213,6 @@ def _areas(now: Sight, setting: Setting) -> Alarm | None:
         rings=value > setting.area_errors,
         advice="take areas from the reference points, not from the map",
     )
-
-
-def _spread(fused: Fused) -> float | None:
-    held, shape = fused.held_out, fused.fit.problem.geobox.shape
-    if held is None or len(fused.fit.problem.units.of_cell) != shape[0] * shape[1]:
-        return None  # in a sample of cells nothing is known of distances
-    # (F41) in cells; the next anchor is the second nearest point, after the anchor itself
-    place = np.column_stack(np.divmod(held.anchors.cell, shape[1]))
-    near = cKDTree(place).query(place, k=2)[0][:, 1]
-    return float(near.mean() / (0.5 * np.sqrt(shape[0] * shape[1] / len(place))))
 
 
 def _clustered(now: Sight) -> Alarm | None:

@@ -234,7 +234,13 @@ def fuse(
     kept, twins = merge_copies(sorted(observations, key=lambda one: one.source))
     setting = adapted(setting, anchors)
     problem = dated(prepare(kept, families_of(kept), setting, sampled), kept, interval)
-    located = locate(anchors, _cells_of(anchors, problem, sampled), problem)
+    if sampled is not None:
+        cell = sampled.anchor
+    elif anchors is not None:
+        cell = cells_of_points(problem.geobox, anchors.x, anchors.y)
+    else:
+        cell = np.empty(0, np.int64)
+    located = locate(anchors, cell, problem)
     # who repeats whom: ties that the anchors show beside the roots that are declared
     ties = hidden_ties(problem, located, seed=seed)
     if setting.exponents == "learned":
@@ -254,15 +260,6 @@ def fuse(
     if len(located) >= setting.min_sample:
         return _taught(plain, located, seed, context=context)
     return replace(plain, readout=usual_readout(plain.cells(), setting)) if context else plain
-
-
-def _cells_of(anchors: Anchors | None, problem: Problem, sampled: Sampled | None) -> Codes:
-    """Return the flat cell of each anchor, shape (A,), -1 outside the grid."""
-    if sampled is not None:
-        return sampled.anchor
-    if anchors is None:
-        return np.empty(0, np.int64)
-    return cells_of_points(problem.geobox, anchors.x, anchors.y)
 
 
 def _taught(plain: Fused, anchors: Located, seed: int, *, context: bool) -> Fused:

@@ -54,19 +54,11 @@ def learn_decoding(
     problem, setting = fits[0].problem, fits[0].problem.setting
     views = _views(fits, anchors, fold, similarity)
     betas = setting.betas if setting.spatial else (0.0,)
-    pool = [view.log_q for view in views]
     # from the strongest prior belief (the pool is right) to the weakest
     ways: list[tuple[Readout | None, Direct | None]] = [(None, None)]
-    tried = [pool]
+    tried = [[view.log_q for view in views]]
     if context:
-        readout, read = _read(views, anchors, fold, setting)
-        direct, said = _read_directly(problem, views, anchors, fold)
-        ways += [(readout, None), (None, direct), (readout, direct)]
-        share = setting.direct_share
-        beside = [
-            [blend(a, b, share) for a, b in zip(one, said, strict=True)] for one in (pool, read)
-        ]
-        tried += [read, *beside]
+        ways, tried = _ways(views, problem, anchors, fold)
     # (ways * betas, A, K): each anchor's cell, smoothed among its neighbours (F24)
     there = np.array([
         [smooth(one, beta, view.tie)[view.at] for one, view in zip(way, views, strict=True)]
@@ -86,26 +78,32 @@ def learn_decoding(
     )
 
 
-def _read(
-    views: list[_View], anchors: Located, fold: Codes, setting: Setting
-) -> tuple[Readout, list[Layers]]:
-    """Return how surroundings are read, and each view by what did not see its anchor."""
+def _ways(
+    views: list[_View], problem: Problem, anchors: Located, fold: Codes
+) -> tuple[list[tuple[Readout | None, Direct | None]], list[list[Layers]]]:
+    """Return the ways to read, the pool as it is first, and every view as each way reads it.
+
+    An anchor's view is read by what did not see the anchor.
+    """
+    setting, pool = problem.setting, [view.log_q for view in views]
+    # (F20): surroundings are taken from the wide view, and read where the narrow one lies
     said = [surroundings(view.wide, setting.squares)[view.inner] for view in views]
     centre = np.stack([one[view.at] for one, view in zip(said, views, strict=True)])
     readout, others = learn_readout(centre, anchors.shares, anchors.weight, fold, setting)
-    return readout, [others[f].read(one) for f, one in zip(fold.tolist(), said, strict=True)]
-
-
-def _read_directly(
-    problem: Problem, views: list[_View], anchors: Located, fold: Codes
-) -> tuple[Direct, list[Layers]]:
-    """Return how statements are read, and each view by what did not see its anchor."""
-    direct, others = learn_direct(problem, anchors, fold)
-    of_unit = [one.units(problem) for one in others]
-    return direct, [
-        others[f].read(problem, of_unit[f], view.window)
+    read = [others[f].read(one) for f, one in zip(fold.tolist(), said, strict=True)]
+    # (F22), which needs no surroundings
+    direct, direct_others = learn_direct(problem, anchors, fold)
+    of_unit = [one.units(problem) for one in direct_others]
+    beside = [
+        direct_others[f].read(problem, of_unit[f], view.window)
         for f, view in zip(fold.tolist(), views, strict=True)
     ]
+    blends = [
+        [blend(a, b, setting.direct_share) for a, b in zip(one, beside, strict=True)]
+        for one in (pool, read)
+    ]
+    ways = [(None, None), (readout, None), (None, direct), (readout, direct)]
+    return ways, [pool, read, *blends]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

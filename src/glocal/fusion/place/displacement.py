@@ -127,7 +127,11 @@ def solve(
     paraboloid, whose information is lowered by the residual of ``setting.residual_sd_m``; tiles
     without a peak inform less, or not at all. Solved densely: lattices are small.
     """
-    place, size = _places(frames)
+    # where the parameters of each frame stand among all, both axes side by side
+    ends = np.cumsum([0, *(frame.basis.shape[1] for frame in frames.values())]).tolist()
+    stretch = zip(frames, ends[:-1], ends[1:], strict=True)
+    place = {name: slice(2 * start, 2 * stop) for name, start, stop in stretch}
+    size = ends[-1]
     # P of (F30): layers are independent beforehand, and so are the two axes of one
     prior = np.zeros((2 * size, 2 * size))
     for name, frame in frames.items():
@@ -149,16 +153,6 @@ def solve(
         found = np.asarray(np.linalg.solve(total, pull), np.float64)
         at = {id(p): _jacobian(frames, place, p, size) @ found for p in pairs}
     return _solution(frames, place, found, total, prior, pull)
-
-
-def _places(frames: Mapping[str, Frame]) -> tuple[dict[str, slice], int]:
-    """Return where the parameters of each frame stand, both axes side by side."""
-    ends = np.cumsum([0, *(frame.basis.shape[1] for frame in frames.values())])
-    place = {
-        name: slice(2 * int(start), 2 * int(stop))
-        for name, start, stop in zip(frames, ends[:-1], ends[1:], strict=True)
-    }
-    return place, int(ends[-1])
 
 
 def _spread(basis: Table) -> Table:

@@ -1,6 +1,7 @@
 """Areas that do not fit into memory.
 
 ``kernels`` are the loops over cells that count and look up patterns of statements, ``counting``
-keeps these patterns in bounded memory, and ``stream`` fuses them in two passes over tiles. Only
-the second pass writes cells; everything between is `fuse` on a small grid of patterns.
+keeps these patterns in bounded memory, ``walk`` says in which order tiles are read, ``mosaic``
+lays patterns out as a small grid, and ``stream`` fuses in two passes over the tiles. Only the
+second pass writes cells; everything between is `fuse` on that small grid.
 """

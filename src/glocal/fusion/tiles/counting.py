@@ -1,7 +1,7 @@
 """Counting what the sources say together, in memory that does not grow with the area.
 
 A tile is one array of planes, (S, H, W) of uint8 or uint16. The symbols of a cell and
-its region are digits of one number, its *code* (mixed radix). Codes of a small alphabet
+its region are digits of one number, its *code* (F37). Codes of a small alphabet
 index a table of counts. Codes of a large one go into a hash table with linear probing
 (Knuth, volume 3, 6.4), runs first: neighbouring cells often repeat each other.
 
@@ -90,6 +90,7 @@ class Coding:
 
     def place(self, window: Window) -> tuple[Keys, Keys]:
         """Return what rows and columns of a window add to the number of the region."""
+        # region = (row // side) * across + column // side: a sum of what each axis adds
         rows, columns = window
         down = np.arange(rows.start, rows.stop) // self.region * self.across
         return down.astype(np.uint64), (
@@ -135,6 +136,7 @@ class Coding:
 
     def columns(self, code: Keys) -> Codes:
         """Return the digits of codes, shape (n, 1 + S): the region, then the symbols."""
+        # the last plane is the last digit
         digits = np.empty((len(code), 1 + len(self.radix)), np.int64)
         for plane in range(len(self.radix), 0, -1):
             code, rest = np.divmod(code, np.uint64(self.radix[plane - 1]))
@@ -161,7 +163,7 @@ class Patterns:
 
 
 def thin(code: Keys, count: Codes, limit: int, turn: int) -> tuple[Keys, Codes, int]:
-    """Merge rare patterns so that about ``limit`` are left, without bias.
+    """Merge rare patterns so that about ``limit`` are left, without bias (F38).
 
     Patterns with fewer than t cells are merged: going through them in turn, every t-th
     *cell* is taken, and the pattern that it has stands for t cells (systematic sampling
@@ -176,6 +178,7 @@ def thin(code: Keys, count: Codes, limit: int, turn: int) -> tuple[Keys, Codes, 
     """
     if len(code) <= limit:
         return code, count, 0
+    # bisection for t: patterns with t cells and more, plus one for every t of the rest
     rising = np.sort(count)
     below = np.concatenate([[0], np.cumsum(rising)])
     low, high = 1, int(below[-1]) // max(limit - 1, 1) + 2
@@ -186,7 +189,9 @@ def thin(code: Keys, count: Codes, limit: int, turn: int) -> tuple[Keys, Codes, 
             (low, t) if len(code) - rare + -(-int(below[rare]) // t) <= limit else (t + 1, high)
         )
     t, small = low, count < low
+    # a start in 0..t-1: the fraction of turn times the golden ratio, even over the turns
     first = (turn * int(MIX) % 2**64 * t) >> 64
+    # cells laid end to end, pattern by pattern: a pattern is taken where a multiple of t falls
     passed = (np.cumsum(count[small]) + first) // t
     hit = np.diff(passed, prepend=first // t) > 0
     kept = ~small
@@ -230,10 +235,12 @@ class Counter:
         box = (top, top + rows.stop - rows.start, left, left + columns.stop - columns.start)
         down, right = self.coding.place(window)
         radix = self.coding.radices
+        # in 32 bits, codes of a small alphabet go through registers twice as fast
         if self.coding.direct:
             small = down.astype(np.uint32), right.astype(np.uint32), radix.astype(np.uint32)
             self.coding.refuse(count_direct(stack, *small, box, self._table))
             return
+        # the kernel leaves growing to us: it stops at a row that might not fit
         while box[0] < box[1]:
             self._make_room(box[3] - box[2])
             row, self._used, wrong = count_hashed(
@@ -245,6 +252,7 @@ class Counter:
     def merge(self, other: Patterns) -> None:
         """Add counts of another part of the area."""
         self._thinned = max(self._thinned, other.thinned)
+        # 32 bits hold what one thread counts, not what an area may sum up to
         if self.coding.direct:
             self._table = self._table.astype(np.int64, copy=False)
             self._table[other.code] += other.count
@@ -275,6 +283,7 @@ class Counter:
         if self._used + need <= room:
             return
         code, count = self._seen()
+        # up to four times the limit the table grows; then rare patterns are merged instead
         if room >= 2 * self.limit and room >= 2 * need:
             code, count, t = thin(code, count, self.limit, self._turn)
             self._turn, self._thinned = self._turn + 1, max(self._thinned, t)

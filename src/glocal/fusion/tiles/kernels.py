@@ -56,12 +56,14 @@ def code_row(  # pragma: no cover
     """
     wrong = -1
     width = len(code)
+    # (F37): the region is the leading digit, the planes follow
     for i in range(width):
         code[i] = start + right[left + i]
     size = ONE
     part[:] = 0
     for k in range(stack.shape[0]):
         base = np.uint64(radix[k])
+        # one more digit might not fit into 16 bits: empty the part into the code first
         if size * base > HALF_WORD:
             append(code, part, size)
             size = ONE
@@ -77,6 +79,7 @@ def add_plane(part: Any, plane: Any, base: np.uint16) -> Any:  # pragma: no cove
     """Make the plane the last digit of ``part``; return its largest symbol."""
     for i in range(len(part)):
         part[i] = part[i] * base + plane[i]
+    # checked afterwards and at once: a branch per cell would cost more than a wrong row
     top = plane[0]
     for i in range(len(part)):
         top = max(top, plane[i])
@@ -127,6 +130,7 @@ def tally(code: Any, table: Any) -> None:  # pragma: no cover
 
     Neighbours are often alike, and a number can't be raised again before it is written.
     """
+    # four places that are far apart, so that the processor can raise four counts at a time
     quarter = len(code) // 4
     for i in range(quarter):
         for j in range(4):
@@ -138,6 +142,7 @@ def tally(code: Any, table: Any) -> None:  # pragma: no cover
 @numba.njit(cache=True, nogil=True)
 def shift_of(table: Keys) -> np.uint64:  # pragma: no cover
     """Return how far a mixed code is shifted down to a place in a table of 2**n places."""
+    # the high bits of a product depend on all bits of the code, its low bits on few
     shift, size = np.uint64(64), len(table)
     while size > 1:
         size >>= 1
@@ -148,6 +153,7 @@ def shift_of(table: Keys) -> np.uint64:  # pragma: no cover
 @numba.njit(cache=True, nogil=True)
 def find(table: Keys, code: np.uint64, shift: np.uint64) -> np.uint64:  # pragma: no cover
     """Return where a code is in a hash table, or the free place where it belongs."""
+    # linear probing: the next place, round the end; short as long as the table is half empty
     mask = np.uint64(len(table)) - ONE
     at = (code * MIX) >> shift
     while table[at, 0] != code and table[at, 0] != EMPTY:
@@ -197,11 +203,13 @@ def count_hashed(  # pragma: no cover
     end, part = np.empty(stop - left, np.int64), np.empty(stop - left, np.uint16)
     shift = shift_of(table)
     for row in range(top, bottom):
+        # all cells of a row may be new: stop while they still fit, and let the caller grow
         if 2 * (used + len(code)) > len(table):
             return row, used, -1
         wrong = code_row(stack, row, left, down[row], right, radix, code, part)
         if wrong >= 0:
             return row, used, wrong
+        # neighbours repeat each other: a run is one visit of the table
         runs = runs_of(code, end)
         touch(table, code, end[:runs], shift, seen)
         start = 0
@@ -227,6 +235,7 @@ def touch(  # pragma: no cover
     table: Keys, code: Keys, end: Codes, shift: np.uint64, seen: Keys
 ) -> None:
     """Read where the codes belong, all at once: memory answers many requests as fast as one."""
+    # written to ``seen``, so that the compiler may not leave it out
     for j in range(len(end)):
         seen[j] = table[(code[end[j]] * MIX) >> shift, 0]
 
@@ -239,6 +248,7 @@ def look_up(  # pragma: no cover
     shift = shift_of(table)
     missing = 0
     for row in range(code.shape[0]):
+        # most cells are like the one before
         last, found = EMPTY, np.int32(-1)
         for i in range(code.shape[1]):
             if code[row, i] != last:
@@ -267,6 +277,7 @@ def decode_direct(  # pragma: no cover
         wrong = code_row(stack, row, 0, down[row], right, radix, code, part)
         if wrong >= 0:
             return wrong
+        # the table's entries are 16 bits: class below, confidence above
         for i in range(width):
             part[i] = spoken[code[i]]
         for i in range(width):

@@ -10,111 +10,37 @@ area is ever held.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core.grid import cells_of_points
-from glocal.core.interval import Interval
-from glocal.core.legend import Crosswalk
-from glocal.core.observation import Anchors, Observations
-from glocal.core.provenance import Provenance
-from glocal.core.typing import Bools, Bytes, Codes, Layers, Table, Window
-from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, Similarity, decide
-from glocal.fusion.estimate.posterior import Fit, hear
+from glocal.core.observation import Anchors
+from glocal.core.typing import Bytes, Codes, Layers, Table, Window
+from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, decide
+from glocal.fusion.estimate.posterior import hear
 from glocal.fusion.fuse import Fused, fuse
-from glocal.fusion.problem.terms import Problem, Sampled, adapted, prepare, region_side
+from glocal.fusion.problem.terms import adapted, prepare, region_side
 from glocal.fusion.setting import ENGINE, Setting
 from glocal.fusion.tiles.counting import LIMIT, Coding, Counter, Lookup, Patterns, thin
 from glocal.fusion.tiles.kernels import Keys, Stack, decode_direct
+from glocal.fusion.tiles.mosaic import Around, TiledSource, look_around, mosaic, nothing
+from glocal.fusion.tiles.walk import Part, Read, bands, in_order, parts
 
 __all__ = ["Read", "Streamed", "TiledSource", "count_tiles", "fuse_stream"]
 
 TILE_SIDE = 1024
 """Side of a tile in cells, unless told otherwise."""
 
-BAND_TILES = 16
-"""Tiles that are counted together, one after the other: what one thread does at a time, at
-most. The result must not depend on the number of threads, so neither does this."""
-
-LEAST_BANDS = 8
-"""Bands that a small area is split into, if it has as many tiles."""
-
 KEPT_TABLES = 8
 """Regions whose answers are kept at hand while decoding."""
 
-SIDE = 2 * SMOOTHING_SWEEPS + 1
-"""Side of the surroundings of an anchor: all cells that its posterior depends on."""
-
-
-Read = Callable[[Window], Stack]
-"""Returns the planes there, shape (S, H, W), all uint8 or all uint16; 0 is silence. Called
-twice for each tile, possibly from several threads at once."""
-
-Part = tuple[int, Window, Window]
-"""Region, tile, and tile with its halo."""
 
 Said = tuple[Bytes, Bytes]
 """Class values and confidences."""
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TiledSource:
-    """A ``cells`` source without its cells; they come tile by tile.
-
-    It has one plane of symbols, numbered as in :class:`~glocal.core.observation.Observations`,
-    and, if it has more than one stratum, a plane of strata right after that.
-    """
-
-    source: str
-    crosswalk: Crosswalk
-    phenomenon_time: Interval
-    provenance: Provenance
-    strata: int = 1
-    """Number of groups with reliabilities of their own."""
-
-    @property
-    def radix(self) -> tuple[int, ...]:
-        """Size of the alphabet of each of its planes."""
-        symbols = len(self.crosswalk.symbols) + 1
-        return (symbols,) if self.strata == 1 else (symbols, self.strata)
-
-    def observe(self, geobox: GeoBox, planes: Codes) -> Observations:
-        """Return the source on a grid that is small enough; planes are (1 or 2, H, W)."""
-        return Observations(
-            source=self.source,
-            support="cells",
-            geobox=geobox,
-            symbols=planes[0].astype(np.uint16),
-            stratum=planes[1].astype(np.uint16) if len(planes) > 1 else None,
-            crosswalk=self.crosswalk,
-            phenomenon_time=self.phenomenon_time,
-            provenance=self.provenance,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Around:
-    """The surroundings of some anchors, cut off at the edge of the area."""
-
-    anchor: Codes
-    """Shape (n,), number of the anchor."""
-
-    code: Keys
-    """Shape (n, SIDE, SIDE)."""
-
-    inside: Bools
-    """Shape (n, SIDE, SIDE), False beyond the edge, where ``code`` means nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -139,15 +65,20 @@ class Streamed:
         Also of patterns that no cell had when the engine learned, or that were merged.
         """
         thinned = self.patterns.thinned > 0
-        mosaic = _mosaic(self.coding, self.sources, self.geobox, code, _nothing(), thinned)
+        observed, sampled, _ = mosaic(
+            self.coding, self.sources, self.geobox, code, nothing(), thinned
+        )
+        # the same problem on other units, and the same tables: only messages are new. Copies
+        # that were merged are no terms, and speak through their twins
         fitted = self.fused.fit
         terms = {term.name: term for term in fitted.problem.terms}
-        kept = sorted((one for one in mosaic[0] if one.source in terms), key=lambda o: o.source)
+        kept = sorted((one for one in observed if one.source in terms), key=lambda o: o.source)
         family = {name: term.family for name, term in terms.items()}
-        posed = prepare(kept, family, fitted.problem.setting, mosaic[1])
+        posed = prepare(kept, family, fitted.problem.setting, sampled)
         kin = tuple(replace(term, kin=terms[term.name].kin) for term in posed.terms)
         problem = replace(posed, terms=kin)
-        fit = _fit_on(problem, fitted)
+        messages = hear(problem, fitted.log_prior, fitted.exponents, fitted.confusion)
+        fit = replace(fitted, problem=problem, messages=messages)
         return np.asarray(fit.log_q()[problem.units.of_cell[: len(code)]])
 
     def tiles(self, read: Read, *, workers: int = 1) -> Iterator[tuple[Window, Bytes, Bytes]]:
@@ -158,7 +89,7 @@ class Streamed:
         """
         decode = _Decoder(self, read)
         halo = SMOOTHING_SWEEPS if self.fused.beta > 0 else 0
-        yield from _in_order(decode, _parts(self.coding, self.tile, halo), workers)
+        yield from in_order(decode, parts(self.coding, self.tile, halo), workers)
 
 
 class _Decoder:
@@ -198,6 +129,7 @@ class _Decoder:
         """Return class and, in the high byte, confidence of every code of a region."""
         table = self.spoken.get(region)
         if table is None:
+            # patterns rise by code, and the region leads: a region's are one slice
             code, size = self.result.patterns.code, self.local.size
             ends = np.array([region * size, (region + 1) * size], np.uint64)
             start, stop = np.searchsorted(code, ends)
@@ -211,12 +143,14 @@ class _Decoder:
     def _units(self, stack: Stack, window: Window) -> Said:
         code = self.result.coding.encode(stack, window)
         unit, missing = self.lookup.units(code)
+        # patterns that were merged away, or that nobody counted: their posterior is computed now
         more = self.log_q[:0]
         if missing:
             new, number = np.unique(code[unit < 0], return_inverse=True)
             unit[unit < 0] = len(self.log_q) + number.ravel()
             more = self.result.log_posterior(new).astype(np.float32)
         if self.result.fused.beta > 0:
+            # neighbours differ from cell to cell, so that units are only a way to look up (F24)
             log_q = np.concatenate([self.log_q, more]) if missing else self.log_q
             first, second = decide(log_q, unit, self.result.fused.beta)
             return self.values[first], second
@@ -286,7 +220,7 @@ def fuse_stream(
     )
     patterns, around = count_tiles(read, coding, geobox, cell, tile, workers, limit)
     thinned = patterns.thinned > 0
-    observed, sampled, ties = _mosaic(
+    observed, sampled, ties = mosaic(
         coding, sources, geobox, patterns.code, around, thinned, patterns.count, len(cell)
     )
     fused = fuse(observed, anchors, similarity=ties, seed=seed, setting=setting, sampled=sampled)
@@ -318,7 +252,7 @@ def count_tiles(
     """
     row, column = np.divmod(anchor, geobox.shape[1])
     row = np.where(anchor < 0, -1, row)
-    parts = list(_parts(coding, tile, SMOOTHING_SWEEPS if len(anchor) else 0))
+    tiles = list(parts(coding, tile, SMOOTHING_SWEEPS if len(anchor) else 0))
     # within a region its number says nothing, so that a table per code may be small enough
     local = replace(coding, region=max(coding.shape))
 
@@ -327,6 +261,7 @@ def count_tiles(
         for _, inner, outer in band:
             stack = read(outer)
             counter.add(stack, outer, inner)
+            # an anchor belongs to one tile; its surroundings may reach into the halo
             here = np.flatnonzero(
                 (row >= inner[0].start)
                 & (row < inner[0].stop)
@@ -334,14 +269,15 @@ def count_tiles(
                 & (column < inner[1].stop)
             )
             if len(here):
-                around.append(_look_around(coding.encode(stack, outer), outer, here, row, column))
+                around.append(look_around(coding.encode(stack, outer), outer, here, row, column))
+        # back to codes of the whole area: the region is the leading digit
         found = counter.patterns()
         first = np.uint64(band[0][0] * local.size)
         return replace(found, code=found.code + first), around
 
     total = Counter(coding, limit) if coding.direct else _Gathered(limit)
-    seen = [_nothing()]
-    for patterns, around in _in_order(count, _bands(parts), workers):
+    seen = [nothing()]
+    for patterns, around in in_order(count, bands(tiles), workers):
         total.merge(patterns)
         seen += around
     return total.patterns(), Around(
@@ -365,6 +301,7 @@ class _Gathered:
 
     def patterns(self) -> Patterns:
         """Return the patterns so far, at most ``limit``."""
+        # a stable sort of nearly sorted codes is nearly a copy; then sums over runs of equal ones
         code = np.concatenate([one.code for one in self.waiting])
         order = np.argsort(code, kind="stable")
         code = code[order]
@@ -374,122 +311,3 @@ class _Gathered:
         self.turn += 1
         thinned = max(t, *(one.thinned for one in self.waiting))
         return Patterns(code=code, count=count, thinned=thinned)
-
-
-def _bands(parts: list[Part]) -> Iterator[list[Part]]:
-    """Yield tiles of one region that are counted together."""
-    size = min(max(len(parts) // LEAST_BANDS, 1), BAND_TILES)
-    for _, group in groupby(parts, key=lambda part: part[0]):
-        mine = list(group)
-        yield from (mine[i : i + size] for i in range(0, len(mine), size))
-
-
-def _parts(coding: Coding, tile: int, halo: int) -> Iterator[Part]:
-    """Yield tiles region by region; none is in two regions, though its halo may be."""
-    whole = slice(0, coding.shape[0]), slice(0, coding.shape[1])
-    for region in range(coding.regions):
-        top, left = (coding.region * number for number in divmod(region, coding.across))
-        bottom = min(top + coding.region, coding.shape[0])
-        right = min(left + coding.region, coding.shape[1])
-        for row in range(top, bottom, tile):
-            for column in range(left, right, tile):
-                inner = (
-                    slice(row, min(row + tile, bottom)),
-                    slice(column, min(column + tile, right)),
-                )
-                rows, columns = (
-                    slice(max(part.start - halo, 0), min(part.stop + halo, end.stop))
-                    for part, end in zip(inner, whole, strict=True)
-                )
-                yield region, inner, (rows, columns)
-
-
-def _look_around(code: Keys, window: Window, which: Codes, row: Any, column: Any) -> Around:
-    step = np.arange(-SMOOTHING_SWEEPS, SMOOTHING_SWEEPS + 1)
-    i = (row[which, None] + step - window[0].start)[:, :, None]
-    j = (column[which, None] + step - window[1].start)[:, None, :]
-    inside = (i >= 0) & (i < code.shape[0]) & (j >= 0) & (j < code.shape[1])
-    return Around(
-        anchor=which,
-        code=code[i.clip(0, code.shape[0] - 1), j.clip(0, code.shape[1] - 1)],
-        inside=inside,
-    )
-
-
-def _nothing() -> Around:
-    shape = (0, SIDE, SIDE)
-    return Around(
-        anchor=np.empty(0, np.int64), code=np.empty(shape, np.uint64), inside=np.empty(shape, bool)
-    )
-
-
-def _mosaic(
-    coding: Coding,
-    sources: Sequence[TiledSource],
-    geobox: GeoBox,
-    code: Keys,
-    around: Around,
-    thinned: bool,
-    count: Codes | None = None,
-    anchors: int = 0,
-) -> tuple[list[Observations], Sampled, Similarity | None]:
-    """Lay patterns and surroundings out as one grid, ``SIDE`` cells wide.
-
-    Patterns come first, then a few cells that weigh nothing, then one square per anchor.
-    One cell after the patterns names the last region, so that regions are numbered alike
-    whatever the patterns are.
-    """
-    head = -(-(len(code) + 1) // SIDE) * SIDE
-    height = max(head // SIDE + SIDE * len(around.anchor), 2)
-    digits = np.zeros((height * SIDE, 1 + len(coding.radix)), np.int64)
-    digits[: len(code)] = coding.columns(code)
-    squares = coding.columns(around.code.ravel())
-    squares[~around.inside.ravel()] = 0
-    digits[head : head + len(squares)] = squares
-    digits[len(code), 0] = coding.regions - 1
-    weight = np.zeros(len(digits))
-    weight[: len(code)] = 0 if count is None else count
-    cell = np.full(anchors, -1, np.int64)
-    middle = head + SIDE * SIDE * np.arange(len(around.anchor)) + SIDE * SIDE // 2
-    cell[around.anchor] = middle
-    grid = GeoBox((height, SIDE), geobox.affine, geobox.crs)
-    observed, plane = [], 1
-    for one in sources:
-        mine = digits[:, plane : plane + len(one.radix)]
-        plane += len(one.radix)
-        if thinned and len(one.radix) > 1 and mine[: len(code), 0].any():
-            mine[len(code)] = 1, one.strata - 1
-        observed.append(one.observe(grid, mine.T.reshape(-1, height, SIDE)))
-    sampled = Sampled(weight=weight, region=digits[:, 0], anchor=cell)
-    return observed, sampled, _edges(around.inside, head // SIDE, height)
-
-
-def _edges(inside: Bools, head: int, height: int) -> Similarity | None:
-    """Return ties that cut off what lies beyond the edge of the area; None if nothing does."""
-    if inside.all():
-        return None
-    there = np.ones((height, SIDE), bool)
-    there[head : head + inside.shape[0] * SIDE] = inside.reshape(-1, SIDE)
-    across, down = there[:, 1:] & there[:, :-1], there[1:] & there[:-1]
-    return across.astype(np.float32), down.astype(np.float32)
-
-
-def _fit_on(problem: Problem, fitted: Fit) -> Fit:
-    """Return what the same reliabilities say of other units."""
-    messages = hear(problem, fitted.log_prior, fitted.exponents, fitted.confusion)
-    return replace(fitted, problem=problem, messages=messages)
-
-
-def _in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Yield the results in order; at most twice as many as there are threads wait."""
-    if workers <= 1:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[R]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
