@@ -16,7 +16,7 @@ from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.fusion.decode.direct import blend, learn_direct
-from glocal.fusion.decode.regression import FREE, cross_fitted
+from glocal.fusion.decode.regression import CONSTANT_PULL, cross_fitted
 from glocal.fusion.problem.terms import Located, prepare
 from glocal.fusion.setting import ENGINE
 from glocal.testing import legend_of
@@ -71,7 +71,7 @@ def test_regression_agrees_with_scikit_learn() -> None:
     weight = rng.uniform(0.5, 2, 80)
     fold = np.arange(80) % 2
     mine, _ = cross_fitted(x, np.eye(3)[y], weight, fold, np.zeros((4, 3)), (0.7,))
-    wide = np.column_stack([x, np.full(80, 1 / np.sqrt(FREE))])
+    wide = np.column_stack([x, np.full(80, 1 / np.sqrt(CONSTANT_PULL))])
     theirs = LogisticRegression(C=1 / (2 * 0.7), fit_intercept=False, tol=1e-10, max_iter=5000)
     theirs.fit(wide, y, sample_weight=weight)
     log_p = mine.total(x)

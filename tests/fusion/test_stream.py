@@ -84,7 +84,7 @@ def mended(result, read, workers=1):
 @pytest.mark.parametrize("anchored", [True, False])
 def test_tiles_give_what_the_whole_area_gives(monkeypatch, direct, region, anchored):
     if not direct:
-        monkeypatch.setattr("glocal.fusion.tiles.counting.DIRECT", 0)
+        monkeypatch.setattr("glocal.fusion.tiles.counting.DIRECT_CODES", 0)
     box, sources, stack, anchors = world(1)
     known = anchors if anchored else None
     # a streamed area hears neighbours, but not wider surroundings

@@ -19,10 +19,10 @@ from glocal.fusion.setting import Setting
 
 __all__ = ["Readout", "learn_readout", "surroundings", "usual_readout"]
 
-FAR = -8.0
+LEAST_LOG_ODDS = -8.0
 """Log-odds against the likeliest class beyond which nothing is told apart."""
 
-LEVELS = 65535
+PROBABILITY_LEVELS = 65535
 """Probabilities are averaged as whole numbers, so that a tile's means are the whole's."""
 
 
@@ -74,15 +74,16 @@ def surroundings(log_q: Layers, squares: tuple[int, ...]) -> Layers:
     near = [np.log(np.maximum(_mean(sums, side), 1e-4)) for side in squares]
     # logarithms of ratios to the likeliest class: what a linear map of logits can use. Bounded,
     # so that no cell is so sure that its surroundings can't be heard
-    parts = [np.maximum(one - one.max(axis=-1, keepdims=True), FAR) for one in (log_q, *near)]
-    return np.concatenate([one.astype(np.float32) for one in parts], axis=-1)
+    relative = [one - one.max(axis=-1, keepdims=True) for one in (log_q, *near)]
+    parts = [np.maximum(one, LEAST_LOG_ODDS).astype(np.float32) for one in relative]
+    return np.concatenate(parts, axis=-1)
 
 
 def _sums(p: Layers) -> Codes:
-    """Return the sums of whole `LEVELS` above and left of each corner, (H + 1, W + 1, K)."""
+    """Return the sums above and left of each corner, (H + 1, W + 1, K), in whole levels."""
     # a table of sums (Crow 1984), in whole numbers: floats would round otherwise in each tile
     sums = np.zeros((p.shape[0] + 1, p.shape[1] + 1, p.shape[2]), np.int64)
-    np.cumsum(np.rint(p * LEVELS), axis=0, dtype=np.int64, out=sums[1:, 1:])
+    np.cumsum(np.rint(p * PROBABILITY_LEVELS), axis=0, dtype=np.int64, out=sums[1:, 1:])
     return np.cumsum(sums, axis=1, out=sums)
 
 
@@ -97,7 +98,7 @@ def _mean(sums: Codes, side: int) -> Layers:
     # how many cells of the square exist, along each axis
     at = [np.arange(length - 1) for length in sums.shape[:2]]
     rows, columns = (np.minimum(one + half + 1, len(one)) - np.maximum(one - half, 0) for one in at)
-    return np.asarray(total / (np.outer(rows, columns)[..., None] * LEVELS), np.float32)
+    return np.asarray(total / (np.outer(rows, columns)[..., None] * PROBABILITY_LEVELS), np.float32)
 
 
 def learn_readout(

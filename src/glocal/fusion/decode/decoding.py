@@ -137,6 +137,7 @@ def _views(
     for cell, f in zip(anchors.cell.tolist(), fold.tolist(), strict=True):
         wide, far = _window(problem, cell, halo(problem.setting))
         window, at = _window(problem, cell, SMOOTHING_SWEEPS)
+        # the narrow view is what neighbours are heard in (F24), the wide one what its cells read
         of_cell = problem.units.of_cell.reshape(problem.geobox.shape)[wide]
         top, left = far[0] - at[0], far[1] - at[1]
         rows, columns = (part.stop - part.start for part in window)

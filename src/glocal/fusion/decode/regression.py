@@ -16,7 +16,7 @@ from glocal.core.typing import Bools, Codes, Floats, Layers, Table
 
 __all__ = ["Linear", "cross_fitted"]
 
-FREE = 0.1
+CONSTANT_PULL = 0.1
 """The constants of the classes are pulled by this share of what pulls the weights."""
 
 
@@ -98,12 +98,13 @@ def _fit(x: Table, shares: Table, weight: Table, use: Bools, origin: Table, pull
         # slope of the cross-entropy of soft labels: probability less share, as of hard ones
         wrong = w * (np.exp(log_p) - y)
         away = weights - origin
-        slope = x.T @ wrong + 2 * pull * away, wrong.sum(axis=0) + 2 * FREE * pull * constant
-        cost = pull * ((away**2).sum() + FREE * (constant**2).sum()) - (w * y * log_p).sum()
-        return float(cost), np.concatenate([slope[0].ravel(), slope[1]])
+        by_weight = x.T @ wrong + 2 * pull * away
+        by_constant = wrong.sum(axis=0) + 2 * CONSTANT_PULL * pull * constant
+        penalty = (away**2).sum() + CONSTANT_PULL * (constant**2).sum()
+        cost = pull * penalty - (w * y * log_p).sum()
+        return float(cost), np.concatenate([by_weight.ravel(), by_constant])
 
-    # convex, so that the start only saves steps; stopped early enough to be quick, late enough
-    # that the order of the sources can't be seen in single precision
+    # convex, so that a start at the origin only saves steps
     start = np.concatenate([origin.ravel(), np.zeros(classes)])
     best = minimize(loss, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-11, "gtol": 1e-6})
     return Linear(weight=best.x[:-classes].reshape(origin.shape), constant=best.x[-classes:].copy())

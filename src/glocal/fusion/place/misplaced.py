@@ -17,7 +17,7 @@ from scipy import ndimage
 from glocal.core.findings import Misplaced
 from glocal.core.observation import Observations
 from glocal.core.result import SIGNIFICANT
-from glocal.core.typing import Bools, Table
+from glocal.core.typing import Bools, Table, Window
 from glocal.fusion.fuse import Fused
 from glocal.fusion.problem.support import paint
 from glocal.fusion.setting import Setting
@@ -47,15 +47,7 @@ def misplaced_objects(fused: Fused, source: Observations) -> Misplaced:
     covariance = np.tile(np.eye(2) * cell**2, (n, 1, 1))
     for i, window in enumerate(ndimage.find_objects(owner)):
         symbol = int(source.symbols[i])
-        # only what may be shifted without leaving the area; None is an object without cells
-        if (
-            symbol == 0
-            or window is None
-            or not all(
-                setting.object_reach <= part.start and part.stop <= end - setting.object_reach
-                for part, end in zip(window, owner.shape, strict=True)
-            )
-        ):
+        if symbol == 0 or not _inside(window, owner.shape, setting.object_reach):
             continue
         mask = owner[window] == i + 1
         if not setting.least_object <= mask.sum() <= setting.largest_object:
@@ -66,6 +58,14 @@ def misplaced_objects(fused: Fused, source: Observations) -> Misplaced:
         free = np.isin(around[wide], (0, i + 1))
         probability[i], shift[i], covariance[i] = _judged(mask, seen, usual, free, setting)
     return Misplaced(probability=probability, shift=shift * cell, covariance=covariance * cell**2)
+
+
+def _inside(window: Window | None, shape: tuple[int, ...], reach: int) -> bool:
+    """Return True for an object that may be shifted without leaving the area."""
+    if window is None:
+        return False
+    pairs = zip(window, shape, strict=True)
+    return all(part.start >= reach and part.stop <= end - reach for part, end in pairs)
 
 
 def _judged(

@@ -94,11 +94,10 @@ def layer_shift(
 ) -> Displacement | None:
     """Return the one shift that brings all points together onto what the others say.
 
-    The mean and covariance of its posterior over a window of ``setting.max_shift``
-    cells to each side: the chance
-    of all points' symbols, each point blurred by its own accuracy. ``None`` with fewer than
-    ``setting.min_sample`` points, or where the window does not hold the shift. Parameters as in
-    :func:`suggest_places`.
+    The mean and covariance of its posterior (F34) over a window of ``setting.max_shift`` cells
+    to each side: the chance of all points' symbols, each point blurred by its own accuracy.
+    ``None`` with fewer than ``setting.min_sample`` points, or where the window does not hold
+    the shift. Parameters as in :func:`suggest_places`.
     """
     step = abs(float(source.geobox.resolution.x))
     x, y = shapely.get_x(source.geometry), shapely.get_y(source.geometry)

@@ -42,7 +42,7 @@ def object_shift(fused: Fused, source: Observations) -> Displacement | None:
 def layer_shift(
     said: Layers, others: Layers, geobox: GeoBox, setting: Setting = ENGINE
 ) -> Displacement | None:
-    """Return the shift that brings a layer onto what the other sources say.
+    """Return the shift that brings a layer onto what the other sources say (F28 to F31).
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def _pairs(
     setting: Setting,
 ) -> list[Pair]:
     """Compare every raster with the rasters before it, and with all objects and points."""
-    # points do not repeat each other
+    # neighbouring cells repeat each other, points do not: each is a look of its own (c of F28)
     each = replace(setting, cells_per_look=1.0)
     # every raster with every other layer once; objects and points are compared with rasters only,
     # since two layers that are mostly silent show little of each other

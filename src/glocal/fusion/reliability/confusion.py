@@ -17,7 +17,7 @@ from glocal.fusion.setting import Setting
 
 __all__ = ["Confusion", "anchor_counts", "cell_counts", "initial", "update"]
 
-TRACE = 1e-10
+LEAST_COUNT = 1e-10
 """Least count of a symbol that was used, where nothing backs tables off."""
 
 
@@ -100,7 +100,7 @@ def update(old: Confusion, counts: Table, setting: Setting) -> Confusion:
         counts = np.einsum("ackm,akj->cjm", share, old.then) * np.exp(old.log_p)
     if not setting.back_off:
         used = counts.sum(axis=(0, 1)) > 0
-        rate = np.where(used, np.maximum(counts, TRACE), TRACE**2)
+        rate = np.where(used, np.maximum(counts, LEAST_COUNT), LEAST_COUNT**2)
         log_p = np.log(rate / rate.sum(axis=2, keepdims=True))
         return replace(old, log_p=log_p, counts=counts)
     # the crosswalk is the Dirichlet prior of the global table ...

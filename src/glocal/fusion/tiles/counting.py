@@ -34,12 +34,12 @@ from glocal.fusion.tiles.kernels import (
     look_up_direct,
 )
 
-__all__ = ["DIRECT", "LIMIT", "Coding", "Counter", "Lookup", "Patterns", "thin"]
+__all__ = ["DIRECT_CODES", "MOST_PATTERNS", "Coding", "Counter", "Lookup", "Patterns", "thin"]
 
-DIRECT = 2**22
+DIRECT_CODES = 2**22
 """Codes up to here are counted in a table with one entry each (16 MiB)."""
 
-LIMIT = 2**20
+MOST_PATTERNS = 2**20
 """Patterns that are kept, unless told otherwise; each costs 16 bytes, in a table half full."""
 
 FIRST_PLACES = 2**14
@@ -86,7 +86,7 @@ class Coding:
     @property
     def direct(self) -> bool:
         """True where a table with one entry per code is small enough."""
-        return self.size <= DIRECT
+        return self.size <= DIRECT_CODES
 
     def place(self, window: Window) -> tuple[Keys, Keys]:
         """Return what rows and columns of a window add to the number of the region."""
@@ -210,7 +210,7 @@ class Counter:
         Patterns that are kept; beyond it, rare ones are merged (see :func:`thin`).
     """
 
-    def __init__(self, coding: Coding, limit: int = LIMIT) -> None:
+    def __init__(self, coding: Coding, limit: int = MOST_PATTERNS) -> None:
         if limit < 16:
             raise ValueError(f"at least 16 patterns must be kept, got a limit of {limit}")
         self.coding, self.limit = coding, limit

@@ -25,7 +25,7 @@ from glocal.fusion.tiles.kernels import Keys
 
 __all__ = ["Around", "TiledSource", "look_around", "mosaic", "nothing"]
 
-SIDE = 2 * SMOOTHING_SWEEPS + 1
+AROUND_SIDE = 2 * SMOOTHING_SWEEPS + 1
 """Side of the surroundings of an anchor: all cells that its posterior depends on."""
 
 
@@ -72,15 +72,15 @@ class Around:
     """Shape (n,), number of the anchor."""
 
     code: Keys
-    """Shape (n, SIDE, SIDE)."""
+    """Shape (n, AROUND_SIDE, AROUND_SIDE)."""
 
     inside: Bools
-    """Shape (n, SIDE, SIDE), False beyond the edge, where ``code`` means nothing."""
+    """Shape (n, AROUND_SIDE, AROUND_SIDE), False beyond the edge, where ``code`` means nothing."""
 
 
 def nothing() -> Around:
     """Return the surroundings of no anchor."""
-    shape = (0, SIDE, SIDE)
+    shape = (0, AROUND_SIDE, AROUND_SIDE)
     return Around(
         anchor=np.empty(0, np.int64), code=np.empty(shape, np.uint64), inside=np.empty(shape, bool)
     )
@@ -110,16 +110,16 @@ def mosaic(
     count: Codes | None = None,
     anchors: int = 0,
 ) -> tuple[list[Observations], Sampled, Similarity | None]:
-    """Lay patterns and surroundings out as one grid, ``SIDE`` cells wide.
+    """Lay patterns and surroundings out as one grid, ``AROUND_SIDE`` cells wide.
 
     Patterns come first, then a few cells that weigh nothing, then one square per anchor.
     One cell after the patterns names the last region, so that regions are numbered alike
     whatever the patterns are.
     """
-    # rows of patterns, filled up; then SIDE rows for each anchor
-    head = -(-(len(code) + 1) // SIDE) * SIDE
-    height = max(head // SIDE + SIDE * len(around.anchor), 2)
-    digits = np.zeros((height * SIDE, 1 + len(coding.radix)), np.int64)
+    # rows of patterns, filled up; then AROUND_SIDE rows for each anchor
+    head = -(-(len(code) + 1) // AROUND_SIDE) * AROUND_SIDE
+    height = max(head // AROUND_SIDE + AROUND_SIDE * len(around.anchor), 2)
+    digits = np.zeros((height * AROUND_SIDE, 1 + len(coding.radix)), np.int64)
     digits[: len(code)] = coding.columns(code)
     squares = coding.columns(around.code.ravel())
     squares[~around.inside.ravel()] = 0  # silence beyond the edge
@@ -129,8 +129,9 @@ def mosaic(
     weight = np.zeros(len(digits))
     weight[: len(code)] = 0 if count is None else count
     cell = np.full(anchors, -1, np.int64)
-    cell[around.anchor] = head + SIDE * SIDE * np.arange(len(around.anchor)) + SIDE * SIDE // 2
-    grid = GeoBox((height, SIDE), geobox.affine, geobox.crs)
+    square = AROUND_SIDE * AROUND_SIDE
+    cell[around.anchor] = head + square * np.arange(len(around.anchor)) + square // 2
+    grid = GeoBox((height, AROUND_SIDE), geobox.affine, geobox.crs)
     observed, plane = [], 1
     for one in sources:
         mine = digits[:, plane : plane + len(one.radix)]
@@ -138,16 +139,16 @@ def mosaic(
         if thinned and len(one.radix) > 1 and mine[: len(code), 0].any():
             # merging may have lost the last stratum, which tells how many contexts there are
             mine[len(code)] = 1, one.strata - 1
-        observed.append(one.observe(grid, mine.T.reshape(-1, height, SIDE)))
+        observed.append(one.observe(grid, mine.T.reshape(-1, height, AROUND_SIDE)))
     sampled = Sampled(weight=weight, region=digits[:, 0], anchor=cell)
-    return observed, sampled, _edges(around.inside, head // SIDE, height)
+    return observed, sampled, _edges(around.inside, head // AROUND_SIDE, height)
 
 
 def _edges(inside: Bools, head: int, height: int) -> Similarity | None:
     """Return ties that cut off what lies beyond the edge of the area; None if nothing does."""
     if inside.all():
         return None
-    there = np.ones((height, SIDE), bool)
-    there[head : head + inside.shape[0] * SIDE] = inside.reshape(-1, SIDE)
+    there = np.ones((height, AROUND_SIDE), bool)
+    there[head : head + inside.shape[0] * AROUND_SIDE] = inside.reshape(-1, AROUND_SIDE)
     across, down = there[:, 1:] & there[:, :-1], there[1:] & there[:-1]
     return across.astype(np.float32), down.astype(np.float32)

@@ -25,7 +25,7 @@ from glocal.fusion.estimate.posterior import hear
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.problem.terms import adapted, prepare, region_side
 from glocal.fusion.setting import ENGINE, Setting
-from glocal.fusion.tiles.counting import LIMIT, Coding, Counter, Lookup, Patterns, thin
+from glocal.fusion.tiles.counting import MOST_PATTERNS, Coding, Counter, Lookup, Patterns, thin
 from glocal.fusion.tiles.kernels import Keys, Stack, decode_direct
 from glocal.fusion.tiles.mosaic import Around, TiledSource, look_around, mosaic, nothing
 from glocal.fusion.tiles.walk import Part, Read, bands, in_order, parts
@@ -172,7 +172,7 @@ def fuse_stream(
     *,
     tile: int = TILE_SIDE,
     workers: int = 1,
-    limit: int = LIMIT,
+    limit: int = MOST_PATTERNS,
     seed: int = 0,
     setting: Setting = ENGINE,
 ) -> Streamed:
@@ -243,7 +243,7 @@ def count_tiles(
     anchor: Codes,
     tile: int = TILE_SIDE,
     workers: int = 1,
-    limit: int = LIMIT,
+    limit: int = MOST_PATTERNS,
 ) -> tuple[Patterns, Around]:
     """Return the patterns of the area and the surroundings of anchors, flat cells (A,).
 
