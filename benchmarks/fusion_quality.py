@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.resumable import rows_of, seeds_of
 from glocal.fusion.fuse import fuse
-from glocal.fusion.setting import ENGINE
+from glocal.core.setting import ENGINE
 from glocal.loop.area.area import Area, read_area
 from glocal.loop.score.baselines import EVERY, baselines
 from glocal.loop.area.config import load

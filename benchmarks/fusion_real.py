@@ -29,7 +29,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.gold_tables import FAITH, Table, crowd, eurosat
 from glocal.fusion.fuse import fuse
-from glocal.fusion.setting import DAWID_SKENE, ENGINE, Setting
+from glocal.core.setting import DAWID_SKENE, ENGINE, Setting
 from glocal.loop.score.baselines.crowd import dawid_skene, ebcc, majority, one_coin
 
 try:

@@ -49,7 +49,7 @@ from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS
 from glocal.fusion.estimate.posterior import class_prior, estimate
 from glocal.fusion.problem.terms import locate, prepare, region_side
 from glocal.fusion.reliability.dependence import conservative, families_of
-from glocal.fusion.setting import ENGINE
+from glocal.core.setting import ENGINE
 from glocal.fusion.tiles import stream
 from glocal.fusion.tiles.counting import Coding
 from glocal.fusion.tiles.stream import TiledSource, count_tiles, fuse_stream

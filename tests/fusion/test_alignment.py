@@ -8,7 +8,7 @@ import shapely
 
 from glocal.fusion.place.alignment import relative_shift
 from glocal.fusion.problem.support import paint
-from glocal.fusion.setting import ENGINE
+from glocal.core.setting import ENGINE
 from glocal.testing import CELL, grid
 
 SIDE, K = 160, 3

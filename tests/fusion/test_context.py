@@ -15,7 +15,7 @@ from glocal.fusion.decode.context import (
     usual_readout,
 )
 from glocal.fusion.decode.regression import Linear
-from glocal.fusion.setting import ENGINE
+from glocal.core.setting import ENGINE
 
 
 def drawn(seed: int, shape: tuple[int, int] = (30, 26), classes: int = 3) -> np.ndarray:

@@ -14,7 +14,7 @@ from glocal.fusion.reliability.dependence import (
     learn,
     merge_copies,
 )
-from glocal.fusion.setting import ENGINE
+from glocal.core.setting import ENGINE
 from glocal.testing import worlds
 
 

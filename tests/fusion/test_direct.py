@@ -18,7 +18,7 @@ from glocal.core.provenance import Provenance
 from glocal.fusion.decode.direct import blend, learn_direct
 from glocal.fusion.decode.regression import CONSTANT_PULL, cross_fitted
 from glocal.fusion.problem.terms import Located, prepare
-from glocal.fusion.setting import ENGINE
+from glocal.core.setting import ENGINE
 from glocal.testing import legend_of
 
 SHAPE = (12, 12)

@@ -17,7 +17,7 @@ from glocal.fusion.place.displacement import (
     solve,
 )
 from glocal.fusion.place.shifts import layer_shift
-from glocal.fusion.setting import ENGINE
+from glocal.core.setting import ENGINE
 from glocal.testing import CELL, grid
 from tests.fusion.test_alignment import SIDE, K, scene
 

@@ -14,7 +14,7 @@ from glocal.errors import GridMismatchError, LegendMismatchError
 from glocal.fusion.fuse import fuse
 from glocal.fusion.propose import cell_doubts
 from glocal.fusion.reliability.dependence import families_of, gammas
-from glocal.fusion.setting import ENGINE
+from glocal.core.setting import ENGINE
 from glocal.testing import anchors_at, grid, legend_of, provenance_of
 
 

@@ -20,7 +20,7 @@ from glocal.fusion.reliability.hazard import (
     then_given_now,
     years_apart,
 )
-from glocal.fusion.setting import ENGINE
+from glocal.core.setting import ENGINE
 from glocal.testing import CELL, grid, legend_of, provenance_of
 
 K, SIDE, BLOCK = 3, 150, 5

@@ -16,7 +16,7 @@ from glocal.core.observation import Observations
 from glocal.fusion.estimate.messages import listen
 from glocal.fusion.problem.terms import prepare
 from glocal.fusion.reliability.confusion import Confusion
-from glocal.fusion.setting import ENGINE
+from glocal.core.setting import ENGINE
 from glocal.testing import grid, legend_of, provenance_of
 
 K, M = 3, 2

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from glocal.fusion.setting import DAWID_SKENE, ENGINE, Setting
+from glocal.core.setting import DAWID_SKENE, ENGINE, Setting
 
 
 def test_what_turns_a_part_off_may_be_zero() -> None:

@@ -15,7 +15,7 @@ from glocal.fusion.estimate.posterior import estimate
 from glocal.fusion.fuse import fuse
 from glocal.fusion.problem.terms import locate
 from glocal.fusion.reliability.dependence import Exponents
-from glocal.fusion.setting import ENGINE
+from glocal.core.setting import ENGINE
 from glocal.testing import anchors_at, grid, legend_of, provenance_of
 
 K, SIDE = 4, 700

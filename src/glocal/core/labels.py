@@ -9,10 +9,7 @@ from numpy.typing import NDArray
 
 from glocal.core.typing import Codes, Table
 
-__all__ = ["ENOUGH", "Labels"]
-
-ENOUGH = 30
-"""Points with a class from which they can set weights; with fewer, declared ones are used."""
+__all__ = ["Labels"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

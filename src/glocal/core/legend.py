@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from glocal.core.concepts import CONCEPTS, concept_of
 from glocal.core.result import frozen
+from glocal.core.setting import ENGINE
 from glocal.errors import LegendMismatchError
 
 __all__ = ["ClassDef", "Crosswalk", "Legend"]
-
-MEANT = 0.15
-"""A class is among those that a symbol stands for if its crosswalk share reaches this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,10 +192,11 @@ class Crosswalk:
         """Return the likeliest class of each symbol 1..M, -1 where none is known, shape (M,)."""
         return np.where(self.confidence > 0, self.matrix.argmax(axis=1), -1)
 
-    def meant(self, least: float = MEANT) -> NDArray[np.bool_]:
+    def meant(self, least: float = ENGINE.meant) -> NDArray[np.bool_]:
         """Return which classes each symbol may stand for, shape (M + 1, K).
 
-        Those whose share reaches ``least``, or the likeliest where none does. Row 0 (silence) and symbols of which nothing is known: all.
+        Those whose share reaches ``least``, or the likeliest where none does. Row 0 (silence)
+        and symbols of which nothing is known: all.
         """
         out = self.matrix >= np.minimum(least, self.matrix.max(axis=1, keepdims=True))
         out |= (self.confidence == 0)[:, None]

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
+from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Table
 from glocal.fusion.fuse import Fused, HeldOut
 from glocal.fusion.reliability.dependence import gammas
-from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = ["Alarm", "Audit", "Sight", "alarms", "audits", "fallen", "sight"]
 

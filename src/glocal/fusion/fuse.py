@@ -11,6 +11,7 @@ from glocal.core.grid import cells_of_points, tiles
 from glocal.core.interval import Interval
 from glocal.core.observation import Anchors, Observations, Reliability
 from glocal.core.result import log_normalise
+from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Bools, Codes, Layers, Table, Window
 from glocal.errors import GridMismatchError, LegendMismatchError
 from glocal.fusion.decode.context import Readout, usual_readout
@@ -29,7 +30,6 @@ from glocal.fusion.reliability.dependence import (
 )
 from glocal.fusion.reliability.hazard import dated
 from glocal.fusion.reliability.ties import Tie, hidden_ties, joined
-from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = ["Fused", "HeldOut", "fuse"]
 

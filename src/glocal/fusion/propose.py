@@ -22,7 +22,6 @@ from glocal.fusion.estimate.posterior import hear
 from glocal.fusion.fuse import Fused
 from glocal.fusion.problem.support import paint
 from glocal.fusion.problem.terms import regions
-from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = ["cell_doubts", "meanings", "object_doubts", "point_doubts"]
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from glocal.core.result import log_normalise
+from glocal.core.setting import Setting
 from glocal.core.typing import Codes, Layers, Table
 from glocal.fusion.decode.regression import Linear, cross_fitted
-from glocal.fusion.setting import Setting
 
 __all__ = ["Readout", "learn_readout", "surroundings", "usual_readout"]
 

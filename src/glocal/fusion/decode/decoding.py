@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from glocal.core.setting import Setting
 from glocal.core.typing import Codes, Layers, Table, Window
 from glocal.fusion.decode.context import Readout, learn_readout, surroundings
 from glocal.fusion.decode.direct import Direct, blend, learn_direct
 from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, Similarity, smooth
 from glocal.fusion.estimate.posterior import Fit
 from glocal.fusion.problem.terms import Located, Problem
-from glocal.fusion.setting import Setting
 
 __all__ = ["Decoding", "halo", "learn_decoding", "ties_in"]
 

@@ -12,8 +12,8 @@ import numpy as np
 from scipy import fft
 
 from glocal.core.result import Displacement
+from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Codes, Layers, Table, Window
-from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = [
     "Lattice",

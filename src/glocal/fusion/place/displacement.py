@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Table
 from glocal.fusion.place.alignment import Lattice, TileScores, local_information
-from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = ["Frame", "Pair", "Solution", "affine_frame", "field_frame", "fixed_frame", "solve"]
 

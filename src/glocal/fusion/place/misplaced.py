@@ -17,10 +17,10 @@ from scipy import ndimage
 from glocal.core.findings import Misplaced
 from glocal.core.observation import Observations
 from glocal.core.result import SIGNIFICANT
+from glocal.core.setting import Setting
 from glocal.core.typing import Bools, Table, Window
 from glocal.fusion.fuse import Fused
 from glocal.fusion.problem.support import paint
-from glocal.fusion.setting import Setting
 
 __all__ = ["misplaced_objects"]
 

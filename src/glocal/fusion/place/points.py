@@ -15,10 +15,10 @@ from glocal.core.grid import cells_of_points
 from glocal.core.observation import Observations
 from glocal.core.placement import Places
 from glocal.core.result import Displacement
+from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Bools, Floats, Table
 from glocal.fusion.place.alignment import displacement_of
 from glocal.fusion.problem.support import PointCells, point_cells
-from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = ["layer_shift", "suggest_places"]
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from glocal.core.placement import ControlPoint, Registration
 from glocal.core.result import Displacement, log_normalise
+from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Bools, Floats, Layers
 from glocal.fusion.place.alignment import relative_shift
-from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = ["register"]
 

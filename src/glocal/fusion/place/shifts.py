@@ -10,6 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.observation import Observations
 from glocal.core.result import Displacement, ShiftField, log_normalise
+from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Layers, Table
 from glocal.fusion.fuse import Fused
 from glocal.fusion.place.alignment import Lattice, displacement_of, lattice_of, tile_scores
@@ -23,7 +24,6 @@ from glocal.fusion.place.displacement import (
     solve,
 )
 from glocal.fusion.problem.support import paint, point_cells
-from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = ["layer_shift", "object_shift", "raster_shifts"]
 

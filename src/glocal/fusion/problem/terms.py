@@ -15,10 +15,10 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.legend import Legend
 from glocal.core.observation import Anchors, Observations, Support
+from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Bools, Codes, Table
 from glocal.fusion.problem.support import PointCells, paint, point_cells
 from glocal.fusion.problem.units import Units, compress
-from glocal.fusion.setting import ENGINE, Setting
 
 __all__ = [
     "Located",

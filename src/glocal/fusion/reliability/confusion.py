@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from glocal.core.setting import Setting
 from glocal.core.typing import Codes, Table
 from glocal.fusion.problem.terms import Located, Problem, Term
-from glocal.fusion.setting import Setting
 
 __all__ = ["Confusion", "anchor_counts", "cell_counts", "initial", "update"]
 

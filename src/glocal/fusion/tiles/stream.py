@@ -19,12 +19,12 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.grid import cells_of_points
 from glocal.core.observation import Anchors
+from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Bytes, Codes, Layers, Table, Window
 from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, decide
 from glocal.fusion.estimate.posterior import hear
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.problem.terms import adapted, prepare, region_side
-from glocal.fusion.setting import ENGINE, Setting
 from glocal.fusion.tiles.counting import MOST_PATTERNS, Coding, Counter, Lookup, Patterns, thin
 from glocal.fusion.tiles.kernels import Keys, Stack, decode_direct
 from glocal.fusion.tiles.mosaic import Around, TiledSource, look_around, mosaic, nothing

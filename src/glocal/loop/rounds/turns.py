@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import shapely
 
-from glocal.core.labels import ENOUGH, Labels
+from glocal.core.labels import Labels
 from glocal.core.observation import Estimate, Observations
 from glocal.core.provenance import Provenance, Terms
 from glocal.core.result import Displacement, relative_entropy
+from glocal.core.setting import ENGINE
 from glocal.fusion.alarms import Sight, fallen, sight
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.place.shifts import object_shift, raster_shifts
@@ -173,7 +174,7 @@ def labels_of(area: Area, turn: Turn) -> Labels:
     shares = np.exp(log_q)
     certain = np.maximum(1 - relative_entropy(log_q), 1e-6)
     points = area.points()
-    scale = SOFT_WEIGHT if len(points) >= ENOUGH else 1.0
+    scale = SOFT_WEIGHT if len(points) >= ENGINE.min_sample else 1.0
     return points.beside(drawn, shares / shares.sum(axis=1, keepdims=True), certain * scale)
 
 

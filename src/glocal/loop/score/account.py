@@ -9,8 +9,8 @@ import numpy as np
 
 from glocal.core.concepts import CONCEPTS
 from glocal.core.grid import cell_area_ha
-from glocal.core.labels import ENOUGH
 from glocal.core.result import Displacement
+from glocal.core.setting import ENGINE
 from glocal.fusion.alarms import audits
 from glocal.loop.area.area import Area
 from glocal.loop.rounds.turns import Turn
@@ -117,9 +117,9 @@ def _notes(area: Area, turn: Turn) -> list[str]:
     notes = []
     if turn.anchor_log_loss is None:
         notes.append(
-            f"{turn.fused.anchors} answered anchors, fewer than the {ENOUGH} needed: exponents are "
-            "conservative, surroundings are read with fixed weights, and probabilities are "
-            "not calibrated"
+            f"{turn.fused.anchors} answered anchors, fewer than the {ENGINE.min_sample} needed: "
+            "exponents are conservative, surroundings are read with fixed weights, and "
+            "probabilities are not calibrated"
         )
     usual = float(np.exp(np.median(turn.estimate.log_p.max(axis=-1))))
     if usual < WEAK:

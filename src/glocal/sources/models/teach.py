@@ -8,8 +8,9 @@ from scipy import ndimage
 
 from glocal.core.findings import Findings
 from glocal.core.grid import cells_of_points
-from glocal.core.labels import ENOUGH, Labels
+from glocal.core.labels import Labels
 from glocal.core.result import relative_entropy
+from glocal.core.setting import ENGINE
 from glocal.core.typing import Bools, Codes, Floats, Layers, Table
 from glocal.sources.kind import Exam, Reading
 from glocal.sources.models.predict import predict
@@ -93,8 +94,8 @@ def _worth(reading: Reading, findings: Findings, probability: Floats, weight: Fl
     anchors, points = findings.anchors, findings.points
     if points is None:
         raise ValueError(f"{reading.name}: findings about a model carry the labels of points")
-    if anchors is None or anchors.answered.sum() < ENOUGH:
-        return USUAL_WORTH if len(points) >= ENOUGH else 1.0
+    if anchors is None or anchors.answered.sum() < ENGINE.min_sample:
+        return USUAL_WORTH if len(points) >= ENGINE.min_sample else 1.0
     cells = cells_of_points(reading.window.geobox, anchors.x, anchors.y)
     use = anchors.answered & (cells >= 0)
     cell, shares, certain = _drawn(reading, probability, weight)

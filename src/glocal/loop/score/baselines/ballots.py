@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.grid import cells_of_points
-from glocal.core.labels import ENOUGH
 from glocal.core.observation import Observations
+from glocal.core.setting import ENGINE
 from glocal.fusion.decode.spatial import Similarity
 from glocal.loop.area.area import Area
 from glocal.loop.rounds.turns import taught_provenance
@@ -181,7 +181,8 @@ def _labelled(area: Area) -> dict[str, Any]:
         anchors = int(use.sum())
         if anchors:
             weight[:anchors] = area.anchors.weight[use] / area.anchors.weight[use].mean()
-    judge = np.arange(len(cell)) < anchors if anchors >= ENOUGH else np.ones(len(cell), bool)
+    # too few anchors can't judge: then every point does
+    judge = (np.arange(len(cell)) < anchors) | (anchors < ENGINE.min_sample)
     return {"cell": cell, "shares": shares, "weight": weight, "judge": judge}
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.core.labels import ENOUGH
+from glocal.core.setting import ENGINE
 from glocal.loop.area.area import Area
 from glocal.loop.score.baselines.ballots import ballots_of
 from glocal.loop.score.baselines.crowd import Votes, dawid_skene, ebcc, majority, one_coin
@@ -67,7 +67,7 @@ class _Work:
 
     @property
     def taught(self) -> bool:
-        return int(self.ballots.judge.sum()) >= ENOUGH
+        return int(self.ballots.judge.sum()) >= ENGINE.min_sample
 
     @cached_property
     def votes(self) -> tuple[Votes, NDArray[np.int64]]:
