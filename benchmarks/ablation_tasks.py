@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from glocal.errors import ConfigError
-from glocal.model import Batch, Encoder, batch_of
-from glocal.model.embed import PATCH
 from glocal.train.tasks import quality
 from glocal.train.tasks.classification.classify import divide
 from glocal.train.tasks.classification.probes import linear_probe, majority
@@ -31,6 +29,8 @@ from glocal.train.tasks.dense import maps_of, pixels_of
 from glocal.train.tasks.segment import score
 from glocal.train.tasks.sharpening.floors import FLOORS
 from glocal.train.tasks.sharpening.scenes import Scene, Task
+from msgfm import Batch, Encoder, batch_of
+from msgfm.embed import PATCH
 from recipes.landcover import Fold, Labelled, cib_folds, terramind_folds
 from recipes.sharpen import ALL, KEMPEN, dsen2_tile, halves, kempen, sentinel2
 

@@ -41,7 +41,6 @@ from benchmarks.ablation_tasks import (
 )
 from glocal.errors import ConfigError
 from glocal.io.atomic import write_json, write_text
-from glocal.model import Encoder, EncoderConfig, ObjectiveConfig
 from glocal.train.data.pool import Pool
 from glocal.train.pretraining.distil import Teacher, as_photo
 from glocal.train.pretraining.draw import ChipPool
@@ -50,6 +49,7 @@ from glocal.train.pretraining.recipe import PretrainConfig, Recipe
 from glocal.train.tasks.classification.classify import embed_all
 from glocal.train.tasks.classification.statistics import band_statistics
 from glocal.train.tasks.dense import seeded
+from msgfm import Encoder, EncoderConfig, ObjectiveConfig
 
 REFERENCE = Recipe(
     encoder=EncoderConfig(

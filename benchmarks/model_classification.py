@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from glocal.io.atomic import write_json
-from glocal.model import Encoder, nano
 from glocal.train.tasks.classification.classify import random_like
+from msgfm import Encoder, nano
 from recipes.eurosat import eurosat
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from glocal.io.atomic import write_json, write_text
-from glocal.model import Encoder, nano
 from glocal.train.tasks.dense import Settings
+from msgfm import Encoder, nano
 from recipes.landsat import land_cover, same_place
 
 

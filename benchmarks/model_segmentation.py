@@ -23,8 +23,8 @@ from typing import Any
 import torch
 
 from glocal.io.atomic import write_json, write_text
-from glocal.model import Encoder, nano
 from glocal.train.tasks.dense import Settings, seeded
+from msgfm import Encoder, nano
 from recipes.landcover import METHODS, Fold, cib_folds, compare, terramind_folds
 
 SENSORS = {

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 
 from glocal.io.atomic import write_json, write_text
-from glocal.model import Encoder, nano
 from glocal.train.tasks.sharpening.network import FitConfig
+from msgfm import Encoder, nano
 from recipes.sharpen import one_tile, pictures, two_scenes
 
 EXPERIMENTS: dict[str, Callable[..., list[dict[str, Any]]]] = {

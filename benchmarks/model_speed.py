@@ -32,8 +32,8 @@ from torch import nn
 from transformers import SwinConfig, SwinModel
 
 from glocal.io.atomic import write_json, write_text
-from glocal.model import Batch, Encoder, EncoderConfig, batch_of, nano, tiny
-from glocal.model.blocks import MLP, MixtureOfExperts
+from msgfm import Batch, Encoder, EncoderConfig, batch_of, nano, tiny
+from msgfm.blocks import MLP, MixtureOfExperts
 
 PEAK = 2048
 """Side of the square matrices whose product is taken for the processor's peak."""
@@ -146,7 +146,7 @@ def compare(name: str, side: int, count: int, options: argparse.Namespace) -> li
 
 
 def exported(encoder: nn.Module, batch: Batch, threads: int, *, half: bool) -> Call:
-    export = importlib.import_module("glocal.model.export")
+    export = importlib.import_module("msgfm.export")
     with tempfile.TemporaryDirectory() as folder:
         to = Path(folder) / "graph"
         export.to_openvino(encoder, batch.sensors, batch.shape_yx, to, batch=len(batch))

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from glocal.core.sensor import sensor
 from glocal.errors import SourceUnavailableError
-from glocal.model import Encoder
 from glocal.train.tasks.classification import classify
 from glocal.train.tasks.classification.statistics import band_statistics
+from msgfm import Encoder
 
 __all__ = ["Patches", "bigearthnet", "read_patches"]
 

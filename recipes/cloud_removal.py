@@ -17,7 +17,6 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import binary_dilation
 
 from glocal.io.raster import native_grid, read_on
-from glocal.model import Encoder
 from glocal.train.tasks import quality
 from glocal.train.tasks.clouds.choice import BAND90, factor_of
 from glocal.train.tasks.clouds.pairs import (
@@ -31,6 +30,7 @@ from glocal.train.tasks.clouds.pairs import (
 )
 from glocal.train.tasks.clouds.removal import CloudRemover, fit, restore
 from glocal.train.tasks.dense import Settings
+from msgfm import Encoder
 from recipes.cib import SITES, Cube, day_of_year, read_cube
 
 __all__ = ["METHODS", "Case", "Fold", "cib_folds", "compare", "sen12mscr_fold"]

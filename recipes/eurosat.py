@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from glocal.model import Encoder
 from glocal.train.tasks.classification import classify
 from glocal.train.tasks.dense import Settings
+from msgfm import Encoder
 
 __all__ = ["NETWORK", "TUNING", "eurosat"]
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.io.raster import native_grid, read_on
-from glocal.model import Batch, Encoder, batch_of
 from glocal.train.tasks import segment
 from glocal.train.tasks.dense import Settings
+from msgfm import Batch, Encoder, batch_of
 from recipes.cib import SITES, Cube, day_of_year, read_cube
 
 __all__ = ["METHODS", "Fold", "Labelled", "cib_folds", "compare", "terramind_folds"]

@@ -21,10 +21,10 @@ from netCDF4 import Dataset
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
-from glocal.model import Batch, Encoder, batch_of
-from glocal.model.adapt import with_sensor
 from glocal.train.tasks import segment
 from glocal.train.tasks.dense import Settings
+from msgfm import Batch, Encoder, batch_of
+from msgfm.adapt import with_sensor
 
 SITES = ("00002806639B424A", "000028085BF08E7E")
 CODES = {11: "crop", 13: "grass", 60: "built", 99: "other"}

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from glocal.model import ObjectiveConfig, base, nano, tiny
 from glocal.train.data.pool import Pool
 from glocal.train.pretraining.pretrain import RunOptions, pretrain
 from glocal.train.pretraining.recipe import PretrainConfig, Recipe
+from msgfm import ObjectiveConfig, base, nano, tiny
 
 
 def nano_cpu() -> Recipe:

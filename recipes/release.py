@@ -1,8 +1,9 @@
-"""Weights that go into the package: half precision, a model card, a STAC item.
+r"""Weights that go into the package: half precision, a model card, a STAC item.
 
 Run from the root of the repository::
 
-    python -m recipes.release --run out/nano --pool out/pool --to src/glocal/model/weights/nano
+    python -m recipes.release --run out/nano --pool out/pool \
+        --to packages/msgfm/src/msgfm/weights/nano
 
 ``--run`` may be repeated for a run that began with the weights of another; the last one ships.
 """
@@ -17,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from glocal import __version__
-from glocal.model import MSGFM
-from glocal.model.batch import bands_of
 from glocal.train.data.pool import Pool
 from glocal.train.data.shards import read_header
+from msgfm import MSGFM
+from msgfm.sensors import bands_of
 from recipes.pool import ORIGINS
 
 LIMIT_MB = 25

@@ -10,8 +10,8 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from glocal.model import Encoder
 from glocal.train.tasks.sharpening.network import FitConfig, Scene, Task, run, wald, with_pan
+from msgfm import Encoder
 
 FINE = ("B02", "B03", "B04", "B08")
 ALL = ("B05", "B06", "B07", "B8A", "B11", "B12")

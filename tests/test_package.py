@@ -19,19 +19,25 @@ import typer.core
 import yaml
 
 import glocal
+import msgfm
 from glocal.cli.main import COMMANDS
 from glocal.loop.area.config import validate
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
+DOCUMENTS = sorted(
+    one
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "packages/**/*.md")
+    for one in ROOT.glob(pattern)
+)
 OPTIONAL = {
-    "glocal.model.export": "openvino",
+    "msgfm.export": "openvino",
     "glocal.sources.images.clouds_s2cloudless": "s2cloudless",
 }
 MODULES = [
     info.name
-    for info in pkgutil.walk_packages(glocal.__path__, "glocal.")
+    for package in (glocal, msgfm)
+    for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     if info.name != "glocal.__main__"
     and (info.name not in OPTIONAL or importlib.util.find_spec(OPTIONAL[info.name]))
 ]
@@ -48,11 +54,11 @@ def blocks(language):
     return found
 
 
-def test_import_is_light():
-    code = (
-        "import sys, glocal; "
-        "print([m for m in ('torch', 'dask', 'rasterio', 'sklearn') if m in sys.modules])"
-    )
+@pytest.mark.parametrize("name", ["glocal", "glocal.core.sensor", "glocal.errors"])
+def test_import_is_light(name):
+    heavy = ("torch", "msgfm", "einops", "safetensors", "lightning_fabric", "transformers")
+    heavy += ("dask", "rasterio", "sklearn") if name == "glocal" else ()
+    code = f"import sys, {name}; print([m for m in {heavy!r} if m in sys.modules])"
     run = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -12,16 +12,16 @@ values as attributes where a program could use them::
     │   └── LegendMismatchError             a code that the legend does not know
     ├── UnknownSensorError(KeyError)        no such sensor or band in the table
     ├── LicenceConflictError(ValueError)    evidence that the receiver may not accept
-    ├── CheckpointError(ValueError)         saved weights are damaged, foreign or too new
     ├── RunError(RuntimeError)              the run folder is not what it should be
     └── MissingExtraError(ImportError)      an optional package is not installed
+
+The encoder has a tree of its own, ``msgfm.errors``.
 """
 
 from __future__ import annotations
 
 __all__ = [
     "BadSourceError",
-    "CheckpointError",
     "ConfigError",
     "GlocalError",
     "GridMismatchError",
@@ -32,7 +32,11 @@ __all__ = [
     "SourceUnavailableError",
     "UnitError",
     "UnknownSensorError",
+    "install_line",
 ]
+
+WITH_ENCODER = ("all", "dev", "model", "openvino", "train")
+"""Extras that need the package msgfm, which no registry has: it is given by its path."""
 
 
 class GlocalError(Exception):
@@ -74,13 +78,19 @@ class LicenceConflictError(GlocalError, ValueError):
     """Evidence under a licence that the receiver of a correction can't accept."""
 
 
-class CheckpointError(GlocalError, ValueError):
-    """Saved weights are damaged, of another architecture, or from a newer version."""
-
-
 class RunError(GlocalError, RuntimeError):
     """A run folder is damaged, or belongs to another configuration."""
 
 
 class MissingExtraError(GlocalError, ImportError):
     """An optional package is needed; the message gives the exact install line."""
+
+
+def install_line(extra: str) -> str:
+    """Return what to type, in the folder of the source code, to get an extra.
+
+    >>> install_line("model")
+    "pip install -e packages/msgfm -e '.[model]'"
+    """
+    encoder = "-e packages/msgfm " if extra in WITH_ENCODER else ""
+    return f"pip install {encoder}-e '.[{extra}]'"

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from glocal import __version__, errors
 from glocal.cli import demo, doctor, main, run
+from msgfm.errors import CheckpointError, InputUnitError, SensorError
 
 METRICS = {
     "software": "glocal 0.1.0",
@@ -104,7 +105,7 @@ def test_what_needs_no_command_loads_none(words):
     ours = {one for one in loaded if one.partition(".")[0] == "glocal"}
     light = {"glocal.errors", "glocal.cli.lazy", "glocal.cli.main", "glocal.cli.shell"}
     assert ours == {"glocal", "glocal.cli", *light}, result.stderr
-    heavy = {"geopandas", "matplotlib", "numba", "numpy", "scipy", "sklearn", "torch"}
+    heavy = {"geopandas", "matplotlib", "msgfm", "numba", "numpy", "scipy", "sklearn", "torch"}
     assert loaded & heavy == set()
 
 
@@ -162,6 +163,9 @@ CODES = [
     (errors.UnitError("x"), 3),
     (errors.UnknownSensorError("x"), 3),
     (errors.RunError("x"), 4),
+    (CheckpointError("x"), 3),
+    (InputUnitError("x"), 3),
+    (SensorError("x"), 3),
     (ZeroDivisionError("x"), 1),
 ]
 
@@ -241,6 +245,7 @@ def test_demo_says_what_it_used(monkeypatch, tmp_path):
 
 def test_doctor_prints_json_and_tells_what_is_missing(monkeypatch):
     lines = ["numpy>=2.0", "numpy>=9999", "nosuchpackage>=1", 'nosuchextra>=1; extra == "clouds"']
+    lines += ['nosuchlabel==1+checkout; extra == "model"']
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: lines)
     result = glocal("doctor", "--json")
     assert result.exit_code == 1
@@ -251,6 +256,7 @@ def test_doctor_prints_json_and_tells_what_is_missing(monkeypatch):
         "",
         "pip install 'numpy>=9999'",
         "pip install 'nosuchextra>=1'",
+        "pip install -e packages/nosuchlabel in the folder of the source code",
     ]
     assert "nosuchpackage" in glocal("doctor").stdout
 

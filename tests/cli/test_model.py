@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 from typer.testing import CliRunner
 
 from glocal.cli import lazy, main, model
-from glocal.model import EncoderConfig
+from msgfm import EncoderConfig
 from recipes.pretrain import RECIPES
 from tests.train.pools import ENCODER
 
@@ -112,7 +112,7 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setattr(lazy, "import_module", absent)
     result = glocal("model", "pretrain", "--help")
     assert result.exit_code == 3
-    assert "pip install 'glocal[train]'" in result.stderr
+    assert "pip install -e packages/msgfm -e '.[train]'" in result.stderr
 
 
 def test_sizes_and_recipes_are_valid():

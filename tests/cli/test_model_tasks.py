@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from glocal.cli import main
 from glocal.io.raster import write_cog
-from glocal.model import Encoder
 from glocal.train.tasks.clouds import files as clouds
+from msgfm import Encoder
 from tests.train.pools import ENCODER
 from tests.train.tasks.test_sharpen import texture
 

@@ -4,6 +4,7 @@ import pytest
 
 from glocal.core.sensor import Band, Derived, Optical, Radar, Sensor, sensor, sensor_names
 from glocal.errors import UnknownSensorError
+from msgfm.sensors import sensor as model_sensor
 
 
 @pytest.mark.parametrize("name", sensor_names())
@@ -44,3 +45,14 @@ def test_bands_are_checked():
         Sensor(name="s", title="S", bands=(band, band))
     with pytest.raises(ValueError, match="not empty"):
         Sensor(name="s", title="S", bands=())
+
+
+@pytest.mark.parametrize("name", [name for name in sensor_names() if sensor(name).short])
+def test_the_encoder_means_the_same_bands(name):
+    ours, theirs = sensor(name), model_sensor(sensor(name).short)
+    assert tuple(band.name for band in ours.bands) in theirs.levels
+    for band in ours.bands:
+        other = theirs.band(band.name)
+        for field in ["common_name", "gsd_m", "unit", "scale", "offset", "valid_min", "valid_max"]:
+            assert getattr(band, field) == getattr(other, field), (band.name, field)
+        assert getattr(band.response, "center_um", None) == other.wavelength_um

@@ -10,7 +10,7 @@ import rasterio
 import torch
 
 from glocal.errors import SourceUnavailableError
-from glocal.model import Encoder, EncoderConfig
+from msgfm import Encoder, EncoderConfig
 from recipes.bigearthnet import bigearthnet, read_patches
 
 SMALL = EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)

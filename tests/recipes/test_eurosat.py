@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from glocal.model import Encoder, EncoderConfig
 from glocal.train.tasks.classification.classify import divide
 from glocal.train.tasks.classification.scenes import read_scenes
+from msgfm import Encoder, EncoderConfig
 from recipes.eurosat import eurosat
 
 SMALL = EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from glocal.model import MSGFM, Encoder, batch_of
+from msgfm import MSGFM, Encoder, batch_of
 from recipes.pool import ORIGINS
 from tests.catalogue import stac_errors
 
-NANO = Path(str(resources.files("glocal.model") / "weights" / "nano"))
+NANO = Path(str(resources.files("msgfm") / "weights" / "nano"))
 
 
 @pytest.fixture(scope="module")

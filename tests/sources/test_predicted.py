@@ -16,7 +16,6 @@ from glocal.core.grid import block_folds
 from glocal.core.interval import Interval
 from glocal.core.sensor import sensor
 from glocal.errors import BadSourceError, MissingExtraError, UnknownSensorError
-from glocal.model import Encoder, EncoderConfig, batch_of
 from glocal.sources.models import features_msgfm as msgfm
 from glocal.sources.models.predict import (
     Features,
@@ -27,6 +26,7 @@ from glocal.sources.models.predict import (
     weights_behind,
 )
 from glocal.testing import grid, legend_of, provenance_of
+from msgfm import Encoder, EncoderConfig, batch_of
 
 H, W, K, BLOCK, FOLDS = 24, 24, 3, 6, 4
 CELLS = H * W
@@ -268,5 +268,5 @@ def test_an_image_that_the_model_does_not_know_is_refused():
 def test_without_pytorch_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "glocal.sources.models.features_msgfm")
-    with pytest.raises(MissingExtraError, match=r"pip install 'glocal\[model\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install -e packages/msgfm -e '\.\[model\]'"):
         features([image(reflectance((H, W)))], np.ones((H, W), bool), "msgfm")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from glocal.model import EncoderConfig, ObjectiveConfig
-from glocal.model.batch import bands_of
 from glocal.train.pretraining.recipe import PretrainConfig, Recipe
+from msgfm import EncoderConfig, ObjectiveConfig
+from msgfm.sensors import bands_of
 
 ENCODER = EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)
 

@@ -95,8 +95,11 @@ def _package(requirement: str) -> Finding | None:
     except metadata.PackageNotFoundError:
         found = ""
     old = found and _release(found) < _release(bounds.removeprefix(">="))
-    fix = f"pip install '{name}{bounds}'" if not found or old else ""
-    return Finding(what=name, needed_for=extra or "core", found=found, fix=fix)
+    fix = f"pip install '{name}{bounds}'"
+    if "+" in bounds:  # the label of a package that lies in the checkout and in no registry
+        fix = f"pip install -e packages/{name} in the folder of the source code"
+    absent = not found or old
+    return Finding(what=name, needed_for=extra or "core", found=found, fix=fix if absent else "")
 
 
 def _release(version: str) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from glocal.cli.shell import readable_errors
-from glocal.errors import MissingExtraError
+from glocal.errors import MissingExtraError, install_line
 
 __all__ = ["Later", "add_command"]
 
@@ -46,10 +46,10 @@ class Later:
             except ModuleNotFoundError as error:
                 if error.name is None or error.name.partition(".")[0] == "glocal":
                     raise
-                package = f"'glocal[{self.extra}]'" if self.extra else "glocal"
+                fix = install_line(self.extra) if self.extra else "pip install -e ."
                 raise MissingExtraError(
-                    f"this command needs the package {error.name}, which is not installed; run: "
-                    f"pip install {package}"
+                    f"this command needs the package {error.name}, which is not installed; in the "
+                    f"folder of the source code run: {fix}"
                 ) from error
         return typer.main.get_command(found.app)
 

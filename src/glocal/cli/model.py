@@ -12,7 +12,6 @@ import typer
 
 from glocal.cli.model_tasks import app as tasks
 from glocal.cli.shell import EXIT_HELP, Json, print_rows, progress_bar, readable_errors
-from glocal.model import Encoder, EncoderConfig, ObjectiveConfig, base, nano, tiny
 from glocal.train.data.folders import open_pool
 from glocal.train.data.folders import pack as pack_folders
 from glocal.train.data.pool import Pool
@@ -20,6 +19,7 @@ from glocal.train.pretraining.pretrain import Outcome, RunOptions
 from glocal.train.pretraining.pretrain import pretrain as train
 from glocal.train.pretraining.recipe import PretrainConfig, Recipe
 from glocal.train.tasks.embedding import embed_images, write_vectors
+from msgfm import Encoder, EncoderConfig, ObjectiveConfig, base, nano, tiny
 
 __all__ = ["app"]
 

@@ -12,7 +12,6 @@ from rich.table import Table
 from glocal.cli.shell import Json, print_rows, readable_errors, stdout
 from glocal.core.interval import Interval
 from glocal.errors import ConfigError
-from glocal.model import Encoder
 from glocal.train.data.rasters import Images
 from glocal.train.tasks import segment
 from glocal.train.tasks.classification import classify as scenes
@@ -20,6 +19,7 @@ from glocal.train.tasks.clouds import files as clouds
 from glocal.train.tasks.dense import Settings
 from glocal.train.tasks.sharpening.image import sharpen_image
 from glocal.train.tasks.sharpening.network import FitConfig
+from msgfm import Encoder
 
 __all__ = ["app"]
 

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from glocal.errors import (
     BadSourceError,
-    CheckpointError,
     ConfigError,
     GlocalError,
     LicenceConflictError,
@@ -39,12 +38,15 @@ EXIT_CODES: tuple[tuple[type[GlocalError], int], ...] = (
     (ConfigError, 2),
     (SourceUnavailableError, 3),
     (BadSourceError, 3),
-    (CheckpointError, 3),
     (UnknownSensorError, 3),
     (LicenceConflictError, 3),
     (MissingExtraError, 3),
     (RunError, 4),
+    (GlocalError, 1),
 )
+ENCODER = "msgfm.errors"
+"""Module of the encoder's errors, known by name: importing it would bring PyTorch. Code 3."""
+
 EXIT_HELP = (
     "Exit codes: 0 done, 1 unexpected, 2 wrong option or area.yaml, "
     "3 a source is bad or not there, 4 the run folder is not usable."
@@ -81,13 +83,15 @@ def readable_errors() -> Iterator[None]:
     """Turn an exception into one block on stderr and the exit code of its kind."""
     try:
         yield
-    except GlocalError as error:
-        code = next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)
-        typer.echo(f"glocal: {error}", err=True)
-        raise typer.Exit(code) from None
     except (typer.Exit, typer.Abort, KeyboardInterrupt):
         raise
     except Exception as error:
+        encoders = any(kind.__module__ == ENCODER for kind in type(error).__mro__)
+        ours = (code for kind, code in EXIT_CODES if isinstance(error, kind))
+        code = 3 if encoders else next(ours, None)
+        if code is not None:
+            typer.echo(f"glocal: {error}", err=True)
+            raise typer.Exit(code) from None
         if os.environ.get("GLOCAL_TRACEBACK"):
             raise
         typer.echo(

@@ -17,7 +17,6 @@ __all__ = [
     "Sensor",
     "sensor",
     "sensor_names",
-    "sensors_called",
 ]
 
 
@@ -76,15 +75,7 @@ class Band:
     valid_max: float = float("inf")
     """Largest plausible value, in ``unit``."""
 
-    mean: float = 0.0
-    """Typical value over land, in ``unit``: what a model subtracts."""
-
-    std: float = 1.0
-    """Typical spread, in ``unit``, > 0: what a model divides by."""
-
     def __post_init__(self) -> None:
-        if not self.std > 0:
-            raise ValueError(f"Band {self.name}: std must be > 0, got {self.std}")
         if not self.gsd_m > 0:
             raise ValueError(f"Band {self.name}: gsd_m must be > 0, got {self.gsd_m}")
         if not self.valid_min < self.valid_max:
@@ -99,7 +90,7 @@ class Sensor:
     title: str
     bands: tuple[Band, ...]
     short: str = ""
-    """Name that the levels of one instrument share (``s2``); a model has one embedding for it."""
+    """Name that the levels of one instrument share (``s2``), as the encoder calls it."""
 
     def __post_init__(self) -> None:
         names = [band.name for band in self.bands]
@@ -175,24 +166,3 @@ def sensor(name: str) -> Sensor:
         raise UnknownSensorError(
             f"no sensor {name!r} in the table; known: {', '.join(_table())}"
         ) from None
-
-
-def sensors_called(short: str) -> tuple[Sensor, ...]:
-    """Return the levels of one instrument, the one with most bands first.
-
-    >>> [one.name for one in sensors_called("s2")]
-    ['sentinel2-l1c', 'sentinel2-l2a']
-
-    Raises
-    ------
-    UnknownSensorError
-        Lists the short names that exist.
-    """
-    rows = [one for one in _table().values() if one.short == short and short]
-    if not rows:
-        known = ", ".join(sorted({one.short for one in _table().values()} - {""}))
-        raise UnknownSensorError(
-            f"no sensor has the short name {short!r}; known: {known}. "
-            "A new sensor is a row in glocal/core/sensors.toml"
-        )
-    return tuple(sorted(rows, key=lambda one: -len(one.bands)))

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glocal.errors import BadSourceError, SourceUnavailableError, UnknownSensorError
-from glocal.model import batch_of
 from glocal.train.data.pool import Pool
 from glocal.train.data.shards import (
     Window,
@@ -22,6 +21,7 @@ from glocal.train.data.shards import (
     shard_of,
     write_shard,
 )
+from msgfm import batch_of
 
 RANGES = {"rgb": (0, 1), "s2": (-0.1, 2.5), "sar": (-45, 20), "dsm": (-400, 8000)}
 STEPS = {"rgb": 1 / 510, "s2": 0.6e-4, "sar": 0.0051, "dsm": 1 / 127}

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from glocal.errors import ConfigError
-from glocal.model import ObjectiveConfig
 from glocal.train.pretraining.metrics_log import curve
 from glocal.train.pretraining.pretrain import RunOptions, pretrain
+from msgfm import ObjectiveConfig
 from tests.train.pools import ENCODER, pool, recipe
 
 ROOT = Path(__file__).parents[3]
@@ -45,7 +45,7 @@ def processes(code, world, *args):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {
-        **{"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
+        **{"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"},
         **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"},
         **{"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world), "GROUP_RANK": "0"},
     }

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from glocal.errors import ConfigError
-from glocal.model import MSGFM, ObjectiveConfig, Pretraining, batch_of
 from glocal.train.pretraining.distil import MEAN, STD, WHITE, Teacher, as_photo, as_reflectance
 from glocal.train.pretraining.draw import draw
 from glocal.train.pretraining.metrics_log import curve
 from glocal.train.pretraining.pretrain import RunOptions, pretrain
+from msgfm import MSGFM, ObjectiveConfig, Pretraining, batch_of
 from tests.train.pools import ENCODER, Generated, recipe
 
 DISTIL = ObjectiveConfig(distil=1.0)

@@ -20,8 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from glocal.errors import CheckpointError, ConfigError, RunError
-from glocal.model import MSGFM, Encoder, ObjectiveConfig, Pretraining
+from glocal.errors import ConfigError, RunError
 from glocal.train.pretraining import pretrain as loop
 from glocal.train.pretraining.checkpoints import latest, load_checkpoint
 from glocal.train.pretraining.draw import draw, draws
@@ -30,6 +29,8 @@ from glocal.train.pretraining.learner import decay_groups
 from glocal.train.pretraining.metrics_log import MetricsLog, curve
 from glocal.train.pretraining.pretrain import RunOptions, pretrain
 from glocal.train.pretraining.recipe import PretrainConfig, differences, learning_rate
+from msgfm import MSGFM, Encoder, ObjectiveConfig, Pretraining
+from msgfm.errors import CheckpointError
 from tests.train.pools import ENCODER, Generated, pool, recipe
 
 QUIET = {"tensorboard": False, "flush_every": 3}
@@ -96,7 +97,7 @@ def test_a_killed_process_goes_on_bit_by_bit(whole, tmp_path):
     )
     run = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path), str(torch.get_num_threads())],
-        env={**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])},
         capture_output=True,
         check=False,
     )

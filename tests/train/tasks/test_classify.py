@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from glocal.errors import BadSourceError, SourceUnavailableError
-from glocal.model import Encoder, EncoderConfig
 from glocal.train.tasks.classification import classify
 from glocal.train.tasks.classification.compare import block_interval, score, subsets
 from glocal.train.tasks.classification.networks import SceneClassifier, _groups
 from glocal.train.tasks.classification.scenes import read_scenes
 from glocal.train.tasks.dense import Settings
+from msgfm import Encoder, EncoderConfig
 
 SMALL = EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)
 STEPS = Settings(steps=20, batch=16, rate=5e-3, encoder_rate=2e-3)

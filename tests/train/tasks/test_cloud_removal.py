@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from glocal.core.interval import Interval
-from glocal.errors import BadSourceError, CheckpointError
+from glocal.errors import BadSourceError
 from glocal.io.raster import write_cog
-from glocal.model import Encoder, EncoderConfig
 from glocal.train.data.rasters import Images
 from glocal.train.tasks.clouds import files as clouds
 from glocal.train.tasks.clouds import pairs as cp
 from glocal.train.tasks.clouds import removal as cr
 from glocal.train.tasks.clouds.choice import choose, factor_of
 from glocal.train.tasks.dense import Settings
+from msgfm import Encoder, EncoderConfig
+from msgfm.errors import CheckpointError
 from recipes import cloud_removal as recipe
 
 B, C, H, W = 6, len(cp.BANDS), 36, 40

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from glocal.model import Encoder, EncoderConfig
-from glocal.model.adapt import _nearest_bands, with_sensor
-from glocal.model.batch import bands_of
+from msgfm import Encoder, EncoderConfig
+from msgfm.adapt import _nearest_bands, with_sensor
+from msgfm.sensors import bands_of
 from recipes.landsat import SITES, _retrieval, site
 
 NAMES = {"SR_B1": "B01", "SR_B2": "B02", "SR_B3": "B03", "SR_B4": "B04", "SR_B5": "B8A",

@@ -13,10 +13,10 @@ from sklearn.metrics import accuracy_score, jaccard_score
 from glocal.core.interval import Interval
 from glocal.errors import BadSourceError, ConfigError
 from glocal.io.raster import write_cog
-from glocal.model import Batch, Encoder, EncoderConfig, batch_of
 from glocal.train.data.rasters import Images
 from glocal.train.tasks import segment
 from glocal.train.tasks.dense import Settings, tiles
+from msgfm import Batch, Encoder, EncoderConfig, batch_of
 from recipes import landcover
 
 CONFIG = EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)

@@ -9,8 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glocal.errors import BadSourceError, CheckpointError, ConfigError
-from glocal.model import Encoder, EncoderConfig
+from glocal.errors import BadSourceError, ConfigError
 from glocal.train.tasks.quality import mae
 from glocal.train.tasks.sharpening.floors import FLOORS, degrade, enlarge, hypersharpen
 from glocal.train.tasks.sharpening.network import (
@@ -25,6 +24,8 @@ from glocal.train.tasks.sharpening.network import (
     wald,
     with_pan,
 )
+from msgfm import Encoder, EncoderConfig
+from msgfm.errors import CheckpointError
 
 TASK = Task(
     sensor="s2", fine=("B02", "B03", "B04", "B08"), coarse=("B8A", "B11"), ratio=2, base="bicubic"

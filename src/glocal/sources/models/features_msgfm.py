@@ -1,6 +1,6 @@
 """What the image model sees of a scene, as features of its cells; needs the extra ``model``.
 
-Import this file only after asking for it: ``pip install 'glocal[model]'``.
+Import this file only after asking for it: ``pip install -e packages/msgfm -e '.[model]'``.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from odc.geo.geobox import GeoBox
 from glocal.core.chip import Chip
 from glocal.core.grid import tiles
 from glocal.core.provenance import Provenance
-from glocal.errors import MissingExtraError, UnknownSensorError
+from glocal.errors import MissingExtraError, UnknownSensorError, install_line
 
 try:
     import torch
     from torch.nn import functional
 
-    from glocal.model.batch import Batch, bands_of, batch_of
-    from glocal.model.checkpoint import find
-    from glocal.model.encoder import Encoder
+    from msgfm.batch import Batch, batch_of
+    from msgfm.checkpoint import find
+    from msgfm.encoder import Encoder
+    from msgfm.sensors import bands_of
 except ImportError as error:
     raise MissingExtraError(
-        "features: msgfm needs PyTorch; run: pip install 'glocal[model]', or write features: bands"
+        "features: msgfm needs PyTorch and the encoder; in the folder of the source code run: "
+        f"{install_line('model')}, or write features: bands"
     ) from error
 
 __all__ = ["scene_components", "weights_provenance"]

@@ -19,10 +19,11 @@ from pyproj import CRS, Geod, Transformer
 from glocal.core.chip import Chip
 from glocal.core.interval import Interval
 from glocal.core.provenance import Provenance
-from glocal.core.sensor import Band, Sensor, sensor, sensors_called
+from glocal.core.sensor import Band, Sensor, sensor
 from glocal.errors import BadSourceError, UnitError
 from glocal.io.raster import Pixels, cell_size_on, read_pixels, warp
 from glocal.train.data.shards import SENSORS
+from msgfm.sensors import sensor as model_sensor
 
 __all__ = [
     "AT_SOME_TIME",
@@ -178,9 +179,9 @@ def names_of(where: str, short: str, count: int, given: Sequence[str]) -> tuple[
         return names
     if short == "rgb" and count == 4:
         return (*(band.name for band in table.bands), "")  # alpha or near infrared
-    for level in sensors_called(short):
-        if len(level.bands) == count:
-            return tuple(band.name for band in level.bands)
+    for level in model_sensor(short).levels:
+        if len(level) == count:
+            return level
     raise BadSourceError(
         f"{where}: {count} layers fit no level of {short!r}; write bands = [...] in pool.toml"
     )

@@ -14,10 +14,10 @@ from glocal.core.chip import Chip
 from glocal.core.interval import Interval
 from glocal.errors import ConfigError
 from glocal.io.raster import native_grid
-from glocal.model.batch import Batch, batch_of
 from glocal.sources.chips.read import read_image
 from glocal.sources.chips.sentinel2 import open_product
 from glocal.train.data.captures import AT_SOME_TIME, gsd_m
+from msgfm.batch import Batch, batch_of
 
 __all__ = ["Images", "holes"]
 
@@ -99,7 +99,7 @@ class Images:
 
         Raises
         ------
-        GlocalError
+        GlocalError, MsgfmError
             As `chips` and `batch_of` say.
         """
         chips = self.chips(grid)

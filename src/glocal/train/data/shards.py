@@ -60,7 +60,7 @@ DAMAGED = (
 """What reading a damaged file may raise."""
 
 Arguments = dict[str, dict[str, Any]]
-"""Keyword arguments of ``glocal.model.batch_of``: arrays, bands, gsd_m, day."""
+"""Keyword arguments of ``msgfm.batch_of``: arrays, bands, gsd_m, day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -21,9 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from glocal.errors import CheckpointError
 from glocal.io.atomic import replacing_folder
-from glocal.model.checkpoint import digest, flush
+from msgfm.checkpoint import digest, flush
+from msgfm.errors import CheckpointError
 
 __all__ = ["latest", "load_checkpoint", "restore", "save_checkpoint", "state_tensors"]
 

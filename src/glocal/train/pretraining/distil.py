@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from glocal.errors import ConfigError
-from glocal.model.batch import Batch, bands_of
+from msgfm.batch import Batch
+from msgfm.sensors import bands_of
 
 __all__ = ["Teacher", "as_photo", "as_reflectance"]
 

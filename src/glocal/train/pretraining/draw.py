@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from glocal.errors import ConfigError
-from glocal.model.batch import Batch, batch_of
-from glocal.model.objective import Plan, draw_mask, draw_plan
 from glocal.train.pretraining.recipe import Recipe
+from msgfm.batch import Batch, batch_of
+from msgfm.objective import Plan, draw_mask, draw_plan
 
 __all__ = ["ChipPool", "Draw", "digest", "draw", "draws"]
 
@@ -30,7 +30,7 @@ class ChipPool(Protocol):
         ...
 
     def draw(self, sensors: tuple[str, ...], n: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Return the arguments of :func:`glocal.model.batch_of` for ``n`` chips of a group."""
+        """Return the arguments of :func:`msgfm.batch_of` for ``n`` chips of a group."""
         ...
 
 

@@ -16,10 +16,6 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from glocal.errors import ConfigError
-from glocal.model.batch import Batch
-from glocal.model.checkpoint import fill, find, read
-from glocal.model.decoders import MSGFM
-from glocal.model.objective import Losses, Plan, Pretraining
 from glocal.train.pretraining.draw import Draw
 from glocal.train.pretraining.ema import decay_at, update_average
 from glocal.train.pretraining.recipe import (
@@ -28,6 +24,10 @@ from glocal.train.pretraining.recipe import (
     learning_rate,
     resolved_precision,
 )
+from msgfm.batch import Batch
+from msgfm.checkpoint import fill, find, read
+from msgfm.decoders import MSGFM
+from msgfm.objective import Losses, Plan, Pretraining
 
 __all__ = ["Learner", "begin_with", "decay_groups", "learner", "reduced", "update"]
 

@@ -33,8 +33,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glocal.errors import ConfigError, RunError
-from glocal.model.batch import Batch
-from glocal.model.objective import Plan
 from glocal.train.pretraining.checkpoints import (
     latest,
     load_checkpoint,
@@ -46,6 +44,8 @@ from glocal.train.pretraining.draw import ChipPool, digest, draws
 from glocal.train.pretraining.learner import Learner, begin_with, learner, reduced, update
 from glocal.train.pretraining.metrics_log import MetricsLog
 from glocal.train.pretraining.recipe import Recipe, differences, resolved_precision, to_json
+from msgfm.batch import Batch
+from msgfm.objective import Plan
 
 __all__ = ["Outcome", "RunOptions", "pretrain"]
 

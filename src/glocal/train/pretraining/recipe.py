@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 
 from glocal.errors import ConfigError
-from glocal.model import EncoderConfig
-from glocal.model.objective import ObjectiveConfig
+from msgfm import EncoderConfig
+from msgfm.objective import ObjectiveConfig
 
 __all__ = [
     "Precision",

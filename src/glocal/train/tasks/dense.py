@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from glocal.errors import ConfigError
-from glocal.model.batch import Batch, bands_of
-from glocal.model.embed import Normaliser
-from glocal.model.encoder import Encoder
+from msgfm.batch import Batch
+from msgfm.embed import Normaliser
+from msgfm.encoder import Encoder
+from msgfm.sensors import bands_of
 
 __all__ = ["Settings", "Tile", "maps_of", "minimise", "pixels_of", "seeded", "tiles"]
 

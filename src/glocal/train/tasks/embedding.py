@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from glocal.errors import BadSourceError, ConfigError
 from glocal.io.atomic import replacing
-from glocal.model import Batch, Encoder, batch_of
 from glocal.train.data.captures import Capture, chip_on, gsd_m
 from glocal.train.data.finding import captures
+from msgfm import Batch, Encoder, batch_of
 
 __all__ = ["Vectors", "embed_images", "write_vectors"]
 

@@ -22,12 +22,12 @@ from torch.nn import functional
 from glocal.errors import BadSourceError, ConfigError
 from glocal.io.atomic import write_json
 from glocal.io.raster import read_on, write_cog
-from glocal.model.batch import Batch
-from glocal.model.encoder import Encoder
-from glocal.model.heads import LinearHead, UPerHead
 from glocal.train.data.rasters import Images
 from glocal.train.tasks.dense import Settings, Tile, maps_of, minimise, pixels_of, seeded, tiles
 from glocal.train.tasks.unet import UNet
+from msgfm.batch import Batch
+from msgfm.encoder import Encoder
+from msgfm.heads import LinearHead, UPerHead
 
 __all__ = [
     "UNKNOWN",

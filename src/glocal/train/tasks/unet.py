@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glocal.model.heads import conv
+from msgfm.heads import conv
 
 __all__ = ["UNet"]
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from glocal.errors import BadSourceError, SourceUnavailableError
-from glocal.model.encoder import Encoder
 from glocal.train.data.splits import blocks, part_of
 from glocal.train.tasks.classification.compare import difference, score, subsets
 from glocal.train.tasks.classification.networks import (
@@ -38,6 +37,7 @@ from glocal.train.tasks.classification.probes import (
 from glocal.train.tasks.classification.scenes import Scenes, read_scenes
 from glocal.train.tasks.classification.statistics import band_statistics
 from glocal.train.tasks.dense import Settings, seeded
+from msgfm.encoder import Encoder
 
 __all__ = [
     "Division",

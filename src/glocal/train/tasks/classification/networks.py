@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glocal.errors import BadSourceError
-from glocal.model.batch import Batch, batch_of
-from glocal.model.encoder import Encoder, bf16_is_fast, pool
 from glocal.train.tasks.dense import Settings, minimise, pixels_of, seeded
+from msgfm.batch import Batch, batch_of
+from msgfm.encoder import Encoder, bf16_is_fast, pool
 
 __all__ = [
     "Arrays",
@@ -189,7 +189,7 @@ def embed_all(
     Parameters
     ----------
     arrays
-        Sensor -> (N, C, H, W) in the units of `glocal.model.batch_of`. Bytes (``uint8``) are
+        Sensor -> (N, C, H, W) in the units of `msgfm.batch_of`. Bytes (``uint8``) are
         read as 0-255 and scaled to 0-1, so that a large set need not be held as floats.
     gsd_m
         Metres per pixel; ``None`` stands for what is usual for the sensor.

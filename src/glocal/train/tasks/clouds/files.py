@@ -15,7 +15,6 @@ from glocal.core.chip import Chip
 from glocal.errors import BadSourceError
 from glocal.io.atomic import write_json
 from glocal.io.raster import read_on, write_cog
-from glocal.model.encoder import Encoder
 from glocal.sources.chips.read import read_scl
 from glocal.train.data.rasters import Images, holes
 from glocal.train.tasks.clouds.choice import Choice, choose
@@ -30,6 +29,7 @@ from glocal.train.tasks.clouds.pairs import (
 )
 from glocal.train.tasks.clouds.removal import Restored, fit, load
 from glocal.train.tasks.dense import Settings, tiles
+from msgfm.encoder import Encoder
 
 __all__ = ["run"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from glocal.errors import BadSourceError
-from glocal.model.batch import bands_of
+from msgfm.sensors import bands_of
 
 __all__ = [
     "BANDS",

@@ -15,12 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glocal.errors import BadSourceError, CheckpointError
-from glocal.model.batch import Batch
-from glocal.model.checkpoint import fill as fill_module
-from glocal.model.checkpoint import read, write
-from glocal.model.encoder import Encoder, config_of
-from glocal.model.heads import ImageHead
+from glocal.errors import BadSourceError
 from glocal.train.tasks.clouds.pairs import (
     BANDS,
     MEAN,
@@ -35,6 +30,12 @@ from glocal.train.tasks.clouds.pairs import (
 )
 from glocal.train.tasks.dense import Settings, maps_of, minimise, seeded
 from glocal.train.tasks.unet import UNet
+from msgfm.batch import Batch
+from msgfm.checkpoint import fill as fill_module
+from msgfm.checkpoint import read, write
+from msgfm.encoder import Encoder, config_of
+from msgfm.errors import CheckpointError
+from msgfm.heads import ImageHead
 
 __all__ = [
     "CloudRemover",

@@ -19,7 +19,6 @@ from odc.geo.geobox import GeoBox
 from glocal.errors import BadSourceError
 from glocal.io.atomic import write_json
 from glocal.io.raster import info, native_grid, read_on, write_cog
-from glocal.model import Encoder
 from glocal.sources.chips.read import read_image
 from glocal.sources.chips.sentinel2 import band_of_name, open_product
 from glocal.train.data.captures import AT_SOME_TIME, gsd_m
@@ -37,6 +36,7 @@ from glocal.train.tasks.sharpening.network import (
     predict,
     wald,
 )
+from msgfm import Encoder
 
 __all__ = ["sharpen_image"]
 

@@ -20,14 +20,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glocal.errors import BadSourceError, CheckpointError, ConfigError
-from glocal.model import Batch, Encoder, EncoderConfig, batch_of
-from glocal.model.checkpoint import fill, find, read, write
-from glocal.model.heads import ImageHead, conv
+from glocal.errors import BadSourceError, ConfigError
 from glocal.train.tasks.dense import tiles
 from glocal.train.tasks.quality import scores
 from glocal.train.tasks.sharpening.floors import FLOORS, Floats
 from glocal.train.tasks.sharpening.scenes import Scene, Task, wald, with_pan
+from msgfm import Batch, Encoder, EncoderConfig, batch_of
+from msgfm.checkpoint import fill, find, read, write
+from msgfm.errors import CheckpointError
+from msgfm.heads import ImageHead, conv
 
 __all__ = [
     "FitConfig",

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from glocal.errors import CheckpointError
+from msgfm.errors import CheckpointError
 
 __all__ = ["FORMAT", "digest", "fill", "find", "flush", "read", "usable", "write"]
 
@@ -90,7 +90,7 @@ def find(source: str | Path) -> Path:
         raise CheckpointError(
             f"{path}: pickled files can run code and are never loaded; convert it to safetensors"
         )
-    packaged = Path(str(resources.files("glocal.model") / "weights"))
+    packaged = Path(str(resources.files("msgfm") / "weights"))
     if path.is_dir():
         return path
     if _old(path).is_dir():  # a write was killed between its two renames
@@ -134,8 +134,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a manifest: {error!r}") from error
     if version > FORMAT:
         raise CheckpointError(
-            f"{path}: format {version} is newer than {FORMAT}, the newest known here; "
-            "upgrade glocal"
+            f"{path}: format {version} is newer than {FORMAT}, the newest known here; upgrade msgfm"
         )
     return dict(manifest)
 

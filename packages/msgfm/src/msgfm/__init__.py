@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from glocal.model.batch import Batch, batch_of
-from glocal.model.decoders import MSGFM
-from glocal.model.encoder import Encoder, EncoderConfig, Features, base, nano, tiny
-from glocal.model.objective import ObjectiveConfig, Pretraining
+from msgfm.batch import Batch, batch_of
+from msgfm.decoders import MSGFM
+from msgfm.encoder import Encoder, EncoderConfig, Features, base, nano, tiny
+from msgfm.objective import ObjectiveConfig, Pretraining
 
 __all__ = [
     "MSGFM",

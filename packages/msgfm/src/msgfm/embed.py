@@ -12,9 +12,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from glocal.core.sensor import Band, Derived
-from glocal.errors import UnknownSensorError
-from glocal.model.batch import Batch, bands_of
+from msgfm.batch import Batch
+from msgfm.errors import SensorError
+from msgfm.sensors import Band, bands_of
 
 __all__ = ["PATCH", "Normaliser", "SensorEmbedding", "TokenFusion", "context_of"]
 
@@ -35,9 +35,7 @@ class Normaliser(nn.Module):
     def __init__(self, bands: tuple[Band, ...]) -> None:
         super().__init__()
         column = (1, -1, 1, 1)
-        height = [
-            isinstance(b.response, Derived) and b.response.quantity == "height" for b in bands
-        ]
+        height = [band.is_height for band in bands]
         self.register_buffer("mean", torch.tensor([b.mean for b in bands]).view(column))
         self.register_buffer("std", torch.tensor([b.std for b in bands]).view(column))
         self.register_buffer("relief", torch.tensor(height).view(column))
@@ -109,14 +107,14 @@ class TokenFusion(nn.Module):
 
         Raises
         ------
-        UnknownSensorError
+        SensorError
             The encoder was made without it.
         """
         module = dict(self.sensors.items()).get(short)
         if not isinstance(module, SensorEmbedding):
-            raise UnknownSensorError(
+            raise SensorError(
                 f"this encoder has no embedding for {short!r}; it has: {', '.join(self.sensors)}. "
-                "Make one with EncoderConfig(sensors=...) or glocal.model.adapt.with_sensor"
+                "Make one with EncoderConfig(sensors=...) or msgfm.adapt.with_sensor"
             )
         return module
 

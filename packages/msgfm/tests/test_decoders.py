@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glocal.errors import UnknownSensorError
-from glocal.model import MSGFM, EncoderConfig, batch_of
-from glocal.model.batch import bands_of
-from glocal.model.blocks import MixtureOfExperts
-from glocal.model.embed import Normaliser
+from msgfm import MSGFM, EncoderConfig, batch_of
+from msgfm.blocks import MixtureOfExperts
+from msgfm.embed import Normaliser
+from msgfm.errors import SensorError
+from msgfm.sensors import bands_of
 
 CONFIG = EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)
 SENSORS = ("rgb", "s2", "sar", "dsm", "l8")
@@ -87,7 +87,7 @@ def test_a_map_has_logits_and_no_units(model):
     features = model.encoder(batch_of({"rgb": np.full((1, 3, 10, 6), 0.4)}))
     assert model.reconstruct(features, "cover", (10, 6)).shape == (1, 5, 10, 6)
     for name in ("cover", "aster"):
-        with pytest.raises(UnknownSensorError, match=f"no embedding for '{name}'; it has: rgb"):
+        with pytest.raises(SensorError, match=f"no embedding for '{name}'; it has: rgb"):
             model.decode(features, name)
 
 

@@ -1,9 +1,10 @@
 """The encoder as an OpenVINO model: faster inference on Intel and AMD processors.
 
-Import this file only after asking for it: ``pip install glocal[openvino]``. What is exported has
-fixed sensors, image size and batch. OpenVINO has no grouped product, so every expert is computed
-and the gates mix them: the same numbers as the encoder's for more work. Images are normalised
-before they enter the graph, since bfloat16 would round a height of 1000 m to 4 m.
+Import this file only after asking for it: ``pip install -e 'packages/msgfm[openvino]'``.
+What is exported has fixed sensors, image size and batch. OpenVINO has no grouped product, so
+every expert is computed and the gates mix them: the same numbers as the encoder's for more work.
+Images are normalised before they enter the graph, since bfloat16 would round a height of 1000 m
+to 4 m.
 Shape letters: B batch, C band, H W pixels, D width, E experts.
 """
 
@@ -23,17 +24,18 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glocal.errors import CheckpointError, GridMismatchError, MissingExtraError
-from glocal.model.batch import Batch, bands_of
-from glocal.model.blocks import MixtureOfExperts, SwinBlock
-from glocal.model.embed import Normaliser, SensorEmbedding, context_of
-from glocal.model.encoder import Encoder, bf16_is_fast
+from msgfm.batch import Batch
+from msgfm.blocks import MixtureOfExperts, SwinBlock
+from msgfm.embed import Normaliser, SensorEmbedding, context_of
+from msgfm.encoder import Encoder, bf16_is_fast
+from msgfm.errors import CheckpointError, InputSizeError
+from msgfm.sensors import bands_of
 
 try:
     import openvino
 except ImportError as error:
-    raise MissingExtraError(
-        "OpenVINO is not installed; run: pip install 'glocal[openvino]'"
+    raise ImportError(
+        "OpenVINO is not installed; run: pip install -e 'packages/msgfm[openvino]'"
     ) from error
 
 __all__ = ["from_openvino", "to_openvino"]
@@ -56,12 +58,12 @@ def to_openvino(
     ------
     CheckpointError
         The folder holds something already.
-    GridMismatchError
+    InputSizeError
         The size is not a multiple of the encoder's stride.
     """
     folder, stride = Path(folder).resolve(), encoder.config.stride
     if any(n < 1 or n % stride for n in shape_yx):
-        raise GridMismatchError(
+        raise InputSizeError(
             f"the size must be a multiple of {stride} px, got {shape_yx}; pad with invalid pixels"
         )
     if folder.exists() and any(folder.iterdir()):
@@ -108,7 +110,7 @@ def from_openvino(
     def run(batch: Batch) -> list[Tensor]:
         given = (len(batch), *batch.shape_yx)
         if given != expected or set(batch.sensors) != set(sensors):
-            raise GridMismatchError(
+            raise InputSizeError(
                 f"exported for {sensors} and (B, H, W) = {expected}, got {batch.sensors}, {given}"
             )
         inputs = [tensor.numpy() for tensor in _inputs(batch, normalisers)]

@@ -7,11 +7,10 @@ from dataclasses import replace
 import torch
 from einops import rearrange
 
-from glocal.core.sensor import Optical
-from glocal.errors import UnknownSensorError
-from glocal.model.batch import bands_of
-from glocal.model.embed import PATCH
-from glocal.model.encoder import Encoder
+from msgfm.embed import PATCH
+from msgfm.encoder import Encoder
+from msgfm.errors import SensorError
+from msgfm.sensors import bands_of
 
 __all__ = ["with_sensor"]
 
@@ -25,7 +24,7 @@ def with_sensor(encoder: Encoder, short: str, like: str | None = None) -> Encode
 
     Raises
     ------
-    UnknownSensorError
+    SensorError
         The sensor table has no ``short``, or one of the two has bands that are not optical.
     ValueError
         The encoder reads ``short`` already, or does not read ``like``.
@@ -65,8 +64,8 @@ def _nearest_bands(short: str, like: str) -> list[int]:
 
 
 def _wavelengths(short: str) -> list[float]:
-    responses = [band.response for band in bands_of(short)]
-    optical = [one.center_um for one in responses if isinstance(one, Optical)]
-    if len(optical) < len(responses):
-        raise UnknownSensorError(f"sensor {short} has bands without a wavelength; leave out like=")
+    bands = bands_of(short)
+    optical = [one.wavelength_um for one in bands if one.wavelength_um is not None]
+    if len(optical) < len(bands):
+        raise SensorError(f"sensor {short} has bands without a wavelength; leave out like=")
     return optical

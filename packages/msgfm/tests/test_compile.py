@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from glocal.model import Encoder, EncoderConfig, batch_of
+from msgfm import Encoder, EncoderConfig, batch_of
 
 SMALL = EncoderConfig(width=8, depths=(2,), heads=(1,), window=4, experts=2)
 

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glocal.model import MSGFM, Encoder, EncoderConfig, base, batch_of, nano, tiny
-from glocal.model.batch import bands_of
-from glocal.model.embed import PATCH
+from msgfm import MSGFM, Encoder, EncoderConfig, base, batch_of, nano, tiny
+from msgfm.embed import PATCH
+from msgfm.sensors import bands_of
 
 SMALL = EncoderConfig(width=8, depths=(1, 2, 3, 1), heads=(1, 2, 2, 2), window=4, experts=2)
 S2 = [band.name for band in bands_of("s2")]
@@ -20,7 +20,7 @@ SIDES = st.integers(1, 70)
 def _exact():
     """Compare in 32 bits: in bfloat16 the laws hold to three digits only."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glocal.model.encoder.bf16_is_fast", lambda device: False)
+        patch.setattr("msgfm.encoder.bf16_is_fast", lambda device: False)
         yield
 
 

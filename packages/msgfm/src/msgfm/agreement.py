@@ -15,9 +15,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glocal.core.sensor import Band, Optical, Radar
-from glocal.model.batch import Batch, bands_of
-from glocal.model.encoder import Encoder, Features, pool
+from msgfm.batch import Batch
+from msgfm.encoder import Encoder, Features, pool
+from msgfm.sensors import Band, bands_of
 
 __all__ = ["Agreement", "look"]
 
@@ -103,8 +103,8 @@ def _run(count: int, length: int, side: int, device: torch.device) -> Tensor:
 
 def _relit(values: Tensor, valid: Tensor, bands: tuple[Band, ...]) -> Tensor:
     """Change brightness, contrast and tint; decibels are shifted, relief is stretched."""
-    optical = _column(values, [isinstance(band.response, Optical) for band in bands])
-    radar = _column(values, [isinstance(band.response, Radar) for band in bands])
+    optical = _column(values, [band.wavelength_um is not None for band in bands])
+    radar = _column(values, [band.is_radar for band in bands])
     mean = (values * valid).sum((2, 3), keepdim=True) / valid.sum((2, 3), keepdim=True).clamp(1)
     gain = 1 + GAIN * _even(values, 1)
     tint = (1 + GAIN * _even(values, 1)) * (1 + TINT * _even(values, values.shape[1]))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from glocal.model import Encoder, EncoderConfig, batch_of
-from glocal.model.heads import ImageHead, LinearHead, UPerHead
+from msgfm import Encoder, EncoderConfig, batch_of
+from msgfm.heads import ImageHead, LinearHead, UPerHead
 
 CONFIG = EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)
 

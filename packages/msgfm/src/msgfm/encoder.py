@@ -17,10 +17,10 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glocal.model.batch import Batch, batch_of
-from glocal.model.blocks import MixtureOfExperts, Routing, Stage, StageShape
-from glocal.model.checkpoint import fill, find, read, usable, write
-from glocal.model.embed import PATCH, TokenFusion
+from msgfm.batch import Batch, batch_of
+from msgfm.blocks import MixtureOfExperts, Routing, Stage, StageShape
+from msgfm.checkpoint import fill, find, read, usable, write
+from msgfm.embed import PATCH, TokenFusion
 
 __all__ = ["Encoder", "EncoderConfig", "Features", "base", "nano", "tiny"]
 
@@ -162,7 +162,7 @@ class Encoder(nn.Module):
 
         Raises
         ------
-        UnknownSensorError
+        SensorError
             A sensor that this encoder lacks.
         ValueError
             A mask of a sensor that is not there, or of another shape.

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from glocal.core.sensor import Band, Sensor, sensors_called
-from glocal.errors import BadSourceError, GridMismatchError, UnitError, UnknownSensorError
+from msgfm.errors import InputError, InputSizeError, InputUnitError, SensorError
+from msgfm.sensors import Band, bands_of, sensor
 
-__all__ = ["Batch", "bands_of", "batch_of"]
+__all__ = ["Batch", "batch_of"]
 
 OUT_OF_RANGE = 0.001
 """Share of valid cells outside the sensor's range above which the unit is taken to be wrong."""
@@ -49,7 +49,7 @@ class Batch:
     def __post_init__(self) -> None:
         shapes = {tuple(map(int, v.shape[:1] + v.shape[2:])) for v in self.values.values()}
         if len(shapes) != 1:
-            raise GridMismatchError(
+            raise InputSizeError(
                 f"all sensors of a batch need the same B, H, W; got {sorted(shapes)}. "
                 "Resample them to one grid first"
             )
@@ -88,7 +88,7 @@ class Batch:
     def _apply(self, change: Callable[[Tensor], Tensor], sensors: Sequence[str]) -> Batch:
         missing = [name for name in sensors if name not in self.values]
         if missing or not sensors:
-            raise UnknownSensorError(
+            raise SensorError(
                 f"the batch has no sensor {missing}; it has: {', '.join(self.values)}"
             )
 
@@ -109,13 +109,13 @@ def _refuse_misfits(batch: Batch) -> None:
     for short, values in batch.values.items():
         valid = batch.valid.get(short)
         if valid is None or valid.shape != values.shape or valid.dtype != torch.bool:
-            raise BadSourceError(
+            raise InputError(
                 f"sensor {short}: valid must be bool of the shape of the values, "
                 f"{tuple(values.shape)}, got {_told(valid)}"
             )
         for name, column in (("gsd_m", batch.gsd_m.get(short)), ("day", batch.day.get(short))):
             if column is None or column.shape[:1] != values.shape[:1]:
-                raise BadSourceError(
+                raise InputError(
                     f"sensor {short}: {name} must hold one number per place, {len(values)}, "
                     f"got {_told(column)}"
                 )
@@ -123,14 +123,6 @@ def _refuse_misfits(batch: Batch) -> None:
 
 def _told(given: Tensor | None) -> str:
     return "nothing" if given is None else f"{given.dtype} of shape {tuple(given.shape)}"
-
-
-def bands_of(short: str) -> tuple[Band, ...]:
-    """Return every band of a sensor's levels, in table order: what the model's arrays hold."""
-    rows = sensors_called(short)
-    seen = {band.name: band for row in reversed(rows) for band in row.bands}
-    first = [band.name for band in rows[0].bands]
-    return tuple(seen[name] for name in [*first, *(n for n in seen if n not in first)])
 
 
 def batch_of(
@@ -165,15 +157,15 @@ def batch_of(
 
     Raises
     ------
-    UnknownSensorError, UnitError, GridMismatchError, BadSourceError
+    SensorError, InputUnitError, InputSizeError, InputError
         A sensor or band that the table lacks, values of another unit, sensors on different grids,
         a place where nothing is valid.
     """
     if not arrays:
-        raise BadSourceError("a batch needs at least one sensor; got none")
+        raise InputError("a batch needs at least one sensor; got none")
     foreign = {name for about in (bands, valid, gsd_m, day) for name in about or ()} - set(arrays)
     if foreign:
-        raise BadSourceError(f"{sorted(foreign)} is described, but has no array; got {[*arrays]}")
+        raise InputError(f"{sorted(foreign)} is described, but has no array; got {[*arrays]}")
     parts = {
         short: _one(short, array, (bands or {}).get(short), (valid or {}).get(short))
         for short, array in arrays.items()
@@ -196,7 +188,7 @@ def _one(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     given = np.asarray(array, dtype=np.float32)
     if given.ndim != 4 or 0 in given.shape:
-        raise BadSourceError(
+        raise InputError(
             f"sensor {short}: shape must be (B, C, H, W) without empty axes, got {given.shape}"
         )
     order = _positions(short, given.shape[1], names)
@@ -219,7 +211,7 @@ def _spread(short: str, valid: NDArray[np.bool_], shape: tuple[int, ...]) -> NDA
         v in (1, n) for v, n in zip(valid.shape, shape, strict=True)
     )
     if not fits:
-        raise BadSourceError(
+        raise InputError(
             f"sensor {short}: valid must be (B, C, H, W) as the values, {shape}, or 1 along an "
             f"axis; got {valid.shape}"
         )
@@ -227,36 +219,22 @@ def _spread(short: str, valid: NDArray[np.bool_], shape: tuple[int, ...]) -> NDA
 
 
 def _positions(short: str, count: int, names: Sequence[str] | None) -> list[int]:
-    table = [band.name for band in bands_of(short)]
+    levels = sensor(short).levels
     if names is None:
-        row = _level_with(short, count)
-        return [table.index(band.name) for band in row.bands]
+        names = next((level for level in levels if len(level) == count), None)
+    if names is None:
+        allowed = " or ".join(str(len(level)) for level in levels)
+        raise InputError(
+            f"sensor {short} has {allowed} bands, got {count}; for a subset name them: "
+            f"bands={{'{short}': [...]}}"
+        )
     if len(names) != count:
-        raise BadSourceError(f"sensor {short}: {count} bands but {len(names)} band names")
-    rows = sensors_called(short)
-    found = [table.index(_named(rows, name).name) for name in names]
+        raise InputError(f"sensor {short}: {count} bands but {len(names)} band names")
+    table = sensor(short)
+    found = [table.bands.index(table.band(name)) for name in names]
     if len(set(found)) != len(found):
-        raise BadSourceError(f"sensor {short}: a band is named twice in {list(names)}")
+        raise InputError(f"sensor {short}: a band is named twice in {list(names)}")
     return found
-
-
-def _named(rows: Sequence[Sensor], name: str) -> Band:
-    for row in rows[:-1]:
-        if any(name in (band.name, band.common_name) for band in row.bands):
-            return row.band(name)
-    return rows[-1].band(name)
-
-
-def _level_with(short: str, count: int) -> Sensor:
-    rows = sensors_called(short)
-    for row in rows:
-        if len(row.bands) == count:
-            return row
-    allowed = " or ".join(str(len(row.bands)) for row in rows)
-    raise BadSourceError(
-        f"sensor {short} has {allowed} bands, got {count}; for a subset name them: "
-        f"bands={{'{short}': [...]}}"
-    )
 
 
 def _in_range(
@@ -267,7 +245,7 @@ def _in_range(
     share = 1 - good.sum() / max(known.sum(), 1)
     if share > OUT_OF_RANGE and known.any():
         low, high = values[known].min(), values[known].max()
-        raise UnitError(
+        raise InputUnitError(
             f"sensor {short}, band {band.name}: values from {low:.4g} to {high:.4g}, but the unit "
             f"{band.unit!r} allows {band.valid_min:g} to {band.valid_max:g}. {_advice(band, high)}"
         )
@@ -285,7 +263,7 @@ def _refuse_linear_power(
 ) -> None:
     """Refuse decibels that are never negative: linear power lies inside the range of decibels."""
     if all(band.unit == "dB" for band in table) and mask.any() and values[mask].min() >= 0:
-        raise UnitError(
+        raise InputUnitError(
             f"sensor {short}: values from {values[mask].min():.4g} to {values[mask].max():.4g}; "
             "some decibels of land are negative. Linear power becomes decibels by 10 * log10(x)"
         )
@@ -324,7 +302,7 @@ def _warn(text: str) -> None:
 
 def _is_ours(module: str) -> bool:
     # torch wraps `Encoder.embed` to switch gradients off
-    return module.startswith(("glocal.model.", "torch."))
+    return module.startswith(("msgfm.", "torch."))
 
 
 def _finest(short: str) -> float:
@@ -334,7 +312,7 @@ def _finest(short: str) -> float:
 def _per_place(given: float | ArrayLike, count: int, short: str) -> Tensor:
     array = np.asarray(given, dtype=np.float32)
     if array.ndim > 1 or (array.ndim == 1 and len(array) != count):
-        raise BadSourceError(
+        raise InputError(
             f"sensor {short}: one number or {count} are needed, got shape {array.shape}"
         )
     return torch.from_numpy(np.broadcast_to(array, (count,)).copy())
@@ -343,12 +321,12 @@ def _per_place(given: float | ArrayLike, count: int, short: str) -> Tensor:
 def _map(name: str, given: ArrayLike, shape: tuple[int, ...]) -> Tensor:
     classes, wanted = np.asarray(given), (shape[0], *shape[2:])
     if classes.shape != wanted or classes.dtype.kind not in "iu":
-        raise BadSourceError(
+        raise InputError(
             f"map {name}: classes must be whole numbers of shape (B, H, W) as the images, "
             f"{wanted}; got {classes.dtype} of shape {classes.shape}"
         )
     if int(classes.min()) < -1:
-        raise BadSourceError(
+        raise InputError(
             f"map {name}: classes count from 0, and -1 is unknown; got {classes.min()}"
         )
     return torch.from_numpy(classes.astype(np.int64))
@@ -358,9 +336,9 @@ def _refuse_impossible(batch: Batch) -> None:
     for short in batch.sensors:
         gsd_m, day = batch.gsd_m[short], batch.day[short]
         if not bool((torch.isfinite(gsd_m) & (gsd_m > 0)).all()):
-            raise BadSourceError(f"sensor {short}: gsd_m must be > 0 metres, got {gsd_m.tolist()}")
+            raise InputError(f"sensor {short}: gsd_m must be > 0 metres, got {gsd_m.tolist()}")
         if not bool((torch.isnan(day) | ((day >= 1) & (day < 367))).all()):
-            raise BadSourceError(
+            raise InputError(
                 f"sensor {short}: day must be a day of the year, 1 to 366, or NaN where unknown; "
                 f"got {day.tolist()}"
             )
@@ -370,4 +348,4 @@ def _refuse_empty(batch: Batch) -> None:
     seen = torch.stack([mask.flatten(1).any(1) for mask in batch.valid.values()]).any(0)
     if not bool(seen.all()):
         empty = (~seen).nonzero().flatten().tolist()
-        raise BadSourceError(f"no pixel is valid at places {empty[:10]}; leave them out")
+        raise InputError(f"no pixel is valid at places {empty[:10]}; leave them out")

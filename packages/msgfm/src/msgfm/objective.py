@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glocal.model.agreement import Agreement
-from glocal.model.batch import Batch
-from glocal.model.decoders import MSGFM
-from glocal.model.embed import PATCH
-from glocal.model.encoder import Features
+from msgfm.agreement import Agreement
+from msgfm.batch import Batch
+from msgfm.decoders import MSGFM
+from msgfm.embed import PATCH
+from msgfm.encoder import Features
 
 __all__ = ["Losses", "ObjectiveConfig", "Plan", "Pretraining", "draw_mask", "draw_plan"]
 

@@ -14,12 +14,12 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glocal.errors import CheckpointError
-from glocal.model.batch import bands_of
-from glocal.model.blocks import MixtureOfExperts
-from glocal.model.checkpoint import fill, find, read, usable, write
-from glocal.model.embed import PATCH, SensorEmbedding
-from glocal.model.encoder import Encoder, EncoderConfig, Features, config_of
+from msgfm.blocks import MixtureOfExperts
+from msgfm.checkpoint import fill, find, read, usable, write
+from msgfm.embed import PATCH, SensorEmbedding
+from msgfm.encoder import Encoder, EncoderConfig, Features, config_of
+from msgfm.errors import CheckpointError
+from msgfm.sensors import bands_of
 
 __all__ = ["MSGFM", "Decoder"]
 
@@ -80,7 +80,7 @@ class MSGFM(nn.Module):
 
         Raises
         ------
-        UnknownSensorError
+        SensorError
             A sensor that the model lacks, or a map: maps have classes, not units.
         """
         normalise = self.embedding(target).normalise

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from glocal.model import nano
-from glocal.model.blocks import (
+from msgfm import nano
+from msgfm.blocks import (
     BARRED,
     MLP,
     MixtureOfExperts,
@@ -277,7 +277,7 @@ def test_attention_by_hand_is_for_training_on_a_cpu_alone(monkeypatch):
     def slow(*given):
         raise AssertionError("by hand")
 
-    monkeypatch.setattr("glocal.model.blocks._attend_in_training", slow)
+    monkeypatch.setattr("msgfm.blocks._attend_in_training", slow)
     elsewhere = attention(4).to("meta")
     assert elsewhere(torch.empty(2, 16, 8, device="meta"), None).shape == (2, 16, 8)
     here = attention(4)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from glocal.errors import CheckpointError
-from glocal.model import MSGFM, Encoder, EncoderConfig
-from glocal.model import checkpoint as checkpoints
-from glocal.model.checkpoint import FORMAT, MANIFEST, SMALL, WEIGHTS
+from msgfm import MSGFM, Encoder, EncoderConfig
+from msgfm import checkpoint as checkpoints
+from msgfm.checkpoint import FORMAT, MANIFEST, SMALL, WEIGHTS
+from msgfm.errors import CheckpointError
 
 CONFIG = EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)
 IMAGE = {"rgb": np.full((1, 3, 8, 8), 0.4)}

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from glocal.model import MSGFM, Batch, EncoderConfig, ObjectiveConfig, Pretraining, batch_of
-from glocal.model.batch import bands_of
-from glocal.model.embed import PATCH
-from glocal.model.objective import Plan, draw_mask, draw_plan
+from msgfm import MSGFM, Batch, EncoderConfig, ObjectiveConfig, Pretraining, batch_of
+from msgfm.embed import PATCH
+from msgfm.objective import Plan, draw_mask, draw_plan
+from msgfm.sensors import bands_of
 
 CONFIG = EncoderConfig(width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2)
 SEEDS = st.integers(0, 2**16)

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glocal.model import Encoder, EncoderConfig, batch_of
-from glocal.model.agreement import Agreement, look
+from msgfm import Encoder, EncoderConfig, batch_of
+from msgfm.agreement import Agreement, look
 
 CONFIG = EncoderConfig(
     width=8, depths=(1, 1, 2, 1), heads=(1, 2, 2, 2), window=4, experts=2, capacity=None

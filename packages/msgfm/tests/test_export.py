@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("openvino", reason="pip install 'glocal[openvino]'")
+pytest.importorskip("openvino", reason="pip install -e 'packages/msgfm[openvino]'")
 
-from glocal.errors import CheckpointError, GridMismatchError
-from glocal.model import Encoder, EncoderConfig, batch_of
-from glocal.model.encoder import bf16_is_fast
-from glocal.model.export import from_openvino, to_openvino
+from msgfm import Encoder, EncoderConfig, batch_of
+from msgfm.encoder import bf16_is_fast
+from msgfm.errors import CheckpointError, InputSizeError
+from msgfm.export import from_openvino, to_openvino
 
 SMALL = EncoderConfig(width=8, depths=(1, 2), heads=(1, 2), window=4, experts=3)
 
@@ -63,9 +63,9 @@ def test_bfloat16_is_the_encoder_to_two_digits(encoder, folder):
 
 
 def test_another_size_is_refused(encoder, folder, tmp_path):
-    with pytest.raises(GridMismatchError, match=r"exported for"):
+    with pytest.raises(InputSizeError, match=r"exported for"):
         from_openvino(folder, threads=1)(example(count=1))
-    with pytest.raises(GridMismatchError, match=r"multiple of 8"):
+    with pytest.raises(InputSizeError, match=r"multiple of 8"):
         to_openvino(encoder, ("rgb",), (50, 32), tmp_path / "new")
 
 

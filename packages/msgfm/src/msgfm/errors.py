@@ -1,0 +1,49 @@
+"""The exceptions of msgfm, one small tree with built-in parents.
+
+Every error says the rule, the value, the limit and the next step::
+
+    MsgfmError
+    ├── InputError(ValueError)        arrays can't be used as they are
+    │   ├── InputUnitError            values outside the range of their unit
+    │   └── InputSizeError            sizes of sensors, or of an export, do not fit
+    ├── SensorError(KeyError)         no such sensor or band, in the table or in this encoder
+    └── CheckpointError(ValueError)   saved weights are damaged, foreign or too new
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "InputError",
+    "InputSizeError",
+    "InputUnitError",
+    "MsgfmError",
+    "SensorError",
+]
+
+
+class MsgfmError(Exception):
+    """Root of every error that this package raises of its own."""
+
+
+class InputError(MsgfmError, ValueError):
+    """Arrays can't be used as they are."""
+
+
+class InputUnitError(InputError):
+    """Values lie outside the range that their unit allows."""
+
+
+class InputSizeError(InputError):
+    """Sizes do not fit: of two sensors of a batch, or of an exported graph."""
+
+
+class SensorError(MsgfmError, KeyError):
+    """A sensor or band is not in the table, or the encoder was made without it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class CheckpointError(MsgfmError, ValueError):
+    """Saved weights are damaged, of another architecture, or from a newer version."""
