@@ -8,11 +8,13 @@ from pyproj import Transformer
 from glocal.errors import (
     BadSourceError,
     GridMismatchError,
+    MissingExtraError,
     RunError,
     SourceUnavailableError,
     UnitError,
 )
 from glocal.io.raster import write_cog
+from glocal.train.data import finding_zarr
 from glocal.train.data.captures import chip_on, gsd_m
 from glocal.train.data.finding import captures
 from glocal.train.data.folders import grid_of, open_pool, pack, pair, windows
@@ -375,3 +377,11 @@ def test_windows_are_read_tile_by_tile(tmp_path, monkeypatch):
     assert seen == [(32, 32)]
     assert len(list(stream)) == 15
     assert seen == [(32, 32)] * 4
+
+
+def test_without_zarr_a_store_is_refused_with_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "cube.zarr").mkdir()
+    (tmp_path / "cube.zarr" / "zarr.json").write_text("{}")
+    monkeypatch.setattr(finding_zarr, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"zarr.*pip install -e '\.\[zarr\]'"):
+        list(captures(tmp_path))

@@ -30,14 +30,13 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from glocal.core.interval import Interval
-from glocal.errors import BadSourceError, MissingExtraError, SourceUnavailableError
+from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.io.raster import info
-from glocal.train.data import finding_stac
+from glocal.train.data import finding_stac, finding_zarr
 from glocal.train.data.captures import (
     WORDS,
     BandFile,
@@ -72,9 +71,7 @@ def captures(root: Path) -> Iterator[Capture]:
         raise SourceUnavailableError(f"{root} does not exist; check the path of the data")
     stores, items, rasters = _inventory(root)
     for store in stores:
-        yield from _optional("glocal.train.data.finding_zarr").captures(
-            store, settings_at(store, root)
-        )
+        yield from finding_zarr.captures(store, settings_at(store, root))
     used: set[Path] = set()
     for path, item in items:
         found, files = finding_stac.captures(path, item, settings_at(path, root))
@@ -111,15 +108,6 @@ def _item(path: Path) -> dict[str, Any] | None:
         raise SourceUnavailableError(f"can't read {path}: {error}; is it truncated?") from error
     item = isinstance(content, dict) and content.get("type") == "Feature"
     return content if item and "stac_version" in content else None
-
-
-def _optional(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            "reading Zarr stores needs the package zarr; install it: pip install 'glocal[zarr]'"
-        ) from error
 
 
 def settings_at(path: Path, root: Path) -> Settings:

@@ -13,17 +13,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.transform import Affine
 
 from glocal.core.interval import Interval
-from glocal.errors import BadSourceError, GridMismatchError, SourceUnavailableError
+from glocal.errors import (
+    BadSourceError,
+    GridMismatchError,
+    MissingExtraError,
+    SourceUnavailableError,
+    install_line,
+)
 from glocal.io.raster import Pixels
 from glocal.train.data.captures import (
     BandFile,
@@ -35,6 +41,9 @@ from glocal.train.data.captures import (
     table_of,
 )
 from glocal.train.data.shards import SENSORS
+
+if find_spec("zarr"):  # an extra: without it `captures` says what to install
+    import zarr
 
 __all__ = ["captures"]
 
@@ -52,7 +61,14 @@ def captures(store: Path, settings: Settings) -> Iterator[Capture]:
         The place is not told.
     BadSourceError
         No array is named after a sensor, or its shape is not one of those above.
+    MissingExtraError
+        The package zarr is not installed.
     """
+    if not find_spec("zarr"):
+        raise MissingExtraError(
+            "reading Zarr stores needs the package zarr; in the folder of the source code run: "
+            f"{install_line('zarr')}"
+        )
     try:
         group = zarr.open_group(store, mode="r")
         arrays = {name: array for name, array in group.arrays() if name in SENSORS}
