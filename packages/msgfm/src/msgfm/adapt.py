@@ -34,6 +34,7 @@ def with_sensor(encoder: Encoder, short: str, like: str | None = None) -> Encode
     if like is not None and like not in encoder.config.sensors:
         raise ValueError(f"the encoder does not read {like}; it reads {encoder.config.sensors}")
     config = replace(encoder.config, sensors=(*encoder.config.sensors, short))
+    # A sensor owns its patch embedding and nothing else, so one more leaves all others as they are.
     larger = Encoder(config)
     # PyTorch copies what has the same name; what is left out are the new sensor's parameters
     left = larger.load_state_dict(encoder.state_dict(), strict=False)
@@ -41,19 +42,18 @@ def with_sensor(encoder: Encoder, short: str, like: str | None = None) -> Encode
     if left.unexpected_keys or any(not name.startswith(new) for name in left.missing_keys):
         raise ValueError(f"encoders differ in more than the sensor {short}: {left}")
     if like is not None:
-        _copy_embedding(larger, short, like)
+        mine, theirs = (larger.embed_tokens.of(name) for name in (short, like))
+        # Each band takes the filter of the nearest wavelength, for its pixels and their validity
+        # (v = 2). Networks that make filters from wavelengths (DOFA, Xiong et al., 2024) do the
+        # same smoothly; they are pretrained for it, ours was not.
+        old = rearrange(theirs.project.weight, "d (v c p q) -> d v c p q", v=2, p=PATCH, q=PATCH)
+        near = old[:, :, _nearest_bands(short, like)]
+        with torch.no_grad():
+            mine.project.weight.copy_(rearrange(near, "d v c p q -> d (v c p q)"))
+            mine.project.bias.copy_(theirs.project.bias)
+        mine.context.load_state_dict(theirs.context.state_dict())
+        mine.norm.load_state_dict(theirs.norm.state_dict())
     return larger.eval()
-
-
-@torch.no_grad()
-def _copy_embedding(encoder: Encoder, short: str, like: str) -> None:
-    new, old = (encoder.embed_tokens.of(name) for name in (short, like))
-    near = _nearest_bands(short, like)
-    columns = rearrange(old.project.weight, "d (v c p q) -> d v c p q", v=2, p=PATCH, q=PATCH)
-    new.project.weight.copy_(rearrange(columns[:, :, near], "d v c p q -> d (v c p q)"))
-    new.project.bias.copy_(old.project.bias)
-    new.context.load_state_dict(old.context.state_dict())
-    new.norm.load_state_dict(old.norm.state_dict())
 
 
 def _nearest_bands(short: str, like: str) -> list[int]:

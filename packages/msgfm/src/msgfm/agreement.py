@@ -41,6 +41,9 @@ class Agreement(nn.Module):
         """Make the head; ``side`` is that of a look in pixels."""
         super().__init__()
         self.side, self.temperature = side, temperature
+        # SimCLR's projection head (its section 4.2): what InfoNCE makes invariant is lost behind
+        # it, so it is thrown away after training. Its norm is over a layer: through one over the
+        # batch a network can cheat (MoCo, He et al., CVPR 2020, section 3.3).
         self.head = nn.Sequential(
             nn.Linear(sum(widths[-2:]), 512), nn.LayerNorm(512), nn.GELU(), nn.Linear(512, 128)
         )
@@ -52,11 +55,13 @@ class Agreement(nn.Module):
         compares its own places only.
         """
         looks = [look(batch.only(sensor), self.side) for sensor in sensors]
-        seen = torch.stack([_any_valid(one) for one in looks]).all(0)
+        seen = torch.stack([one.seen for one in looks]).all(0)
         vectors = [self._vector(encoder(one))[seen] for one in looks]
         count = int(seen.sum())
         if count < 2:
             return sum((v.sum() * 0 for v in vectors), start=vectors[0].new_zeros(()))
+        # SimCLR, eq. 1, over 2 N looks: -log (exp(z_i z_j / t) / sum over k != i exp(z_i z_k / t)).
+        # Look j of the same place stands N rows away; these are cosines, since z has length 1.
         z = F.normalize(torch.cat(vectors), dim=1)
         alike = z @ z.T / self.temperature
         alike.fill_diagonal_(float("-inf"))
@@ -80,6 +85,8 @@ def look(batch: Batch, side: int) -> Batch:
     device = next(iter(batch.values.values())).device
     rows = _run(count, height, side, device)
     columns = _run(count, width, side, device)
+    # Falling rows, falling columns and exchanging both are the eight ways to lay a square down:
+    # seen from above, ground has no up. No change of scale: the size of a pixel is an input.
     turned = torch.rand(count, device=device) < 0.5
     places = torch.arange(count, device=device)[:, None, None]
 
@@ -105,6 +112,8 @@ def _relit(values: Tensor, valid: Tensor, bands: tuple[Band, ...]) -> Tensor:
     """Change brightness, contrast and tint; decibels are shifted, relief is stretched."""
     optical = _column(values, [band.wavelength_um is not None for band in bands])
     radar = _column(values, [band.is_radar for band in bands])
+    # SimCLR's colour distortions, far weaker: brightness and contrast as haze and sun change them,
+    # and hardly the ratios of bands, by which plants, water and soil differ.
     mean = (values * valid).sum((2, 3), keepdim=True) / valid.sum((2, 3), keepdim=True).clamp(1)
     gain = 1 + GAIN * _even(values, 1)
     tint = (1 + GAIN * _even(values, 1)) * (1 + TINT * _even(values, values.shape[1]))
@@ -121,7 +130,3 @@ def _column(like: Tensor, flags: list[bool]) -> Tensor:
 def _even(like: Tensor, bands: int) -> Tensor:
     """Return (B, bands, 1, 1) numbers between -1 and 1."""
     return 2 * torch.rand(like.shape[0], bands, 1, 1, device=like.device) - 1
-
-
-def _any_valid(batch: Batch) -> Tensor:
-    return torch.stack([one.flatten(1).any(1) for one in batch.valid.values()]).any(0)

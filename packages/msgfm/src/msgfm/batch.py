@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from msgfm.errors import InputError, InputSizeError, InputUnitError, SensorError
 from msgfm.sensors import Band, bands_of, sensor
@@ -53,7 +54,20 @@ class Batch:
                 f"all sensors of a batch need the same B, H, W; got {sorted(shapes)}. "
                 "Resample them to one grid first"
             )
-        _refuse_misfits(self)
+        # Broadcasting would hide parts that do not belong to the values.
+        for short, values in self.values.items():
+            valid = self.valid.get(short)
+            if valid is None or valid.shape != values.shape or valid.dtype != torch.bool:
+                raise InputError(
+                    f"sensor {short}: valid must be bool of the shape of the values, "
+                    f"{tuple(values.shape)}, got {_told(valid)}"
+                )
+            for name, column in (("gsd_m", self.gsd_m.get(short)), ("day", self.day.get(short))):
+                if column is None or column.shape[:1] != values.shape[:1]:
+                    raise InputError(
+                        f"sensor {short}: {name} must hold one number per place, {len(values)}, "
+                        f"got {_told(column)}"
+                    )
 
     def __len__(self) -> int:
         return int(next(iter(self.values.values())).shape[0])
@@ -69,6 +83,11 @@ class Batch:
         height, width = next(iter(self.values.values())).shape[-2:]
         return int(height), int(width)
 
+    @property
+    def seen(self) -> Tensor:
+        """(B,) bool, True where some pixel of some sensor is valid."""
+        return torch.stack([one.flatten(1).any(1) for one in self.valid.values()]).any(0)
+
     def only(self, *sensors: str) -> Batch:
         """Return the batch with these sensors alone."""
         return self._apply(lambda t: t, sensors)
@@ -80,6 +99,19 @@ class Batch:
     def window(self, rows: slice, columns: slice) -> Batch:
         """Return some of the pixels."""
         return self._apply(lambda t: t[..., rows, columns] if t.ndim > 2 else t, self.sensors)
+
+    def padded(self, stride: int) -> Batch:
+        """Return the images with invalid pixels below and to the right, up to whole strides."""
+        height, width = self.shape_yx
+        margin = (0, -width % stride, 0, -height % stride)
+        if not any(margin):
+            return self
+        return Batch(
+            values={k: F.pad(v, margin) for k, v in self.values.items()},
+            valid={k: F.pad(v, margin) for k, v in self.valid.items()},
+            gsd_m=self.gsd_m,
+            day=self.day,
+        )
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on another device."""
@@ -102,23 +134,6 @@ class Batch:
             day=each(self.day),
             maps={name: change(value) for name, value in self.maps.items()},
         )
-
-
-def _refuse_misfits(batch: Batch) -> None:
-    """Refuse parts that do not belong to the values; broadcasting would hide it."""
-    for short, values in batch.values.items():
-        valid = batch.valid.get(short)
-        if valid is None or valid.shape != values.shape or valid.dtype != torch.bool:
-            raise InputError(
-                f"sensor {short}: valid must be bool of the shape of the values, "
-                f"{tuple(values.shape)}, got {_told(valid)}"
-            )
-        for name, column in (("gsd_m", batch.gsd_m.get(short)), ("day", batch.day.get(short))):
-            if column is None or column.shape[:1] != values.shape[:1]:
-                raise InputError(
-                    f"sensor {short}: {name} must hold one number per place, {len(values)}, "
-                    f"got {_told(column)}"
-                )
 
 
 def _told(given: Tensor | None) -> str:
@@ -170,16 +185,18 @@ def batch_of(
         short: _one(short, array, (bands or {}).get(short), (valid or {}).get(short))
         for short, array in arrays.items()
     }
+    # Ground size and date go in as numbers (msGFM has neither): one image may come at many scales,
+    # and a field in May is another than in August. The sensor's finest size is the usual one.
     first = next(iter(parts.values()))[0]
+    finest = {short: min(band.gsd_m for band in bands_of(short)) for short in parts}
     batch = Batch(
         values={short: torch.from_numpy(part[0]) for short, part in parts.items()},
         valid={short: torch.from_numpy(part[1]) for short, part in parts.items()},
-        gsd_m={s: _per_place((gsd_m or {}).get(s, _finest(s)), len(first), s) for s in parts},
+        gsd_m={s: _per_place((gsd_m or {}).get(s, finest[s]), len(first), s) for s in parts},
         day={s: _per_place((day or {}).get(s, np.nan), len(first), s) for s in parts},
         maps={name: _map(name, chart, first.shape) for name, chart in (maps or {}).items()},
     )
     _refuse_impossible(batch)
-    _refuse_empty(batch)
     return batch
 
 
@@ -192,6 +209,8 @@ def _one(
             f"sensor {short}: shape must be (B, C, H, W) without empty axes, got {given.shape}"
         )
     order = _positions(short, given.shape[1], names)
+    # Missing is one thing (decision 0005): a cell without data, a band that is not given and
+    # padding are all 0 with valid False, and nothing behind this door can tell them apart.
     known = np.isfinite(given)
     if valid is not None:
         known &= _spread(short, np.asarray(valid, dtype=np.bool_), given.shape)
@@ -242,20 +261,21 @@ def _in_range(
 ) -> NDArray[np.bool_]:
     with np.errstate(invalid="ignore"):
         good = known & (values >= band.valid_min) & (values <= band.valid_max)
+    # A few wild cells are sensor noise and become missing. Many are a mistake of unit, which no
+    # later step would notice: a network gives features of any numbers.
     share = 1 - good.sum() / max(known.sum(), 1)
     if share > OUT_OF_RANGE and known.any():
         low, high = values[known].min(), values[known].max()
+        advice = "Convert them, clip overshoots, or mark no-data cells as invalid"
+        if band.scale != 1 and high > STORED * band.valid_max:
+            advice = (
+                f"These look like stored numbers: multiply by {band.scale:g}, add {band.offset:g}"
+            )
         raise InputUnitError(
             f"sensor {short}, band {band.name}: values from {low:.4g} to {high:.4g}, but the unit "
-            f"{band.unit!r} allows {band.valid_min:g} to {band.valid_max:g}. {_advice(band, high)}"
+            f"{band.unit!r} allows {band.valid_min:g} to {band.valid_max:g}. {advice}"
         )
     return good
-
-
-def _advice(band: Band, high: float) -> str:
-    if band.scale != 1 and high > STORED * band.valid_max:
-        return f"These look like stored numbers: multiply by {band.scale:g}, add {band.offset:g}"
-    return "Convert them, clip overshoots, or mark no-data cells as invalid"
 
 
 def _refuse_linear_power(
@@ -272,6 +292,8 @@ def _refuse_linear_power(
 def _warn_if_odd(
     short: str, table: Sequence[Band], values: NDArray[np.float32], mask: NDArray[np.bool_]
 ) -> None:
+    # Swapped bands and forgotten offsets stay inside the range, so only the mean can betray them.
+    # It is not proof, so this warns. Relief has no usual mean.
     counts = mask.sum(axis=(0, 2, 3))
     means = values.sum(axis=(0, 2, 3), dtype=np.float64) / np.maximum(counts, 1)
     relief = [band.unit == "m" for band in table]
@@ -285,6 +307,7 @@ def _warn_if_odd(
             f"sensor {short}: mean of {odd} is far from what is usual; suspect swapped bands, "
             "a missing offset, or snow and cloud"
         )
+    # Land scatters more power back in the polarisation that was sent than across it.
     if short == "sar" and min(counts[:2]) > 0 and means[0] < means[1]:
         _warn(
             f"sensor sar: VV ({means[0]:.1f} dB) is below VH ({means[1]:.1f} dB); "
@@ -294,19 +317,12 @@ def _warn_if_odd(
 
 def _warn(text: str) -> None:
     """Warn at the line that called into this package, whichever of its doors it took."""
+    # torch's frames count as ours: it wraps `Encoder.embed` to switch gradients off
+    ours = ("msgfm.", "torch.")
     frame, level = inspect.currentframe(), 0
-    while frame is not None and _is_ours(frame.f_globals.get("__name__", "")):
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(ours):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, stacklevel=level + 1)
-
-
-def _is_ours(module: str) -> bool:
-    # torch wraps `Encoder.embed` to switch gradients off
-    return module.startswith(("msgfm.", "torch."))
-
-
-def _finest(short: str) -> float:
-    return min(band.gsd_m for band in bands_of(short))
 
 
 def _per_place(given: float | ArrayLike, count: int, short: str) -> Tensor:
@@ -342,10 +358,7 @@ def _refuse_impossible(batch: Batch) -> None:
                 f"sensor {short}: day must be a day of the year, 1 to 366, or NaN where unknown; "
                 f"got {day.tolist()}"
             )
-
-
-def _refuse_empty(batch: Batch) -> None:
-    seen = torch.stack([mask.flatten(1).any(1) for mask in batch.valid.values()]).any(0)
-    if not bool(seen.all()):
-        empty = (~seen).nonzero().flatten().tolist()
+    # an image without any valid pixel would get features all the same, of nothing
+    if not bool(batch.seen.all()):
+        empty = (~batch.seen).nonzero().flatten().tolist()
         raise InputError(f"no pixel is valid at places {empty[:10]}; leave them out")

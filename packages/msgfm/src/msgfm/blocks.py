@@ -50,6 +50,7 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
+        # FFN(x) = W2 gelu(W1 x), as in every Transformer; `MixtureOfExperts` holds E of these
         self.up = nn.Linear(width, hidden)
         self.down = nn.Linear(hidden, width)
 
@@ -75,6 +76,7 @@ class MixtureOfExperts(nn.Module):
             raise ValueError(f"top_k must be between 1 and experts = {experts}, got {top_k}")
         self.experts, self.top_k, self.capacity = experts, top_k, capacity
         self.router = nn.Linear(width, experts, bias=False)
+        # The experts stand in one tensor each, so that all of them are one grouped product.
         self.up = nn.Parameter(torch.empty(experts, width, hidden))
         self.up_bias = nn.Parameter(torch.zeros(experts, hidden))
         self.down = nn.Parameter(torch.empty(experts, hidden, width))
@@ -83,15 +85,22 @@ class MixtureOfExperts(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
         """Map (..., D) to (..., D) and tell how tokens were routed."""
         tokens = x.reshape(-1, x.shape[-1])
+        # Switch, eq. 1: p(x) = softmax(W_r x), a share for each expert. In 32 bits whatever else is
+        # rounded ("selective precision", its section 2.4): an error here sends a token elsewhere.
         with torch.autocast(x.device.type, enabled=False):
             logits = F.linear(tokens.float(), self.router.weight.float())
         gate, expert = logits.softmax(-1).topk(self.top_k, dim=-1)
+        # With k > 1 the gates sum to 1: the softmax over the k kept logits of Shazeer et al. (ICLR
+        # 2017, eq. 3 to 5). With k = 1 the gate stays p; made 1 it would teach the router nothing.
         if self.top_k > 1:
             gate = gate / gate.sum(-1, keepdim=True)
+        # From here on a row is an assignment (token, expert), k of each token, sorted by expert.
         flat = expert.flatten()
         count = F.one_hot(flat, self.experts).sum(0)
         order = self._order(flat, gate.detach().flatten())
         kept = self._within_capacity(flat[order], count)
+        # Switch, eq. 2: y = sum over its experts i of p_i(x) E_i(x). What is over capacity adds 0,
+        # so that the token passes by the residual path alone.
         out = self._experts(tokens, order, flat[order], count.cumsum(0))
         out = out * (gate.flatten()[order] * kept).to(out.dtype)[:, None]
         mixed = rearrange(out[order.argsort()], "(n k) d -> n k d", k=self.top_k).sum(1)
@@ -103,10 +112,12 @@ class MixtureOfExperts(nn.Module):
         As in V-MoE (Riquelme et al., NeurIPS 2021): by place, always the last images would lose.
         """
         if self._limited:
+            # 0 < gate <= 1, so experts stay apart, and a surer gate comes earlier within one
             return (expert - gate.float() / 2).argsort(stable=True)
         return expert.argsort(stable=True)
 
     def _experts(self, tokens: Tensor, order: Tensor, expert: Tensor, stops: Tensor) -> Tensor:
+        # assignment j belongs to token j // k; `ends` are the rows where the experts' turns end
         rows, ends = _for_products(tokens)[order // self.top_k], stops.to(torch.int32)
         dtype = rows.dtype
         # Biases by a product with one-hot rows: the gradient of an index is slow on a CPU.
@@ -123,6 +134,8 @@ class MixtureOfExperts(nn.Module):
     def _within_capacity(self, expert: Tensor, count: Tensor) -> Tensor:
         if not self._limited or self.capacity is None:
             return torch.ones_like(expert, dtype=torch.bool)
+        # Switch, eq. 3: an expert's capacity = assignments / experts * capacity factor. Rows are
+        # sorted, so the rank of one within its expert is its distance from the first of them.
         limit = math.ceil(self.capacity * expert.numel() / self.experts)
         first = count.cumsum(0) - count
         return torch.arange(expert.numel(), device=expert.device) - first[expert] < limit
@@ -143,8 +156,14 @@ def _grouped(rows: Tensor, matrices: Tensor, ends: Tensor, chosen: Tensor) -> Te
 
 
 def _routing(logits: Tensor, count: Tensor, kept: Tensor) -> Routing:
+    # The load f_i (Switch, eq. 5) is counted and has no gradient; the importance P_i (eq. 6), the
+    # mean share that the router gives, has one. Their product pulls both to 1/E.
     load = count.float() / count.sum()
     importance = logits.softmax(-1).mean(0)
+    # balance = E sum_i f_i P_i (Switch, eq. 4, without its weight), 1 when all shares are equal;
+    # Shazeer et al. (2017, eq. 6 and 7) asked the same of the importance's variation alone.
+    # z = mean of (log sum_i exp logit_i)^2, the router's z-loss of ST-MoE: a softmax does not feel
+    # a constant added to all logits, so without it they drift to where rounding is coarse.
     return Routing(
         balance=logits.shape[-1] * (load * importance).sum(),
         z=logits.logsumexp(-1).square().mean(),
@@ -163,6 +182,9 @@ class WindowAttention(nn.Module):
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
+        # The table of Swin v1: one number per head and offset, (2 s - 1)^2 of them for a side of s.
+        # Swin v2 (Liu et al., CVPR 2022) computes it from log-spaced offsets, so that windows may
+        # grow, and scores by cosines, so that billions of parameters train; neither is needed here.
         self.bias = nn.Parameter(torch.zeros(heads, (2 * window - 1) ** 2))
         self.window = window
 
@@ -171,24 +193,24 @@ class WindowAttention(nn.Module):
         line = torch.arange(side, device=self.bias.device)
         y, x = torch.meshgrid(line, line, indexing="ij")
         place = torch.stack([y.flatten(), x.flatten()])
+        # offsets of 1 - s to s - 1 count from 0; a smaller window uses the middle of the table
         apart = place[:, :, None] - place[:, None, :] + self.window - 1
         return self.bias[:, apart[0] * (2 * self.window - 1) + apart[1]]
 
     def forward(self, x: Tensor, barred: Tensor | None) -> Tensor:
         """Map windows (G, M, D); ``barred`` is that of `Windows`."""
+        # Swin, eq. 4: softmax(Q K^T / sqrt(d) + B) V, in each window and each head a
         q, k, v = rearrange(self.qkv(x), "g m (t a d) -> t g a m d", t=3, a=self.heads)
         bias = self.position_bias(math.isqrt(x.shape[1])).to(q.dtype)
-        by_hand = bias.requires_grad and bias.device.type == "cpu"
-        attend = _attend_in_training if by_hand else _attend
-        out = attend(q, k, v, bias, None if barred is None else barred.to(q.dtype))
+        barred = None if barred is None else barred.to(q.dtype)
+        if bias.requires_grad and bias.device.type == "cpu":
+            out = _attend_in_training(q, k, v, bias, barred)
+        else:
+            # Four axes: with three, the fused function takes its slow path on a CPU.
+            mask = bias[None] if barred is None else _each_image(bias + barred, len(q))
+            out = F.scaled_dot_product_attention(q, k, v, mask)
         mixed: Tensor = self.out(rearrange(out, "g a m d -> g m (a d)"))
         return mixed
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, barred: Tensor | None) -> Tensor:
-    # Four axes: with three, the fused function takes its slow path on a CPU.
-    mask = bias[None] if barred is None else _each_image(bias + barred, len(q))
-    return F.scaled_dot_product_attention(q, k, v, mask)
 
 
 def _attend_in_training(
@@ -222,6 +244,8 @@ class SwinBlock(nn.Module):
 
     def forward(self, x: Tensor, grid: Windows) -> tuple[Tensor, Routing | None]:
         """Map (B, h, w, D) to the same shape."""
+        # Swin, eq. 3: z' = W-MSA(LN(z)) + z, then z = MLP(LN(z')) + z'. The norm comes first, as in
+        # v1; v2 moved it behind the branch to tame the activations of much deeper networks.
         seen = self.attention(grid.split(_for_products(self.norm1(x))), grid.barred)
         x = x + self._drop(grid.join(seen))
         routing = None
@@ -234,6 +258,8 @@ class SwinBlock(nn.Module):
     def _drop(self, branch: Tensor) -> Tensor:
         if not self.training or self.drop_path == 0:
             return branch
+        # Stochastic depth (Huang et al., ECCV 2016): an image skips the branch; dividing by the
+        # chance of keeping it leaves the mean as it is at use.
         keep = torch.rand(branch.shape[0], 1, 1, 1, device=branch.device) >= self.drop_path
         return branch * keep / (1 - self.drop_path)
 
@@ -253,6 +279,8 @@ class Windows(NamedTuple):
 
     def split(self, x: Tensor) -> Tensor:
         """Cut (B, h, w, D) into (G, M, D)."""
+        # The cyclic shift of Swin (section 3.2, figure 4): rolling the map up and left keeps the
+        # number of windows; what comes around from the far side is barred in `windows`.
         below, right = (p - s for p, s in zip(self.padded_hw, self.shape_hw, strict=True))
         if below or right:
             x = F.pad(x, (0, 0, 0, right, 0, below))
@@ -286,6 +314,8 @@ def windows(known: Tensor, window: int, *, shifted: bool, complete: bool) -> Win
         return plan
     if complete:
         known = known[:1]
+    # A query may see the keys of its own region that are known, and always itself: were all keys
+    # of a row barred alike, the softmax would see them all again. Swin bars regions alone.
     region = _regions(padded, side, shift, known.device)
     keys = plan.split(known[..., None].float())[..., 0] > 0
     same = region[:, :, None] == region[:, None, :]
@@ -297,13 +327,13 @@ def windows(known: Tensor, window: int, *, shifted: bool, complete: bool) -> Win
 
 def _regions(padded: tuple[int, int], side: int, shift: int, device: torch.device) -> Tensor:
     """Return (windows of one image, M): tokens that the roll brought together differ."""
-    y, x = (_strip(length, side, shift, device) for length in padded)
+    # Along each axis the rolled map has three strips: whole windows (0), the rest of the last one
+    # (1), and what came around (2); Swin numbers the nine regions in the same way.
+    y, x = (
+        (at >= len(at) - side).long() + (at >= len(at) - shift).long() if shift else at * 0
+        for at in (torch.arange(length, device=device) for length in padded)
+    )
     return rearrange(y[:, None] * 3 + x[None], "(i p) (j q) -> (i j) (p q)", p=side, q=side)
-
-
-def _strip(length: int, side: int, shift: int, device: torch.device) -> Tensor:
-    at = torch.arange(length, device=device)
-    return (at >= length - side).long() + (at >= length - shift).long() if shift else at * 0
 
 
 class Stage(nn.Module):
@@ -312,6 +342,8 @@ class Stage(nn.Module):
     def __init__(self, width: int, depth: int, heads: int, shape: StageShape) -> None:
         super().__init__()
         self.window = shape.window
+        # Experts in blocks 1, 3, 5 ...: dense and mixed layers take turns, as in GShard (Lepikhin
+        # et al., ICLR 2021), Swin-MoE and msGFM.
         self.blocks = nn.ModuleList(
             SwinBlock(
                 width,
@@ -324,6 +356,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, known: Tensor) -> tuple[Tensor, list[Routing]]:
         """Map (B, h, w, D) to the same shape; ``known`` (B, h, w) are the tokens that inform."""
+        # Windows and their masks depend on the map alone: two plans serve all blocks of the stage.
         complete = bool(known.all())
         kinds = (False, True)[: len(self.blocks)]
         plans = [windows(known, self.window, shifted=s, complete=complete) for s in kinds]

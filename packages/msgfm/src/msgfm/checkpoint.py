@@ -44,13 +44,20 @@ def write(
     CheckpointError
         The folder holds other files, which would be lost.
     """
+    # Written beside the folder and renamed at the end: a name stands for a whole, or for nothing.
     folder = folder.resolve()
     _refuse_foreign(folder)
     made = folder.with_name(f".{folder.name}-part")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     try:
-        save_file({k: _stored(v, half) for k, v in tensors.items()}, made / WEIGHTS)
+        stored = {}
+        for name, tensor in tensors.items():
+            plain = tensor.detach().cpu().contiguous()
+            # bfloat16 has the range of float32, so that no weight overflows, and half the bytes
+            large = half and plain.is_floating_point() and plain.numel() > SMALL
+            stored[name] = plain.to(torch.bfloat16) if large else plain
+        save_file(stored, made / WEIGHTS)
         manifest = {"format": FORMAT, "sha256": digest(made / WEIGHTS), **about}
         text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
         (made / MANIFEST).write_text(text, encoding="utf-8")
@@ -79,6 +86,7 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = load_file(weights)
     except SafetensorError as error:
         raise CheckpointError(f"{weights} is not a safetensors file: {error}") from error
+    # in 32 bits again: the optimiser's small steps would vanish in bfloat16's eight bits
     full = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     return full, manifest
 
@@ -139,15 +147,6 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _stored(tensor: Tensor, half: bool) -> Tensor:
-    plain = tensor.detach().cpu().contiguous()
-    return (
-        plain.to(torch.bfloat16)
-        if half and plain.is_floating_point() and plain.numel() > SMALL
-        else plain
-    )
-
-
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
@@ -162,6 +161,8 @@ def flush(folder: Path) -> None:
 
 
 def _replace(made: Path, folder: Path) -> None:
+    # A folder can't be replaced in one step. Between the two renames the old one is still found
+    # under its other name, see `find`.
     flush(made)
     if folder.exists():
         shutil.rmtree(_old(folder), ignore_errors=True)

@@ -24,6 +24,7 @@ from msgfm.sensors import bands_of
 __all__ = ["MSGFM", "Decoder"]
 
 DECODER_WIDTH = 64
+"""Small, so that what the encoder did not understand can't be made up for here."""
 
 
 class Decoder(nn.Module):
@@ -31,6 +32,9 @@ class Decoder(nn.Module):
 
     def __init__(self, widths: tuple[int, ...], channels: int) -> None:
         super().__init__()
+        # A linear map to pixels is enough of a decoder for masked modelling (SimMIM, section 3.3).
+        # SimMIM maps the coarsest tokens alone, to 32 x 32 pixels each; ours sums all four strides,
+        # as feature pyramids do (Lin et al., CVPR 2017), so that the fine stages learn directly.
         self.projections = nn.ModuleList(nn.Linear(width, DECODER_WIDTH) for width in widths)
         self.norm = nn.LayerNorm(DECODER_WIDTH)
         self.mix = nn.Linear(DECODER_WIDTH, DECODER_WIDTH)
@@ -38,6 +42,7 @@ class Decoder(nn.Module):
 
     def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
         """Map (B, h, w, D) per stage to (B, C, 4 h, 4 w) of the first stage."""
+        # A coarse token is repeated over the fine ones below it; what juts out of the image is cut.
         rows, columns = maps[0].shape[1:3]
         total = self.projections[0](maps[0])
         for i, (project, coarse) in enumerate(
@@ -47,6 +52,7 @@ class Decoder(nn.Module):
             total = total + fine[:, :rows, :columns]
         hidden = F.gelu(self.mix(self.norm(total)))
         pixels: Tensor = self.pixels(hidden)
+        # the reverse of the patch embedding: 16 C numbers of a token are its 4 x 4 pixels
         return rearrange(pixels, "b h w (c p q) -> b c (h p) (w q)", p=PATCH, q=PATCH)
 
 
@@ -60,6 +66,7 @@ class MSGFM(nn.Module):
         self.maps = dict(maps or {})
         if clash := set(self.maps) & set(config.sensors):
             raise ValueError(f"a target map can't be called as a sensor: {sorted(clash)}")
+        # A map is painted as its classes: one channel per class instead of one per band.
         channels = {short: len(bands_of(short)) for short in config.sensors} | self.maps
         self.decoders = nn.ModuleDict(
             {name: Decoder(config.widths, count) for name, count in channels.items()}
@@ -121,4 +128,5 @@ class MSGFM(nn.Module):
             if isinstance(module, MixtureOfExperts)
             for p in (module.up, module.up_bias, module.down, module.down_bias)
         )
+        # all experts are stored; a token meets k of E, and everything else (Switch, section 2)
         return stored - experts * (config.experts - config.top_k) // config.experts, stored

@@ -96,6 +96,10 @@ class EncoderConfig:
         return self.depths.index(max(self.depths))
 
 
+# Widths, depths and heads of tiny and base are those of Swin-T and Swin-B (Swin, table 7). Eight
+# experts, one per token, capacity 1.25 and windows of 6 are msGFM's; nano is ours.
+
+
 def nano(**changes: Any) -> EncoderConfig:
     """Return the size for laptops: 5 M parameters active, 8 M stored."""
     shape: dict[str, Any] = {"width": 48, "depths": (2, 2, 6, 1), "heads": (3, 6, 12, 24)}
@@ -134,6 +138,8 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
+        # Swin doubles the width where it halves the sides: D, 2 D, 4 D, 8 D at strides 4 to 32.
+        # Most parameters and most work lie in the longest stage, so the experts are there.
         plain = StageShape(config.window, config.mlp_ratio, config.drop_path)
         mixed = plain._replace(experts=config.experts, top_k=config.top_k, capacity=config.capacity)
         widths = config.widths
@@ -145,6 +151,7 @@ class Encoder(nn.Module):
             )
         )
         self.merges = nn.ModuleList(PatchMerging(width) for width in widths[:-1])
+        # blocks add to a stream that they read through a norm, so what leaves a stage needs one too
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
         self.apply(_initialise)
         nn.init.trunc_normal_(self.embed_tokens.unknown, std=0.02)
@@ -167,8 +174,10 @@ class Encoder(nn.Module):
         ValueError
             A mask of a sensor that is not there, or of another shape.
         """
+        # Padding is invalid in all bands, so it is no more than missing data: never a key, in no
+        # mean, and cut off again below.
         height, width = batch.shape_yx
-        padded = _pad(batch, self.config.stride)
+        padded = batch.padded(self.config.stride)
         x, known = self.embed_tokens(padded, _pad_tokens(masked or {}, batch, padded.shape_yx))
         maps, seen, routed = [], [], []
         for i, stage in enumerate(self.stages):
@@ -179,7 +188,9 @@ class Encoder(nn.Module):
             rows, columns = (-(-n // (PATCH * 2**i)) for n in (height, width))
             maps.append(self.norms[i](x[:, :rows, :columns]))
             seen.append(known[:, :rows, :columns])
-        return Features(tuple(maps), tuple(seen), _mean(routed))
+        # averaged over layers, so that the weight of the balance does not grow with the depth
+        means = (torch.stack(column).mean(0) for column in zip(*routed, strict=True))
+        return Features(tuple(maps), tuple(seen), Routing(*means) if routed else None)
 
     @torch.no_grad()  # not inference mode: its tensors can't train a head
     def features(self, images: Mapping[str, Any] | Batch, **about: Any) -> list[Tensor]:
@@ -192,6 +203,8 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def embed(self, images: Mapping[str, Any] | Batch, **about: Any) -> Tensor:
         """Return one vector per place, (B, D): mean and spread of every map over known tokens."""
+        # Global average pooling, as Swin's classifier does, but of all stages and with the spread
+        # beside the mean: shallow maps know texture, which a mean alone wipes out.
         features = self._infer(images, about)
         return torch.cat(
             [pool(m, k) for m, k in zip(features.maps, features.known, strict=True)], 1
@@ -243,6 +256,8 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, h, w, D) to (B, h/2, w/2, 2 D); a token is known if any of its four was."""
+        # Swin, section 3.1: 2 x 2 tokens side by side (4 D), then a linear map to 2 D. Tokens where
+        # nothing is known are merged like others; only attention and the poolings leave them out.
         four = rearrange(x, "b (h p) (w q) d -> b h w (p q d)", p=2, q=2)
         some = rearrange(known, "b (h p) (w q) -> b h w (p q)", p=2, q=2).any(-1)
         return self.reduce(self.norm(four)), some
@@ -258,10 +273,12 @@ def config_of(manifest: Mapping[str, Any]) -> EncoderConfig:
 
 def pool(tokens: Tensor, known: Tensor) -> Tensor:
     """Return (B, 2 D): mean and standard deviation over known tokens; 0 where none is known."""
+    # m = sum_i k_i x_i / sum_i k_i and s^2 = sum_i k_i (x_i - m)^2 / sum_i k_i over tokens i
     weight = known[..., None].to(tokens.dtype)
     count = weight.sum((1, 2)).clamp(min=1)
     mean = (tokens * weight).sum((1, 2)) / count
     spread = ((tokens - mean[:, None, None]).square() * weight).sum((1, 2)) / count
+    # the root's slope is infinite at 0, where it would turn gradients into NaN
     return torch.cat([mean, spread.clamp(min=1e-12).sqrt()], 1)
 
 
@@ -271,20 +288,6 @@ def bf16_is_fast(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     has = torch.cpu.get_capabilities()
     return device.type == "cpu" and bool(has.get("avx512_bf16") or has.get("amx_bf16"))
-
-
-def _pad(batch: Batch, stride: int) -> Batch:
-    height, width = batch.shape_yx
-    below, right = -height % stride, -width % stride
-    if not below and not right:
-        return batch
-    margin = (0, right, 0, below)
-    return Batch(
-        values={k: F.pad(v, margin) for k, v in batch.values.items()},
-        valid={k: F.pad(v, margin) for k, v in batch.valid.items()},
-        gsd_m=batch.gsd_m,
-        day=batch.day,
-    )
 
 
 def _pad_tokens(
@@ -301,14 +304,9 @@ def _pad_tokens(
     return {k: F.pad(m, (0, columns - m.shape[2], 0, rows - m.shape[1])) for k, m in masked.items()}
 
 
-def _mean(routed: list[Routing]) -> Routing | None:
-    if not routed:
-        return None
-    return Routing(*(torch.stack(column).mean(0) for column in zip(*routed, strict=True)))
-
-
 def _initialise(module: nn.Module) -> None:
     """Set linear maps and experts to a truncated normal of std 0.02, biases to 0."""
+    # as ViT and Swin do
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -99,6 +99,7 @@ def from_openvino(
     if not (folder / ABOUT).is_file():
         raise CheckpointError(f"{folder} holds no {ABOUT}; make it with to_openvino")
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    # bfloat16 halves what goes through memory, and costs where the processor must emulate it
     half = bf16_is_fast(torch.device("cpu")) if bf16 is None else bf16
     options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if half else "f32"}
     if threads:
@@ -200,6 +201,8 @@ class _AllExperts(nn.Module):
         self.down_bias = mixture.down_bias
 
     def forward(self, x: Tensor) -> Tensor:
+        # sum_e g_e (W2_e h_e + b2_e), with h_e = gelu(W1_e x + b1_e) of every expert side by side:
+        # one wide MLP whose hidden units are scaled by g_e, which is 0 for experts not chosen.
         share = self.router(x).softmax(-1)
         gate, expert = share.topk(self.top_k, dim=-1)
         if self.top_k > 1:

@@ -41,10 +41,6 @@ def conv(width_in: int, width: int, side: int = 3) -> nn.Sequential:
     )
 
 
-def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    return functional.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
-
-
 def _enlarge(x: Tensor, factor: int, size: Sequence[int]) -> Tensor:
     """Return x enlarged by a whole factor and cut to ``size``: tokens stay over their pixels."""
     large = functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
@@ -68,15 +64,23 @@ class _Pyramid(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         *lower, last = _channels_first(maps)
-        size = last.shape[-2:]
-        pools = [
-            _resize(one(functional.adaptive_avg_pool2d(last, side)), size)
-            for side, one in zip(POOLED, self.pooled, strict=True)
-        ]
+        # Pyramid pooling (PSPNet, figure 3): means over 1, 4, 9 and 36 parts of the last map go
+        # back to every place of it, so that a field knows if it lies by a town or by a forest.
+        pools = []
+        for side, one in zip(POOLED, self.pooled, strict=True):
+            small = one(functional.adaptive_avg_pool2d(last, side))
+            pools.append(
+                functional.interpolate(
+                    small, size=tuple(last.shape[-2:]), mode="bilinear", align_corners=False
+                )
+            )
         levels = [self.top(torch.cat([last, *pools], 1))]
+        # Feature pyramid (Lin et al., CVPR 2017): from coarse to fine, each level adds what the one
+        # above it has understood to what it sees itself.
         for i in reversed(range(len(lower))):
             side = self.lateral[i](lower[i])
             levels.append(side + _enlarge(levels[-1], 2, side.shape[-2:]))
+        # UPerNet: every level, smoothed, is brought to the finest and all are joined
         finest = levels[-1].shape[-2:]
         smooth = [levels[0], *(self.smooth[-i](x) for i, x in enumerate(levels[1:], 1))]
         aligned = [
@@ -95,6 +99,7 @@ class LinearHead(nn.Module):
 
     def __init__(self, widths: Sequence[int], outputs: int) -> None:
         super().__init__()
+        # one linear map reads all strides, so they are brought to one scale first
         self.norms = nn.ModuleList(nn.LayerNorm(one) for one in widths)
         self.linear = nn.Conv2d(sum(widths), outputs, 1)
 
@@ -157,6 +162,8 @@ class ImageHead(nn.Module):
 
     def forward(self, maps: Sequence[Tensor], pixels: Tensor) -> Tensor:
         """Return (B, outputs, H, W) for ``pixels`` (B, inputs, H, W), scaled to about ±1."""
+        # A token stands for 4 x 4 pixels, so what is finer must come past the encoder: a skip path
+        # as in U-Net (Ronneberger et al., MICCAI 2015), joined at full resolution.
         size = pixels.shape[-2:]
         fused = self.pyramid(maps)
         tall, wide = fused.shape[-2:]

@@ -113,21 +113,21 @@ def draw_plan(
     maps: Sequence[str] = (),
 ) -> Plan:
     """Choose what goes in and what is painted, for places that have these ``sensors``."""
+    # The three coins are always tossed, so that a chance of 0 shifts no other draw.
     source = str(rng.choice(list(sensors)))
     coin, together, chart = rng.random(3)
-    looks = _two(sensors, rng) if config.agree > 0 else None
+    looks = None
+    if config.agree > 0:
+        first, second = rng.choice(list(sensors), 2)
+        looks = str(first), str(second)
     others = [s for s in sensors if s != source]
     partner = str(rng.choice(others)) if others else source
     if maps and chart < config.maps:
         return Plan((source,), str(rng.choice(list(maps))), looks)
     if others and together < config.joint:
         return Plan((source, *others), source, looks)
+    # msGFM: t = s without a partner; with one, t = s or the partner, by a coin (cross = 0.5)
     return Plan((source,), partner if coin < config.cross else source, looks)
-
-
-def _two(sensors: Sequence[str], rng: np.random.Generator) -> tuple[str, str]:
-    first, second = rng.choice(list(sensors), 2)
-    return str(first), str(second)
 
 
 def draw_mask(
@@ -137,12 +137,15 @@ def draw_mask(
 
     ``shape_yx`` is the image in pixels; of each image the same share of cells is hidden.
     """
+    # SimMIM, section 3.2: 60 % of the cells of 32 px are hidden. Small cells could be filled in
+    # from their neighbours without understanding; 32 px of 192 are a sixth of the side.
     h, w = (-(-n // PATCH) for n in shape_yx)
     cell = max(1, round(max(h, w) / config.cells))
     rows, columns = -(-h // cell), -(-w // cell)
     hidden = int(np.ceil(rows * columns * config.mask_ratio))
     if config.mask_ratio < 1:  # something must be seen, however small the image
         hidden = min(hidden, max(rows * columns - 1, 0))
+    # ranks of random numbers: exactly `hidden` cells of each image, every set as likely (as in MAE)
     order = rng.random((count, rows * columns)).argsort(1)
     mask = (order < hidden).reshape(count, rows, columns)
     return np.ascontiguousarray(mask.repeat(cell, 1).repeat(cell, 2)[:, :h, :w])
@@ -171,6 +174,7 @@ class Pretraining(nn.Module):
 
     def forward(self, batch: Batch, plan: Plan, masked: Tensor) -> Losses:
         """Return the losses of ``batch`` under ``plan``; ``masked`` (B, h, w) hides tokens."""
+        # Hidden tokens stay in place as the learned vector of `TokenFusion`, as in SimMIM.
         source = plan.sources[0]
         features = self.model.encoder(batch.only(*plan.sources), {source: masked})
         painted = self.model.reconstruct(features, plan.target, batch.shape_yx)
@@ -184,6 +188,7 @@ class Pretraining(nn.Module):
         agree = zero
         if self.agreement is not None:
             agree = self.agreement(self.model.encoder, batch, plan.looks or (source, source))
+        # L = L_mim + 0.01 L_balance (Switch's and msGFM's weight) + 0.001 L_z (ST-MoE's) + ours
         c = self.config
         total = loss + c.balance * balance + c.z * z + c.distil * distil + c.agree * agree
         return Losses(total, loss, count, balance, z, dropped, distil, agree, load)
@@ -191,6 +196,8 @@ class Pretraining(nn.Module):
     def _painting(
         self, painted: Tensor, batch: Batch, target: str, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
+        # A partner is paid for at the places where the source was hidden, as itself would be: where
+        # the source is seen, painting the partner is translation, and mostly easier.
         if target in batch.maps:
             classes = torch.where(hidden, batch.maps[target], NO_CLASS)
             count = (classes != NO_CLASS).sum()
@@ -198,6 +205,7 @@ class Pretraining(nn.Module):
                 painted.float(), classes, ignore_index=NO_CLASS, reduction="sum"
             )
             return total / count.clamp(min=1), count
+        # SimMIM and msGFM: L = |M * (x_t - D_t(E(x_s)))|_1 / |M|, M hidden; ours: hidden and valid
         values, valid = batch.values[target], batch.valid[target]
         truth = self.model.embedding(target).normalise(values, valid)
         wanted = hidden[:, None] & valid
@@ -208,6 +216,8 @@ class Pretraining(nn.Module):
     def _distil(self, batch: Batch, features: Features) -> Tensor:
         if self.project is None or self._teacher[0] is None:
             raise ValueError("distillation needs a teacher")
+        # As in GFM (Mendieta et al., ICCV 2023), msGFM's forerunner: 1 - cosine of the projected
+        # mean feature of what the student sees and the teacher's feature of the whole image.
         with torch.no_grad():
             wanted = self._teacher[0](batch)
         known = features.known[-1][..., None]
