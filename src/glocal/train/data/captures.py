@@ -19,7 +19,7 @@ from pyproj import CRS, Geod, Transformer
 from glocal.core.chip import Chip
 from glocal.core.interval import Interval
 from glocal.core.provenance import Provenance
-from glocal.core.sensor import Band, Sensor, sensor
+from glocal.core.sensor import Sensor, sensor
 from glocal.errors import BadSourceError, UnitError
 from glocal.io.raster import Pixels, cell_size_on, read_pixels, warp
 from glocal.train.data.shards import SENSORS
@@ -224,13 +224,23 @@ def chip_on(capture: Capture, grid: GeoBox) -> Chip:
     table = table_of(capture.sensor)
     shape = (len(capture.bands), *grid.shape)
     values, valid = np.zeros(shape, np.float32), np.zeros(shape, bool)
-    for i, band in enumerate(capture.bands):
-        values[i], valid[i] = _band_on(capture, band, grid)
-        valid[i] &= _plausible(capture, table.band(band.name), values[i], valid[i])
+    bands = tuple(table.band(band.name) for band in capture.bands)
+    for i, band in enumerate(bands):
+        values[i], valid[i] = _band_on(capture, capture.bands[i], grid)
+        inside = (values[i] >= band.valid_min) & (values[i] <= band.valid_max)
+        share = 1 - float(inside[valid[i]].mean()) if valid[i].any() else 0.0
+        if share > OUTLIERS:
+            low, high = np.percentile(values[i][valid[i]], (1, 99))
+            raise UnitError(
+                f"{capture.name}: {share:.0%} of band {band.name} lies outside {band.valid_min:g}.."
+                f"{band.valid_max:g} {band.unit} (1st and 99th percentile {low:.4g}, {high:.4g}); "
+                "write scale, offset or nodata in pool.toml"
+            )
+        valid[i] &= inside
     return Chip(
         values=values,
         valid=valid,
-        bands=tuple(table.band(band.name) for band in capture.bands),
+        bands=bands,
         geobox=grid,
         interval=capture.interval or AT_SOME_TIME,
         provenance=Provenance(
@@ -243,21 +253,6 @@ def chip_on(capture: Capture, grid: GeoBox) -> Chip:
     )
 
 
-def _plausible(
-    capture: Capture, band: Band, values: NDArray[np.float32], valid: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    inside = (values >= band.valid_min) & (values <= band.valid_max)
-    share = 1 - float(inside[valid].mean()) if valid.any() else 0.0
-    if share > OUTLIERS:
-        low, high = np.percentile(values[valid], (1, 99))
-        raise UnitError(
-            f"{capture.name}: {share:.0%} of band {band.name} lies outside {band.valid_min:g}.."
-            f"{band.valid_max:g} {band.unit} (1st and 99th percentile {low:.4g}, {high:.4g}); "
-            "write scale, offset or nodata in pool.toml"
-        )
-    return inside
-
-
 def _band_on(
     capture: Capture, band: BandFile, grid: GeoBox
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -268,19 +263,16 @@ def _band_on(
         values = np.power(10, values / 10, where=pixels.valid, out=np.zeros_like(values))
     known = pixels.valid & np.isfinite(values)
     ready = Pixels(values=values, valid=known, grid=pixels.grid)
-    out, there = warp(ready, grid, _how(band.grid, grid))
+    # the same lattice is copied; else several pixels of a cell are averaged, few interpolated
+    how = "average" if cell_size_on(band.grid, grid) < 0.7 else "bilinear"
+    if band.grid.crs == grid.crs:
+        shift = np.array(tuple(~band.grid.transform * grid.transform)[:6])
+        if np.allclose(shift[[0, 1, 3, 4]], [1, 0, 0, 1], atol=1e-6) and np.allclose(
+            shift[[2, 5]], shift[[2, 5]].round(), atol=1e-3
+        ):
+            how = "nearest"
+    out, there = warp(ready, grid, how)
     if radar:
         there &= out > 0
         out = 10 * np.log10(np.where(there, out, 1))
     return np.where(there, out, 0).astype(np.float32), there
-
-
-def _how(source: GeoBox, grid: GeoBox) -> str:
-    """Return how pixels come onto a grid."""
-    if source.crs == grid.crs:
-        shift = np.array(tuple(~source.transform * grid.transform)[:6])
-        if np.allclose(shift[[0, 1, 3, 4]], [1, 0, 0, 1], atol=1e-6) and np.allclose(
-            shift[[2, 5]], shift[[2, 5]].round(), atol=1e-3
-        ):
-            return "nearest"
-    return "average" if cell_size_on(source, grid) < 0.7 else "bilinear"

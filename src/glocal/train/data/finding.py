@@ -69,7 +69,14 @@ def captures(root: Path) -> Iterator[Capture]:
     """
     if not root.exists():
         raise SourceUnavailableError(f"{root} does not exist; check the path of the data")
-    stores, items, rasters = _inventory(root)
+    below = [root, *sorted(root.rglob("*"))] if root.is_dir() else [root]
+    # a Zarr store is read as a whole: nothing inside it is a store, an item or a raster
+    marks = [one.parent for one in below if one.name in ("zarr.json", ".zgroup")]
+    stores = sorted({one for one in marks if not set(one.parents) & set(marks)})
+    inside = set(stores)
+    plain = [one for one in below if one.is_file() and not inside & set(one.parents)]
+    items = [(one, content) for one in plain if (content := _item(one)) is not None]
+    rasters = [one for one in plain if one.suffix.lower() in RASTERS]
     for store in stores:
         yield from finding_zarr.captures(store, settings_at(store, root))
     used: set[Path] = set()
@@ -85,17 +92,6 @@ def captures(root: Path) -> Iterator[Capture]:
 def shards_in(root: Path) -> list[Path]:
     """Return the packed shards at or below ``root``."""
     return sorted(root.rglob("*.npz")) if root.is_dir() else [root] * (root.suffix == ".npz")
-
-
-def _inventory(root: Path) -> tuple[list[Path], list[tuple[Path, dict[str, Any]]], list[Path]]:
-    """Return Zarr stores, STAC items and rasters."""
-    below = [root, *sorted(root.rglob("*"))] if root.is_dir() else [root]
-    marks = [one.parent for one in below if one.name in ("zarr.json", ".zgroup")]
-    stores = sorted({one for one in marks if not set(one.parents) & set(marks)})
-    inside = set(stores)
-    files = [one for one in below if one.is_file() and not inside & set(one.parents)]
-    items = [(one, content) for one in files if (content := _item(one)) is not None]
-    return stores, items, [one for one in files if one.suffix.lower() in RASTERS]
 
 
 def _item(path: Path) -> dict[str, Any] | None:

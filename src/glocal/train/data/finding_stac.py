@@ -50,12 +50,16 @@ def captures(
     licence = settings.licence
     if licence == "not stated":
         licence = str(properties.get("license", licence))
+    start, stop = (
+        str(properties.get("datetime") or properties.get(name) or "")
+        for name in ("start_datetime", "end_datetime")
+    )
     result = [
         Capture(
             name=f"{item.get('id', path.stem)}/{short}",
             sensor=short,
             bands=tuple(_once(path, bands)),
-            interval=_interval(properties),
+            interval=Interval.parse(f"{start[:10]}/{stop[:10]}") if start and stop else None,
             origin=settings.origin,
             licence=licence,
         )
@@ -146,9 +150,3 @@ def _once(path: Path, bands: list[BandFile]) -> Iterator[BandFile]:
         if other is None or abs(band.grid.resolution.x) < abs(other.grid.resolution.x):
             best[band.name] = band
     yield from best.values()
-
-
-def _interval(properties: Mapping[str, Any]) -> Interval | None:
-    start = properties.get("datetime") or properties.get("start_datetime")
-    stop = properties.get("datetime") or properties.get("end_datetime")
-    return Interval.parse(f"{str(start)[:10]}/{str(stop)[:10]}") if start and stop else None

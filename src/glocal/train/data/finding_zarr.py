@@ -156,7 +156,11 @@ def _dates(group: Any, array: Any) -> list[Interval | None]:
 
 def _reader(array: Any, lead: tuple[int, ...], grid: GeoBox, nodata: Any) -> Reader:
     def read(wanted: GeoBox) -> Pixels:
-        rows, columns = _window(grid, wanted)
+        # two pixels more on each side, for the interpolation
+        box = wanted.extent.to_crs(str(grid.crs)).boundingbox
+        a, b = ~grid.transform * (box.left, box.top), ~grid.transform * (box.right, box.bottom)
+        height, width = grid.shape
+        rows, columns = _around(a[1], b[1], height), _around(a[0], b[0], width)
         values: NDArray[Any] = np.asarray(array[(*lead, rows, columns)])
         valid = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
         if isinstance(nodata, int | float):
@@ -164,14 +168,6 @@ def _reader(array: Any, lead: tuple[int, ...], grid: GeoBox, nodata: Any) -> Rea
         return Pixels(values=values, valid=valid, grid=grid[rows, columns])
 
     return read
-
-
-def _window(grid: GeoBox, wanted: GeoBox) -> tuple[slice, slice]:
-    """Return the rows and columns of ``grid`` that ``wanted`` needs, two more on each side."""
-    box = wanted.extent.to_crs(str(grid.crs)).boundingbox
-    a, b = ~grid.transform * (box.left, box.top), ~grid.transform * (box.right, box.bottom)
-    height, width = grid.shape
-    return _around(a[1], b[1], height), _around(a[0], b[0], width)
 
 
 def _around(a: float, b: float, length: int) -> slice:

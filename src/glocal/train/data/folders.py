@@ -87,7 +87,16 @@ def pair(found: Sequence[Capture], *, max_days: float = 3.0, side: int = 64) -> 
         Two CRS can't be brought together.
     """
     order = [one for name in SENSORS for one in found if one.sensor == name]
-    facts = _facts(order)
+    # one row per capture of all that decides quickly which others may fit it
+    never = float("nan")
+    boxes = [one.grid.geographic_extent.boundingbox.bbox for one in order]
+    facts: dict[str, NDArray[Any]] = {
+        "box": np.array(boxes, float).reshape(-1, 4),
+        "size": np.array([gsd_m(one.grid) for one in order]),
+        "start": np.array([o.interval.start.timestamp() if o.interval else never for o in order]),
+        "stop": np.array([o.interval.stop.timestamp() if o.interval else never for o in order]),
+        "sensor": np.array([one.sensor for one in order], object),
+    }
     taken: set[int] = set()
     pairs = []
     for i, first in enumerate(order):
@@ -99,19 +108,6 @@ def pair(found: Sequence[Capture], *, max_days: float = 3.0, side: int = 64) -> 
         taken.update(group)
         pairs.append(tuple(order[j] for j in group))
     return pairs
-
-
-def _facts(order: Sequence[Capture]) -> dict[str, NDArray[Any]]:
-    """Return one row per capture of all that decides quickly which others may fit it."""
-    boxes = [one.grid.geographic_extent.boundingbox.bbox for one in order]
-    never = float("nan")
-    return {
-        "box": np.array(boxes, float).reshape(-1, 4),
-        "size": np.array([gsd_m(one.grid) for one in order]),
-        "start": np.array([o.interval.start.timestamp() if o.interval else never for o in order]),
-        "stop": np.array([o.interval.stop.timestamp() if o.interval else never for o in order]),
-        "sensor": np.array([one.sensor for one in order], object),
-    }
 
 
 def _nearest(
@@ -131,14 +127,12 @@ def _nearest(
     fits = (facts["sensor"] == sensor) & (days <= max_days)
     fits &= (size <= COARSER * size[i]) & (size >= size[i] / COARSER)
     fits &= (box[:, :2] < box[i, 2:]).all(1) & (box[:, 2:] > box[i, :2]).all(1)
-    least = (side * _cell(order[i].grid)) ** 2 / 2
-    shared = {j: _shared(order[i].grid, order[j].grid) for j in np.flatnonzero(fits).tolist()}
+    grid = order[i].grid
+    cell = float(np.sqrt(abs(grid.resolution.x * grid.resolution.y)))
+    least = (side * cell) ** 2 / 2
+    shared = {j: _shared(grid, order[j].grid) for j in np.flatnonzero(fits).tolist()}
     enough = [j for j, area in shared.items() if area >= least]
     return min(enough, key=lambda j: (days[j], -shared[j]), default=None)
-
-
-def _cell(grid: GeoBox) -> float:
-    return float(np.sqrt(abs(grid.resolution.x * grid.resolution.y)))
 
 
 def _shared(grid: GeoBox, other: GeoBox) -> float:
@@ -208,22 +202,19 @@ def _window(
 
 def _squares(chips: Mapping[str, Chip], side: int) -> Iterator[dict[str, NDArray[np.float32]]]:
     """Yield for each square of a tile the sensors that cover it, perhaps none."""
-    arrays = {name: _all_bands(name, chip) for name, chip in chips.items()}
+    # every band of the sensor (C, H, W), NaN where invalid or absent
+    arrays = {}
+    for name, chip in chips.items():
+        known = band_names(name)
+        arrays[name] = np.full((len(known), *chip.values.shape[1:]), np.nan, np.float32)
+        rows = [known.index(band) for band in chip.band_names]
+        arrays[name][rows] = np.where(chip.valid, chip.values, np.nan)
     height, width = next(iter(arrays.values())).shape[1:]
     for top in range(0, height, side):
         for left in range(0, width, side):
             cut = (slice(None), slice(top, top + side), slice(left, left + side))
             squares = {name: array[cut].copy() for name, array in arrays.items()}
             yield {k: one for k, one in squares.items() if coverage({k: one}) >= COVERED}
-
-
-def _all_bands(name: str, chip: Chip) -> NDArray[np.float32]:
-    """Return (C, H, W) with every band of the sensor, NaN where invalid or absent."""
-    known = band_names(name)
-    full = np.full((len(known), *chip.values.shape[1:]), np.nan, np.float32)
-    rows = [known.index(band) for band in chip.band_names]
-    full[rows] = np.where(chip.valid, chip.values, np.nan)
-    return full
 
 
 def pack(

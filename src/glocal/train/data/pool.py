@@ -41,7 +41,11 @@ class Pool:
             Most shards that one batch is drawn from; None for all. Streaming from a pool
             larger than ``max_bytes`` needs a small number.
         """
-        self.paths = _files(paths)
+        self.paths: list[Path] = []
+        for path in map(Path, paths):
+            self.paths += sorted(path.glob("*.npz")) if path.is_dir() else [path]
+        if not self.paths:
+            raise SourceUnavailableError(f"no shard (*.npz) in {', '.join(map(str, paths))}")
         self.max_bytes, self.evenness, self.spread = max_bytes, evenness, spread
         self._decoded: OrderedDict[Path, Shard] = OrderedDict()
         self._lock = Lock()
@@ -132,9 +136,15 @@ class Pool:
         members = self._of[wanted]
         which, row = self._choose(self._rising[wanted], n, rng)
         turns = rng.integers(0, 8, n)
-        order = np.argsort(which, kind="stable")
+        # each shard gives its windows at once; then they go back to the order they were drawn in
         pieces = [self.shard(members[i]).batch(row[which == i]) for i in np.unique(which).tolist()]
-        batch = _joined(pieces, np.argsort(order, kind="stable"))
+        back = np.argsort(np.argsort(which, kind="stable"), kind="stable")
+        batch: Arguments = {"bands": pieces[0]["bands"]}
+        for key in ("arrays", "gsd_m", "day"):
+            batch[key] = {
+                name: np.concatenate([piece[key][name] for piece in pieces])[back]
+                for name in pieces[0][key]
+            }
         if augment:
             batch["arrays"] = {k: _turned(a, turns) for k, a in batch["arrays"].items()}
         return batch
@@ -159,26 +169,6 @@ class Pool:
             found = np.searchsorted(rising[i], place[here] * rising[i][-1], side="right")
             row[here] = np.minimum(found, len(rising[i]) - 1)
         return which.astype(np.intp), row
-
-
-def _files(paths: Sequence[Path]) -> list[Path]:
-    files: list[Path] = []
-    for path in map(Path, paths):
-        files += sorted(path.glob("*.npz")) if path.is_dir() else [path]
-    if not files:
-        raise SourceUnavailableError(f"no shard (*.npz) in {', '.join(map(str, paths))}")
-    return files
-
-
-def _joined(pieces: Sequence[Arguments], order: NDArray[np.intp]) -> Arguments:
-    first = pieces[0]
-    joined: Arguments = {"bands": first["bands"]}
-    for key in ("arrays", "gsd_m", "day"):
-        joined[key] = {
-            name: np.concatenate([piece[key][name] for piece in pieces])[order]
-            for name in first[key]
-        }
-    return joined
 
 
 def _turned(values: NDArray[np.float32], turns: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -230,29 +231,28 @@ def shard_of(windows: Sequence[Window], licences: Mapping[str, str]) -> Shard:
         raise BadSourceError("the windows of a shard must have the same sensors")
     origins = tuple(sorted({window.origin for window in windows}))
     number = {name: i for i, name in enumerate(origins)}
+    layers = {}
+    for name in sensor_set(windows[0].values):
+        if len({window.values[name].shape for window in windows}) != 1:
+            raise BadSourceError(f"all windows of {name!r} must have the same bands and side")
+        values = np.stack([window.values[name] for window in windows])
+        if values.shape[1] != len(band_names(name)):
+            raise BadSourceError(f"{name!r} needs the bands {', '.join(band_names(name))}")
+        stored, scale, offset, nodata = _encode(name, values)
+        layers[name] = Layer(
+            stored=stored,
+            bands=band_names(name),
+            scale=scale,
+            offset=offset,
+            nodata=nodata,
+            gsd_m=np.array([window.gsd_m[name] for window in windows], np.float32),
+            day=np.array([window.day[name] for window in windows], np.float32),
+        )
     return Shard(
-        layers={name: _layer(name, windows) for name in sensor_set(windows[0].values)},
+        layers=layers,
         origin=np.array([number[window.origin] for window in windows], np.int32),
         origins=origins,
         licences=tuple(licences[name] for name in origins),
-    )
-
-
-def _layer(name: str, windows: Sequence[Window]) -> Layer:
-    if len({window.values[name].shape for window in windows}) != 1:
-        raise BadSourceError(f"all windows of {name!r} must have the same bands and side")
-    values = np.stack([window.values[name] for window in windows])
-    if values.shape[1] != len(band_names(name)):
-        raise BadSourceError(f"{name!r} needs the bands {', '.join(band_names(name))}")
-    stored, scale, offset, nodata = _encode(name, values)
-    return Layer(
-        stored=stored,
-        bands=band_names(name),
-        scale=scale,
-        offset=offset,
-        nodata=nodata,
-        gsd_m=np.array([window.gsd_m[name] for window in windows], np.float32),
-        day=np.array([window.day[name] for window in windows], np.float32),
     )
 
 
@@ -358,47 +358,45 @@ def read_header(path: Path) -> dict[str, Any]:
     BadSourceError
         The shard is of another version.
     """
-    header = _read(path, lambda archive, _: (_header(archive, path), _array(archive, "origin")))
-    return {**header[0], "origin": header[1]}
+    with _opened(path) as archive:
+        return {**_header(archive, path), "origin": _array(archive, "origin")}
 
 
 def read_shard(path: Path) -> Shard:
     """Read a shard; errors as for `read_header`. Pickled content is never loaded."""
-    shard: Shard = _read(path, _shard)
-    return shard
+    with _opened(path) as archive:
+        header = _header(archive, path)
+        layers = {}
+        for name, row in header["layers"].items():
+            layers[name] = Layer(
+                stored=_array(archive, f"{name}.stored"),
+                bands=tuple(row["bands"]),
+                scale=float(row["scale"]),
+                offset=float(row["offset"]),
+                nodata=row["nodata"],
+                gsd_m=_array(archive, f"{name}.gsd_m"),
+                day=_array(archive, f"{name}.day"),
+            )
+        return Shard(
+            layers=layers,
+            origin=_array(archive, "origin"),
+            origins=tuple(header["origins"]),
+            licences=tuple(header["licences"]),
+        )
 
 
-def _read(path: Path, what: Any) -> Any:
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a shard; whatever is found to be wrong with it while it is read is told as one error."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return what(archive, path)
+            yield archive
     except DAMAGED as error:
         if isinstance(error, BadSourceError):
             raise
         raise SourceUnavailableError(
             f"can't read shard {path}: {error}; it may be truncated or no shard, pack it again"
         ) from error
-
-
-def _shard(archive: zipfile.ZipFile, path: Path) -> Shard:
-    header = _header(archive, path)
-    layers = {}
-    for name, row in header["layers"].items():
-        layers[name] = Layer(
-            stored=_array(archive, f"{name}.stored"),
-            bands=tuple(row["bands"]),
-            scale=float(row["scale"]),
-            offset=float(row["offset"]),
-            nodata=row["nodata"],
-            gsd_m=_array(archive, f"{name}.gsd_m"),
-            day=_array(archive, f"{name}.day"),
-        )
-    return Shard(
-        layers=layers,
-        origin=_array(archive, "origin"),
-        origins=tuple(header["origins"]),
-        licences=tuple(header["licences"]),
-    )
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
