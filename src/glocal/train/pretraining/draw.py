@@ -60,18 +60,14 @@ def draw(pool: ChipPool, recipe: Recipe, step: int) -> Draw:
     batch = batch_of(**pool.draw(group, config.batch, rng))
     if plan.target in recipe.maps and plan.target not in batch.maps:
         plan = plan._replace(target=plan.sources[0])  # nobody mapped these places
-    _refuse_classes(batch, recipe.maps)
+    for name in recipe.maps.keys() & batch.maps.keys():
+        if (most := int(batch.maps[name].max())) >= recipe.maps[name]:
+            raise ConfigError(
+                f"pretraining: map {name} holds class {most}, but the recipe has "
+                f"{recipe.maps[name]} classes, counted from 0; correct Recipe.maps or the map"
+            )
     masked = draw_mask(len(batch), batch.shape_yx, rng, recipe.objective)
     return Draw(batch=batch, plan=plan, masked=torch.from_numpy(masked))
-
-
-def _refuse_classes(batch: Batch, maps: Mapping[str, int]) -> None:
-    for name in maps.keys() & batch.maps.keys():
-        if (most := int(batch.maps[name].max())) >= maps[name]:
-            raise ConfigError(
-                f"pretraining: map {name} holds class {most}, but the recipe has {maps[name]} "
-                "classes, counted from 0; correct Recipe.maps or the map"
-            )
 
 
 def draws(pool: ChipPool, recipe: Recipe, first: int, readers: int) -> Iterator[Draw]:

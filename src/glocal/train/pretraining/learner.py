@@ -147,12 +147,22 @@ def decay_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
 def update(learner: Learner, config: PretrainConfig, drawn: Draw, step: int) -> dict[str, Tensor]:
     """Make one step; return its losses as this process saw them, without waiting for them."""
     fabric = learner.fabric
-    torch.manual_seed(_seed(config.seed, step, fabric.global_rank))
+    rank, world = fabric.global_rank, fabric.world_size
+    # dropout draws anew at each step and in each process
+    seed = np.random.SeedSequence((config.seed, step, rank)).generate_state(1, np.uint64)[0]
+    torch.manual_seed(int(seed >> np.uint64(1)))
     rate = learning_rate(step, config)
     for group in learner.optimizer.param_groups:
         group["lr"] = rate
-    losses = learner.forward(*_arguments(drawn, fabric))
-    share = _share(losses["values"], fabric)
+    mine = drawn if world == 1 else drawn.part(rank, world)
+    batch = mine.batch.to(fabric.device)
+    columns = {one.name: getattr(batch, one.name) for one in fields(batch)}
+    losses = learner.forward(columns, mine.plan, mine.masked.to(fabric.device))
+    # the weight that makes the mean over processes the mean over all their pixels
+    share = torch.ones((), device=losses["values"].device)
+    if world > 1:
+        here = losses["values"].detach().float()
+        share = here * world / reduced(here, "sum", fabric).clamp(min=1)
     loss = losses["total"] + (share - 1) * losses["reconstruction"]
     fabric.backward(loss)
     norm = nn.utils.clip_grad_norm_(learner.objective.parameters(), config.clip)
@@ -162,26 +172,6 @@ def update(learner: Learner, config: PretrainConfig, drawn: Draw, step: int) -> 
     seen = {name: value.detach() for name, value in losses.items()}
     seen |= {"total": loss.detach(), "reconstruction": share * seen["reconstruction"]}
     return {**seen, "norm": norm.detach()}
-
-
-def _seed(*parts: int) -> int:
-    """Return a seed for dropout, another one for each step and process."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _arguments(drawn: Draw, fabric: Fabric) -> tuple[dict[str, dict[str, Tensor]], Plan, Tensor]:
-    mine = drawn if fabric.world_size == 1 else drawn.part(fabric.global_rank, fabric.world_size)
-    batch = mine.batch.to(fabric.device)
-    columns = {one.name: getattr(batch, one.name) for one in fields(batch)}
-    return columns, mine.plan, mine.masked.to(fabric.device)
-
-
-def _share(count: Tensor, fabric: Fabric) -> Tensor:
-    """Return the weight that makes the mean over processes the mean over all their pixels."""
-    if fabric.world_size == 1:
-        return torch.ones((), device=count.device)
-    here = count.detach().float()
-    return here * fabric.world_size / reduced(here, "sum", fabric).clamp(min=1)
 
 
 def reduced(value: Tensor, how: Literal["sum", "mean"], fabric: Fabric) -> Tensor:

@@ -29,7 +29,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor
 
 from glocal.errors import ConfigError, RunError
@@ -132,8 +131,15 @@ def pretrain(
         # single batches of snow, sea or cloud are no news while training
         warnings.filterwarnings("ignore", message="sensor .* (is far from|is below)")
         learning = learner(recipe, *(teacher or ()))
-        facts = _facts(recipe, pool, learning, teacher[1] if teacher else 0)
-        facts |= {"start": begin_with(learning, start)}
+        # what must be the same when a run goes on
+        precision = resolved_precision(recipe.training.precision, learning.fabric.device)
+        exact = replace(recipe, training=replace(recipe.training, precision=precision))
+        facts = {
+            "recipe": to_json(exact),
+            "data": digest(pool, recipe),
+            "teacher_width": teacher[1] if teacher else 0,
+            "start": begin_with(learning, start),
+        }
         step, seconds = _resume(learning, out / "checkpoints", facts)
         files = _Files(learning, out, options, facts, seconds)
         files.start(step)
@@ -147,13 +153,6 @@ def pretrain(
             if why != "done":
                 break
         return files.finish(step, why if step < recipe.training.steps else "done")
-
-
-def _facts(recipe: Recipe, pool: ChipPool, learning: Learner, teacher: int) -> dict[str, Any]:
-    """Return what must be the same when a run goes on."""
-    precision = resolved_precision(recipe.training.precision, learning.fabric.device)
-    exact = replace(recipe, training=replace(recipe.training, precision=precision))
-    return {"recipe": to_json(exact), "data": digest(pool, recipe), "teacher_width": teacher}
 
 
 def _resume(learning: Learner, folder: Path, facts: Mapping[str, Any]) -> tuple[int, float]:
@@ -286,14 +285,23 @@ class _Files:
         seen = reduced(table, "mean", fabric).cpu().numpy()
         columns = dict(zip(names, np.split(seen, np.cumsum(sizes)[:-1], axis=1), strict=True))
         columns["values"] = columns["values"] * fabric.world_size
-        rows = [
-            about | {name: _plain(column[i]) for name, column in columns.items()}
-            for i, (about, _) in enumerate(self._waiting)
-        ]
+        rows = []
+        for i, (about, _) in enumerate(self._waiting):
+            values = {name: column[i].tolist() for name, column in columns.items()}
+            rows.append(about | {n: v[0] if len(v) == 1 else v for n, v in values.items()})
         self._waiting = []
-        _refuse_infinite(rows, self._out)
+        self._refuse_infinite(rows)
         if self._log is not None:
             self._log.write(rows)
+
+    def _refuse_infinite(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if not (math.isfinite(row["total"]) and math.isfinite(row["norm"])):
+                raise RunError(
+                    f"the loss of step {row['step']} ({row['plan']}) is {row['total']}, its "
+                    f"gradient {row['norm']}; the last checkpoint in {self._out} is from before. "
+                    "Start anew with a smaller base_rate or more warm-up, in another folder"
+                )
 
     def _checkpoint(self, step: int) -> None:
         if step == self._saved:
@@ -308,18 +316,3 @@ class _Files:
             )
             save_checkpoint(self._out / "checkpoints", tensors, facts, keep=options.keep)
         learning.fabric.barrier()
-
-
-def _plain(value: NDArray[np.float32]) -> float | list[float]:
-    found: list[float] = value.tolist()
-    return found[0] if len(found) == 1 else found
-
-
-def _refuse_infinite(rows: list[dict[str, Any]], out: Path) -> None:
-    for row in rows:
-        if not (math.isfinite(row["total"]) and math.isfinite(row["norm"])):
-            raise RunError(
-                f"the loss of step {row['step']} ({row['plan']}) is {row['total']}, its gradient "
-                f"{row['norm']}; the last checkpoint in {out} is from before. Start anew with a "
-                "smaller base_rate or more warm-up, in another folder"
-            )
