@@ -261,6 +261,7 @@ class _Files:
     def finish(self, step: int, why: Why) -> Outcome:
         """Write the rest, and close."""
         self._flush()
+        seconds = self.seconds()  # as the checkpoint will say, from which a run goes on
         self._checkpoint(step)
         if self._log is not None:
             self._log.close()
@@ -268,7 +269,7 @@ class _Files:
             step=step,
             why=why,
             weights=self._out / "weights",
-            seconds=self.seconds(),
+            seconds=seconds,
             first=self._log is not None,
         )
 
