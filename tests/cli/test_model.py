@@ -45,7 +45,7 @@ def images(tmp_path):
 @pytest.fixture
 def small(monkeypatch):
     """Make every size a tiny one."""
-    monkeypatch.setattr(model, "_config", lambda size: ENCODER)
+    monkeypatch.setattr(model, "CONFIGS", dict.fromkeys(model.Size, lambda: ENCODER))
 
 
 def test_pack_pretrain_and_embed(images, small, tmp_path):
@@ -116,5 +116,5 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
 
 
 def test_sizes_and_recipes_are_valid():
-    assert all(isinstance(model._config(size), EncoderConfig) for size in model.Size)
+    assert all(isinstance(model.CONFIGS[size](), EncoderConfig) for size in model.Size)
     assert all(name == one.__name__ and one().training.steps > 0 for name, one in RECIPES.items())

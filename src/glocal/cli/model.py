@@ -15,11 +15,11 @@ from glocal.cli.shell import EXIT_HELP, Json, print_rows, progress_bar, readable
 from glocal.train.data.folders import open_pool
 from glocal.train.data.folders import pack as pack_folders
 from glocal.train.data.pool import Pool
-from glocal.train.pretraining.pretrain import Outcome, RunOptions
+from glocal.train.pretraining.pretrain import RunOptions
 from glocal.train.pretraining.pretrain import pretrain as train
 from glocal.train.pretraining.recipe import PretrainConfig, Recipe
 from glocal.train.tasks.embedding import embed_images, write_vectors
-from msgfm import Encoder, EncoderConfig, ObjectiveConfig, base, nano, tiny
+from msgfm import Encoder, ObjectiveConfig, base, nano, tiny
 
 __all__ = ["app"]
 
@@ -39,9 +39,7 @@ class Size(StrEnum):
     base = "base"
 
 
-def _config(size: Size) -> EncoderConfig:
-    return {Size.nano: nano, Size.tiny: tiny, Size.base: base}[size]()
-
+CONFIGS = {Size.nano: nano, Size.tiny: tiny, Size.base: base}
 
 Data = Annotated[
     list[Path],
@@ -111,7 +109,7 @@ def pretrain(
         training = PretrainConfig(
             steps=steps, batch=batch, base_rate=rate, warmup=min(500, steps // 20), seed=seed
         )
-        recipe = Recipe(encoder=_config(size), objective=OBJECTIVE, training=training)
+        recipe = Recipe(encoder=CONFIGS[size](), objective=OBJECTIVE, training=training)
         # several processes must not pack the same folder at once
         several = int(os.environ.get("WORLD_SIZE", "1")) > 1
         pool = Pool(data) if several else open_pool(data, out / "pool", side=side)
@@ -119,13 +117,9 @@ def pretrain(
         with progress_bar() as report:
             outcome = train(recipe, pool, out, options=options, start=start, progress=report)
         if outcome.first:
-            print_rows(_told(outcome), as_json)
-
-
-def _told(outcome: Outcome) -> dict[str, Any]:
-    values = {**asdict(outcome), "weights": str(outcome.weights)}
-    del values["first"]
-    return values
+            rows = {**asdict(outcome), "weights": str(outcome.weights)}
+            del rows["first"]  # of several processes only the first prints
+            print_rows(rows, as_json)
 
 
 @app.command(epilog="Example: glocal model embed image.tif --out vectors.parquet")

@@ -231,23 +231,20 @@ def _images(
     offset: float | None,
     **others: Path | None,
 ) -> Images:
+    try:
+        when = Interval.parse(interval) if interval else None
+    except ValueError as error:
+        raise ConfigError(f"--interval: {error}") from error
     return Images(
         s2=s2,
         sar=sar,
-        interval=_interval(interval),
+        interval=when,
         bands=_names(bands),
         sar_bands=_names(sar_bands),
         unit=unit,
         offset=offset,
         **others,
     )
-
-
-def _interval(text: str | None) -> Interval | None:
-    try:
-        return Interval.parse(text) if text else None
-    except ValueError as error:
-        raise ConfigError(f"--interval: {error}") from error
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -24,6 +24,7 @@ from glocal.train.data.captures import (
 __all__ = ["captures"]
 
 MISSIONS = {"sentinel-2": "s2", "sentinel-1": "sar"}
+SUFFIXES = (".tif", ".tiff", ".jp2")
 NOT_DATA = {"thumbnail", "overview", "metadata", "visual"}
 
 
@@ -43,7 +44,9 @@ def captures(
     """
     found: dict[str, list[BandFile]] = {}
     for key, asset in sorted(item.get("assets", {}).items()):
-        if _is_data(asset):
+        kind, href = str(asset.get("type", "")), str(asset["href"])
+        raster = any(word in kind for word in ("tiff", "jp2")) or href.endswith(SUFFIXES)
+        if raster and not NOT_DATA & set(asset.get("roles", ())):
             short = _sensor(path, item, key)
             found.setdefault(short, []).extend(_bands(path, key, asset, short))
     properties = item.get("properties", {})
@@ -67,14 +70,6 @@ def captures(
         if bands
     ]
     return result, {band.path.resolve() for bands in found.values() for band in bands}
-
-
-def _is_data(asset: Mapping[str, Any]) -> bool:
-    kind = str(asset.get("type", ""))
-    raster = any(word in kind for word in ("tiff", "jp2")) or str(asset["href"]).endswith(
-        (".tif", ".tiff", ".jp2")
-    )
-    return raster and not NOT_DATA & set(asset.get("roles", ()))
 
 
 def _sensor(path: Path, item: Mapping[str, Any], key: str) -> str:

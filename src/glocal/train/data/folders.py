@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -174,30 +175,23 @@ def windows(group: Pair, *, side: int = 64, summary: Summary | None = None) -> I
     if not height or not width:
         counts.too_small += [one.name for one in group]
         return
-    for top in range(0, height, TILE * side):
-        for left in range(0, width, TILE * side):
-            rows = slice(top, min(top + TILE * side, height))
-            columns = slice(left, min(left + TILE * side, width))
-            chips = {one.sensor: chip_on(one, grid[rows, columns]) for one in group}
-            for values in _squares(chips, side):
-                if values:
-                    yield _window(values, size, group, counts)
-                else:
-                    counts.dropped += 1
-
-
-def _window(
-    values: dict[str, NDArray[np.float32]], size: float, group: Pair, counts: Summary
-) -> Window:
-    kept = [one for one in group if one.sensor in values]
-    origin = "+".join(sorted({one.origin for one in kept}))
-    _note(counts, origin, " AND ".join(sorted({one.licence for one in kept})))
-    return Window(
-        values=values,
-        gsd_m=dict.fromkeys(values, size),
-        day={one.sensor: one.day for one in kept},
-        origin=origin,
-    )
+    for top, left in product(range(0, height, TILE * side), range(0, width, TILE * side)):
+        rows = slice(top, min(top + TILE * side, height))
+        columns = slice(left, min(left + TILE * side, width))
+        chips = {one.sensor: chip_on(one, grid[rows, columns]) for one in group}
+        for values in _squares(chips, side):
+            if not values:
+                counts.dropped += 1
+                continue
+            kept = [one for one in group if one.sensor in values]
+            origin = "+".join(sorted({one.origin for one in kept}))
+            _note(counts, origin, " AND ".join(sorted({one.licence for one in kept})))
+            yield Window(
+                values=values,
+                gsd_m=dict.fromkeys(values, size),
+                day={one.sensor: one.day for one in kept},
+                origin=origin,
+            )
 
 
 def _squares(chips: Mapping[str, Chip], side: int) -> Iterator[dict[str, NDArray[np.float32]]]:

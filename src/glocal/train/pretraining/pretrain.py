@@ -28,7 +28,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from glocal.errors import ConfigError, RunError
@@ -149,7 +148,7 @@ def pretrain(
             step += 1
             files.keep(step)
             progress(f"step {step} of {recipe.training.steps}", step / recipe.training.steps)
-            why = _agreed(learning.fabric, step, asked(), files.late())
+            why = files.why(step, asked())
             if why != "done":
                 break
         return files.finish(step, why if step < recipe.training.steps else "done")
@@ -169,17 +168,6 @@ def _resume(learning: Learner, folder: Path, facts: Mapping[str, Any]) -> tuple[
         )
     restore(tensors, learning.objective, learning.average, learning.optimizer)
     return int(saved["step"]), float(saved["seconds"])
-
-
-def _agreed(fabric: Fabric, step: int, asked: bool, late: bool) -> Why:
-    """Return why all processes stop now, or "done" while they go on."""
-    if fabric.world_size > 1:
-        if step % 10:  # asking each other makes the device wait
-            return "done"
-        # any process may be told to stop; of the clocks that of the first counts
-        votes = torch.tensor([asked, late and fabric.is_global_zero], device=fabric.device)
-        asked, late = (reduced(votes.float(), "sum", fabric) > 0).tolist()
-    return "signal" if asked else "time" if late else "done"
 
 
 @contextmanager
@@ -235,10 +223,17 @@ class _Files:
         """Return the wall time of the run, resumptions counted."""
         return time.monotonic() - self._started
 
-    def late(self) -> bool:
-        """Tell whether the time is over."""
-        hours = self._options.max_hours
-        return hours is not None and self.seconds() >= 3600 * hours
+    def why(self, step: int, asked: bool) -> Why:
+        """Return why all processes stop now, or "done" while they go on."""
+        hours, fabric = self._options.max_hours, self._learning.fabric
+        late = hours is not None and self.seconds() >= 3600 * hours
+        if fabric.world_size > 1:
+            if step % 10:  # asking each other makes the device wait
+                return "done"
+            # any process may be told to stop; of the clocks that of the first counts
+            votes = torch.tensor([asked, late and fabric.is_global_zero], device=fabric.device)
+            asked, late = (reduced(votes.float(), "sum", fabric) > 0).tolist()
+        return "signal" if asked else "time" if late else "done"
 
     def add(self, step: int, plan: Plan, losses: dict[str, Tensor]) -> None:
         """Remember a step; its tensors are read later, so that the device never waits."""

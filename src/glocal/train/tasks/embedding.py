@@ -15,7 +15,7 @@ from glocal.errors import BadSourceError, ConfigError
 from glocal.io.atomic import replacing
 from glocal.train.data.captures import Capture, chip_on, gsd_m
 from glocal.train.data.finding import captures
-from msgfm import Batch, Encoder, batch_of
+from msgfm import Encoder
 
 __all__ = ["Vectors", "embed_images", "write_vectors"]
 
@@ -74,36 +74,26 @@ def embed_images(images: Sequence[Path], encoder: Encoder, *, side: int = 64) ->
 
 def _rows(capture: Capture, encoder: Encoder, side: int) -> Iterator[tuple[object, ...]]:
     """Yield the fields of the windows of a capture; a strip of ``side`` rows is read at a time."""
-    grid = capture.grid
+    grid, name = capture.grid, capture.sensor
     for top in range(0, grid.shape.y, side):
-        found = _strip(capture, top, side)
-        if found is None:
+        chip = chip_on(capture, grid[top : min(top + side, grid.shape.y), :])
+        height, width = chip.geobox.shape
+        values = np.full((len(chip.bands), side, -(-width // side) * side), np.nan, np.float32)
+        values[:, :height, :width] = np.where(chip.valid, chip.values, np.nan)
+        windows = values.reshape(len(values), side, -1, side).transpose(2, 0, 1, 3)
+        some = np.flatnonzero(np.isfinite(windows).any(axis=(1, 2, 3)))
+        if not len(some):
             continue
-        columns, batch = found
-        for column, vector in zip(columns, encoder.embed(batch).cpu().numpy(), strict=True):
+        vectors = encoder.embed(
+            {name: windows[some]},
+            bands={name: chip.band_names},
+            gsd_m={name: gsd_m(grid)},
+            day={name: capture.day},
+        )
+        for i, vector in zip(some.tolist(), vectors.cpu().numpy(), strict=True):
+            column = i * side
             x, y = grid.transform * (column + side / 2, top + side / 2)
-            yield capture.name, capture.sensor, str(grid.crs), top, column, x, y, vector
-
-
-def _strip(capture: Capture, top: int, side: int) -> tuple[list[int], Batch] | None:
-    """Return the windows of a strip that have a valid pixel, and their first columns."""
-    grid = capture.grid
-    chip = chip_on(capture, grid[top : min(top + side, grid.shape.y), :])
-    height, width = chip.geobox.shape
-    values = np.full((len(chip.bands), side, -(-width // side) * side), np.nan, np.float32)
-    values[:, :height, :width] = np.where(chip.valid, chip.values, np.nan)
-    windows = values.reshape(len(values), side, -1, side).transpose(2, 0, 1, 3)
-    some = np.flatnonzero(np.isfinite(windows).any(axis=(1, 2, 3)))
-    if not len(some):
-        return None
-    name = capture.sensor
-    batch = batch_of(
-        {name: windows[some]},
-        bands={name: chip.band_names},
-        gsd_m={name: gsd_m(grid)},
-        day={name: capture.day},
-    )
-    return [int(i) * side for i in some], batch
+            yield capture.name, name, str(grid.crs), top, column, x, y, vector
 
 
 def write_vectors(path: Path, found: Vectors) -> None:

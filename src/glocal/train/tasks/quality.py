@@ -175,7 +175,8 @@ def scores(
         each["sam"] = sam(estimate, truth, valid)
     if ratio is not None:
         each["ergas"] = ergas(estimate, truth, valid, ratio=ratio)
-    return {name: _mean(values) for name, values in each.items()}
+    known = {name: values[~np.isnan(values)] for name, values in each.items()}
+    return {name: float(one.mean()) if one.size else float("nan") for name, one in known.items()}
 
 
 def _checked(
@@ -210,11 +211,6 @@ def _positive(value: float, name: str) -> float:
 
 def _ratio(total: Floats, count: NDArray[np.intp]) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _mean(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
 
 
 def _blur(image: Floats) -> Floats:

@@ -174,38 +174,24 @@ def fit(
     with seeded(given.seed):
         inner = encoder if frozen else copy.deepcopy(encoder)
         net = Segmenter(inner, classes, head=head, width=given.width)
+        groups: list[tuple[nn.Module, float]] = [(net.head, given.rate)]
+        maps: list[Tensor] = []
         if frozen:
-            maps = maps_of(encoder, batch)
-            _fit_head(net, maps, batch.shape_yx, target, given)
+            maps = maps_of(encoder, batch)  # once, since they stay the same
         else:
-            _fit_all(net, batch, target, given)
+            net.train()
+            groups.append((net.encoder, given.encoder_rate))
+
+        def loss_of(rows: Tensor) -> Tensor:
+            if frozen:
+                return _loss(net.head([one[rows] for one in maps], batch.shape_yx), target[rows])
+            features = net.encoder(batch.rows(rows))
+            loss = _loss(net.head(features.maps, batch.shape_yx), target[rows])
+            routing = features.routing
+            return loss if routing is None else loss + BALANCE * (routing.balance + routing.z)
+
+        minimise(groups, loss_of, len(target), given)
     return net.eval()
-
-
-def _fit_head(
-    net: Segmenter,
-    maps: Sequence[Tensor],
-    size: tuple[int, int],
-    target: Tensor,
-    settings: Settings,
-) -> None:
-    def loss_of(rows: Tensor) -> Tensor:
-        return _loss(net.head([one[rows] for one in maps], size), target[rows])
-
-    minimise([(net.head, settings.rate)], loss_of, len(target), settings)
-
-
-def _fit_all(net: Segmenter, batch: Batch, target: Tensor, settings: Settings) -> None:
-    net.train()
-
-    def loss_of(rows: Tensor) -> Tensor:
-        features = net.encoder(batch.rows(rows))
-        loss = _loss(net.head(features.maps, batch.shape_yx), target[rows])
-        routing = features.routing
-        return loss if routing is None else loss + BALANCE * (routing.balance + routing.z)
-
-    groups = [(net.head, settings.rate), (net.encoder, settings.encoder_rate)]
-    minimise(groups, loss_of, len(target), settings)
 
 
 def fit_unet(
@@ -318,7 +304,10 @@ def run(
         part, wanted = _turned(*_pieces(batch, labels))
         return fit(encoder, part, wanted, classes=len(codes), frozen=frozen, settings=settings)
 
-    shares = _mapped(learn(learned), batch, len(codes))
+    model = learn(learned)
+    shares = np.zeros((len(codes), *batch.shape_yx), np.float32)
+    for tile in tiles(batch.shape_yx, SIDE, MARGIN):
+        shares[:, *tile.write] = predict(model, batch.window(*tile.read))[0][:, *tile.keep]
     found = shares.argmax(0)
     if (scored != UNKNOWN).any():
         result: Scores | None = score(found, scored, len(codes))
@@ -419,14 +408,6 @@ def _turned(batch: Batch, target: NDArray[np.int64]) -> tuple[Batch, NDArray[np.
         day={name: one.repeat(len(turns)) for name, one in batch.day.items()},
     )
     return more, np.concatenate([np.rot90(target, k, (1, 2)) for k in turns])
-
-
-def _mapped(model: Segmenter, batch: Batch, classes: int) -> NDArray[np.float32]:
-    """Return probabilities (K, H, W) of a batch of one, tile by tile."""
-    shares = np.zeros((classes, *batch.shape_yx), np.float32)
-    for tile in tiles(batch.shape_yx, SIDE, MARGIN):
-        shares[:, *tile.write] = predict(model, batch.window(*tile.read))[0][:, *tile.keep]
-    return shares
 
 
 def _checked(batch: Batch, labels: NDArray[np.integer[Any]], classes: int) -> Tensor:

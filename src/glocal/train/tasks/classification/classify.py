@@ -182,7 +182,12 @@ def run(
     """
     scenes = read_scenes(images, limit=limit)
     division = divide(scenes.names, table)
-    _refuse_empty(division, seeds)
+    counts = [len(division.rows(part)) for part in range(3)]
+    if 0 in counts or seeds < 1:
+        raise BadSourceError(
+            "training, validation and test need pictures each and at least one seed, got "
+            f"{counts} pictures and {seeds} seeds; give more places or a table with parts"
+        )
     note(f"{len(scenes)} pictures of {len(scenes.classes)} classes read")
     task = _Task(
         scenes=scenes,
@@ -191,8 +196,7 @@ def run(
         gsd_m=gsd_m,
         note=note,
     )
-    given = {**_frozen(task, encoder), **_learned(task, encoder, network, tuning)}
-    return _summary(scenes, division, given)
+    return task.summary({**task.frozen(encoder), **task.learned(encoder, network, tuning)})
 
 
 def random_like(encoder: Encoder, seed: int) -> Encoder:
@@ -239,77 +243,77 @@ class _Task:
         self.note(f"{name}: {settings.steps} steps of {settings.batch} pictures, each run")
         return {name: found}
 
-
-def _frozen(task: _Task, encoder: Encoder) -> Runs:
-    """Return the predictions of every probe on every kind of frozen features."""
-    usual: dict[str, Probe] = {"linear": linear_probe, "neighbours": knn_probe}
-    arrays, count = {"rgb": task.scenes.images}, len(task.division.rows(2))
-    commonest = [majority(task.scenes.labels[rows], count) for rows in task.train]
-    statistics = [band_statistics(task.scenes.images)]
-    random = [
-        embed_all(random_like(encoder, i), arrays, gsd_m=task.gsd_m) for i in range(len(task.train))
-    ]
-    return {
-        "commonest class": list(commonest),
-        **task.probe("statistics", statistics, {**usual, "trees": forest_probe}),
-        **task.probe("random features", random, usual),
-        **task.probe("encoder", [embed_all(encoder, arrays, gsd_m=task.gsd_m)], usual),
-    }
-
-
-def _learned(
-    task: _Task, encoder: Encoder, network: Settings | None, tuning: Settings | None
-) -> Runs:
-    """Return the predictions of networks from scratch and fine-tuned, where they are wanted."""
-    classes = len(task.scenes.classes)
-    found: Runs = {}
-    if network is not None:
-
-        def scratch(arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
-            return fit_network(arrays, labels, classes=classes, settings=own)
-
-        found |= task.learn("network from scratch", network, scratch)
-    if tuning is not None:
-
-        def tuned(start: Encoder, arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
-            return fine_tune(start, arrays, labels, classes=classes, settings=own, gsd_m=task.gsd_m)
-
-        def again(arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
-            return tuned(random_like(encoder, own.seed), arrays, labels, own)
-
-        def onward(arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
-            return tuned(encoder, arrays, labels, own)
-
-        found |= task.learn("random encoder, fine-tuned", tuning, again)
-        found |= task.learn("encoder, fine-tuned", tuning, onward)
-    return found
-
-
-def _summary(scenes: Scenes, division: Division, given: Runs) -> dict[str, Any]:
-    test = division.rows(2)
-    truth, block = scenes.labels[test], division.block[test]
-    methods: dict[str, Any] = {}
-    hits = {}
-    for name, runs in given.items():
-        labels = [one.labels if isinstance(one, Prediction) else one for one in runs]
-        methods[name], hits[name] = score(labels, truth, block)
-        chosen = [one.chosen for one in runs if isinstance(one, Prediction)]
-        methods[name]["chosen"] = chosen or None
-    counts = {
-        what: {
-            "pictures": len(division.rows(part)),
-            "blocks": len(np.unique(division.block[division.part == part])),
+    def frozen(self, encoder: Encoder) -> Runs:
+        """Return the predictions of every probe on every kind of frozen features."""
+        usual: dict[str, Probe] = {"linear": linear_probe, "neighbours": knn_probe}
+        arrays, count = {"rgb": self.scenes.images}, len(self.division.rows(2))
+        commonest = [majority(self.scenes.labels[rows], count) for rows in self.train]
+        statistics = [band_statistics(self.scenes.images)]
+        random = [
+            embed_all(random_like(encoder, i), arrays, gsd_m=self.gsd_m)
+            for i in range(len(self.train))
+        ]
+        return {
+            "commonest class": list(commonest),
+            **self.probe("statistics", statistics, {**usual, "trees": forest_probe}),
+            **self.probe("random features", random, usual),
+            **self.probe("encoder", [embed_all(encoder, arrays, gsd_m=self.gsd_m)], usual),
         }
-        for part, what in enumerate(("train", "validation", "test"))
-    }
-    pairs = [(own, floor) for own in hits for floor in hits if _comparable(own, floor)]
-    return {
-        "classes": list(scenes.classes),
-        "counts": counts,
-        "methods": methods,
-        "differences": [difference(hits, own, floor, block) for own, floor in pairs],
-        "notes": [division.note] if division.note else [],
-    }
+
+    def learned(self, encoder: Encoder, network: Settings | None, tuning: Settings | None) -> Runs:
+        """Return the predictions of networks from scratch and fine-tuned, where they are wanted."""
+        classes = len(self.scenes.classes)
+        found: Runs = {}
+        if network is not None:
+
+            def scratch(arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
+                return fit_network(arrays, labels, classes=classes, settings=own)
+
+            found |= self.learn("network from scratch", network, scratch)
+        if tuning is not None:
+
+            def tuned(start: Encoder, arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
+                return fine_tune(
+                    start, arrays, labels, classes=classes, settings=own, gsd_m=self.gsd_m
+                )
+
+            def again(arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
+                return tuned(random_like(encoder, own.seed), arrays, labels, own)
+
+            def onward(arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
+                return tuned(encoder, arrays, labels, own)
+
+            found |= self.learn("random encoder, fine-tuned", tuning, again)
+            found |= self.learn("encoder, fine-tuned", tuning, onward)
+        return found
+
+    def summary(self, given: Runs) -> dict[str, Any]:
+        """Return what `run` returns of the predictions of every method."""
+        scenes, division = self.scenes, self.division
+        test = division.rows(2)
+        truth, block = scenes.labels[test], division.block[test]
+        methods: dict[str, Any] = {}
+        hits = {}
+        for name, runs in given.items():
+            labels = [one.labels if isinstance(one, Prediction) else one for one in runs]
+            methods[name], hits[name] = score(labels, truth, block)
+            chosen = [one.chosen for one in runs if isinstance(one, Prediction)]
+            methods[name]["chosen"] = chosen or None
+        counts = {
+            what: {
+                "pictures": len(division.rows(part)),
+                "blocks": len(np.unique(division.block[division.part == part])),
+            }
+            for part, what in enumerate(("train", "validation", "test"))
+        }
+        pairs = [(own, floor) for own in hits for floor in hits if _comparable(own, floor)]
+        return {
+            "classes": list(scenes.classes),
+            "counts": counts,
+            "methods": methods,
+            "differences": [difference(hits, own, floor, block) for own, floor in pairs],
+            "notes": [division.note] if division.note else [],
+        }
 
 
 def _comparable(own: str, floor: str) -> bool:
@@ -337,12 +341,3 @@ def _rows(table: Path, names: Sequence[str]) -> list[dict[str, str]]:
             f"first is {missing[0]!r}. Names are looked up in the first column, {key!r}"
         )
     return [found[name] for name in names]
-
-
-def _refuse_empty(division: Division, seeds: int) -> None:
-    counts = [len(division.rows(part)) for part in range(3)]
-    if 0 in counts or seeds < 1:
-        raise BadSourceError(
-            "training, validation and test need pictures each and at least one seed, got "
-            f"{counts} pictures and {seeds} seeds; give more places or a table with parts"
-        )

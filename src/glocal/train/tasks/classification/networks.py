@@ -140,25 +140,17 @@ def fine_tune(
     _check_labels(arrays, labels, classes)
     with seeded(settings.seed):
         net = SceneClassifier(copy.deepcopy(encoder), classes).train()
-        _learn_head(
-            net, torch.from_numpy(embed_all(encoder, arrays, gsd_m=gsd_m)), labels, settings
-        )
+        vectors = torch.from_numpy(embed_all(encoder, arrays, gsd_m=gsd_m))
+        net.standard.tell(vectors)
+        rows, target = net.standard(vectors), torch.from_numpy(np.asarray(labels, dtype=np.int64))
+
+        def loss_of(index: Tensor) -> Tensor:
+            return functional.cross_entropy(net.head(rows[index]), target[index])
+
+        minimise([(net.head, settings.rate)], loss_of, len(target), replace(settings, steps=HEAD))
         groups = _groups(net, settings, decay)
         _learn(net.scored, groups, arrays, labels, settings, gsd_m)
     return net.eval()
-
-
-def _learn_head(
-    net: SceneClassifier, vectors: Tensor, labels: NDArray[np.int64], settings: Settings
-) -> None:
-    target = torch.from_numpy(np.asarray(labels, dtype=np.int64))
-    net.standard.tell(vectors)
-    rows = net.standard(vectors)
-
-    def loss_of(index: Tensor) -> Tensor:
-        return functional.cross_entropy(net.head(rows[index]), target[index])
-
-    minimise([(net.head, settings.rate)], loss_of, len(target), replace(settings, steps=HEAD))
 
 
 def fit_network(
@@ -231,7 +223,12 @@ def _learn(
     target = torch.from_numpy(np.asarray(labels, dtype=np.int64))
 
     def loss_of(index: Tensor) -> Tensor:
-        some = _turned(some_of(arrays, index.numpy()), int(turn.integers(8)))
+        # square images in one of their eight positions, others in one of four
+        some, which = some_of(arrays, index.numpy()), int(turn.integers(8))
+        for name, array in some.items():
+            square = array.shape[2] == array.shape[3]
+            one = np.rot90(array, which % 4 if square else 2 * (which % 2), axes=(2, 3))
+            some[name] = np.ascontiguousarray(one[..., ::-1] if which >= 4 else one)
         with _fast():
             logits, routing = scored(_batch(some, gsd_m))
         return functional.cross_entropy(logits.float(), target[index]) + BALANCE * routing
@@ -250,16 +247,6 @@ def _groups(
     for column, first in ((encoder.stages, 0), (encoder.norms, 0), (encoder.merges, 1)):
         groups += [(module, rates[i + first]) for i, module in enumerate(column)]
     return groups
-
-
-def _turned(arrays: Arrays, which: int) -> dict[str, NDArray[Any]]:
-    """Return square images in one of their eight positions, others in one of four."""
-    found = {}
-    for name, array in arrays.items():
-        square = array.shape[2] == array.shape[3]
-        one = np.rot90(array, which % 4 if square else 2 * (which % 2), axes=(2, 3))
-        found[name] = np.ascontiguousarray(one[..., ::-1] if which >= 4 else one)
-    return found
 
 
 def some_of(arrays: Arrays, rows: Any) -> dict[str, NDArray[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -64,7 +65,12 @@ def read_scenes(path: Path, *, limit: int | None = None) -> Scenes:
     if not path.exists():
         raise SourceUnavailableError(f"pictures are read from a folder or zip; {path} is missing")
     listed = sorted(_listed(path), key=lambda file: (file.parent.name, file.name))
-    chosen = _first_of_each(listed, limit)
+    seen: dict[str, int] = {}
+    chosen = []
+    for file in listed:
+        seen[file.parent.name] = seen.get(file.parent.name, 0) + 1
+        if limit is None or seen[file.parent.name] <= limit:
+            chosen.append(file)
     if len({file.parent.name for file in chosen}) < 2:
         raise BadSourceError(
             f"{path} must hold at least two folders (classes) of {', '.join(SUFFIXES)} files, "
@@ -101,40 +107,26 @@ def _listed(path: Path) -> Iterator[PurePosixPath]:
             yield file
 
 
-def _first_of_each(files: list[PurePosixPath], limit: int | None) -> list[PurePosixPath]:
-    seen: dict[str, int] = {}
-    chosen = []
-    for file in files:
-        seen[file.parent.name] = seen.get(file.parent.name, 0) + 1
-        if limit is None or seen[file.parent.name] <= limit:
-            chosen.append(file)
-    return chosen
-
-
-def _contents(path: Path, files: list[PurePosixPath]) -> Iterator[bytes]:
-    if path.is_dir():
-        yield from ((path / file).read_bytes() for file in files)
-        return
-    with zipfile.ZipFile(path) as archive:
-        yield from (archive.read(str(file)) for file in files)
-
-
 def _stack(path: Path, files: list[PurePosixPath]) -> NDArray[np.uint8]:
     """Decode every picture into one array, shape (N, 3, H, W)."""
     images: NDArray[np.uint8] | None = None
-    for row, (file, content) in enumerate(zip(files, _contents(path, files), strict=True)):
-        try:
-            with Image.open(io.BytesIO(content)) as picture:
-                pixels = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
-        except (UnidentifiedImageError, OSError) as error:
-            raise SourceUnavailableError(f"{file} in {path} can't be decoded: {error}") from error
-        if images is None:
-            images = np.empty((len(files), *pixels.shape), dtype=np.uint8)
-        if pixels.shape != images.shape[1:]:
-            raise BadSourceError(
-                f"all pictures must have one size; {file} has {pixels.shape[1:]}, the first "
-                f"{images.shape[2:]} (height, width); resample or cut them"
-            )
-        images[row] = pixels
+    with nullcontext() if path.is_dir() else zipfile.ZipFile(path) as archive:
+        for row, file in enumerate(files):
+            content = archive.read(str(file)) if archive else (path / file).read_bytes()
+            try:
+                with Image.open(io.BytesIO(content)) as picture:
+                    pixels = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+            except (UnidentifiedImageError, OSError) as error:
+                raise SourceUnavailableError(
+                    f"{file} in {path} can't be decoded: {error}"
+                ) from error
+            if images is None:
+                images = np.empty((len(files), *pixels.shape), dtype=np.uint8)
+            if pixels.shape != images.shape[1:]:
+                raise BadSourceError(
+                    f"all pictures must have one size; {file} has {pixels.shape[1:]}, the first "
+                    f"{images.shape[2:]} (height, width); resample or cut them"
+                )
+            images[row] = pixels
     assert images is not None  # the caller found at least two classes
     return images

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core.chip import Chip
@@ -34,6 +33,9 @@ from msgfm.encoder import Encoder
 __all__ = ["run"]
 
 RADAR = ("VV", "VH")
+
+CHECKED = "errors are those under simulated clouds over clear windows that were not learned"
+UNCHECKED = "too little is clear to hold windows out: method and uncertainty are not checked"
 
 SIDE, MARGIN = 128, 32
 """Pixels of a tile that a raster is restored by, and of the surroundings it is read with."""
@@ -111,16 +113,10 @@ def run(
         "estimated": float(hidden.mean()),
         "method": chosen.method,
         "mae": chosen.errors,
-        "note": _note(chosen),
+        "note": CHECKED if chosen.errors else UNCHECKED,
     }
     write_json(Path(out).with_suffix(".json"), report)
     return report
-
-
-def _note(chosen: Choice) -> str:
-    if not chosen.errors:
-        return "too little is clear to hold windows out: method and uncertainty are not checked"
-    return "errors are those under simulated clouds over clear windows that were not learned"
 
 
 def _cloud_mask(s2: Path, cloud: Path | None, grid: GeoBox) -> Bools:
@@ -183,12 +179,15 @@ def _windows(scene: Pairs) -> tuple[list[Window], list[Window]]:
     clear = [part for part in every if not lost[part].any()]
     apart = [part for part in clear if not any(side.start % WINDOW for side in part)]
     held = apart[1::HELD_OUT]
-    learned = [one for one in clear if not any(_overlap(one, other) for other in held)]
+    learned = [
+        one
+        for one in clear
+        if not any(
+            all(abs(a.start - b.start) < WINDOW for a, b in zip(one, other, strict=True))
+            for other in held
+        )
+    ]
     return (learned, held) if learned else (clear, [])
-
-
-def _overlap(one: Window, other: Window) -> bool:
-    return all(abs(a.start - b.start) < WINDOW for a, b in zip(one, other, strict=True))
 
 
 def _under_clouds(scene: Pairs, parts: list[Window], seed: int) -> Pairs:
@@ -213,14 +212,10 @@ def _restored(restore: Callable[[Pairs], Restored], scene: Pairs) -> tuple[Float
         if cloud[tile.read].any():
             cut = {name: values[..., *tile.read] for name, values in parts.items()}
             found = restore(Pairs(**cut, day=scene.day))
-            weight = np.outer(*map(_ramp, tile.read))
+            # weights rise from both ends of a tile over the width of its overlap
+            steps = [np.arange(part.stop - part.start) + 1.0 for part in tile.read]
+            weight = np.outer(*(np.minimum(np.minimum(n, n[::-1]), 2 * MARGIN) for n in steps))
             sums[..., *tile.read] += weight * np.stack([found.image[0], found.uncertainty[0]])
             total[tile.read] += weight
     image, error = (sums / total).astype(np.float32)
     return np.where(cloud, image, cloudy), np.where(cloud, error, np.float32(0))
-
-
-def _ramp(part: slice) -> NDArray[np.float64]:
-    """Return weights that rise from both ends of a tile over the width of its overlap."""
-    steps = np.arange(part.stop - part.start) + 1.0
-    return np.minimum(np.minimum(steps, steps[::-1]), 2 * MARGIN)

@@ -115,26 +115,24 @@ def simulate(
         Smallest and largest share under cloud, drawn uniformly.
     """
     rng = np.random.default_rng(seed)
+    shape = clear.shape[2:]
     cloudy, cloud = np.empty_like(clear), np.zeros(clear[:, 0].shape, bool)
     for i, image in enumerate(clear):
-        cloudy[i], cloud[i] = _clouded(image, rng.uniform(*cover), rng)
+        # the field of the clouds, and the threshold above which the wanted share of it lies
+        wanted = rng.uniform(*cover)
+        noise = rng.standard_normal(shape)
+        smooth = gaussian_filter(noise, rng.uniform(1 / 16, 1 / 5) * min(shape), mode="wrap")
+        field = (smooth - smooth.mean()) / max(smooth.std(), 1e-9)
+        threshold = np.quantile(field, 1 - wanted) if wanted <= 0.95 else field.min() - 1
+        opacity = np.clip((field - threshold) / 0.4, 0, 1) * rng.uniform(0.7, 1.0)
+        # its shadow, and what is seen: the shaded ground through the cloud, and the cloud
+        shift = rng.integers(min(shape) // 10, min(shape) // 4 + 1, size=2) * rng.choice([-1, 1], 2)
+        dark = np.roll(opacity, tuple(shift), (0, 1)) * rng.uniform(0.4, 0.8)
+        bright = (_BRIGHT * rng.uniform(0.45, 0.85))[:, None, None]
+        seen = image * (1 - dark) * (1 - opacity) + bright * opacity
+        cloudy[i] = seen.astype(np.float32)
+        cloud[i] = (opacity > 0.02) | (dark > 0.05)
     return Pairs(cloudy=cloudy, cloud=cloud, clear=clear, sar=sar, day=day)
-
-
-def _clouded(
-    image: Floats, cover: float, rng: np.random.Generator
-) -> tuple[Floats, NDArray[np.bool_]]:
-    shape = image.shape[1:]
-    noise = rng.standard_normal(shape)
-    smooth = gaussian_filter(noise, rng.uniform(1 / 16, 1 / 5) * min(shape), mode="wrap")
-    field = (smooth - smooth.mean()) / max(smooth.std(), 1e-9)
-    threshold = np.quantile(field, 1 - cover) if cover <= 0.95 else field.min() - 1
-    opacity = np.clip((field - threshold) / 0.4, 0, 1) * rng.uniform(0.7, 1.0)
-    shift = rng.integers(min(shape) // 10, min(shape) // 4 + 1, size=2) * rng.choice([-1, 1], 2)
-    dark = np.roll(opacity, tuple(shift), (0, 1)) * rng.uniform(0.4, 0.8)
-    bright = (_BRIGHT * rng.uniform(0.45, 0.85))[:, None, None]
-    seen = image * (1 - dark) * (1 - opacity) + bright * opacity
-    return seen.astype(np.float32), (opacity > 0.02) | (dark > 0.05)
 
 
 def filled(pairs: Pairs, prior: Floats) -> Floats:

@@ -148,7 +148,12 @@ def fit(
 
 def _learn(model: CloudRemover, pairs: Pairs, frozen: bool, settings: Settings) -> None:
     prior = model.prior.numpy()
-    inputs, target, weight = pixels(pairs, prior), *_target(pairs, prior)
+    inputs = pixels(pairs, prior)
+    # what must be added to the fill, in usual spreads, and where that is known
+    known = np.isfinite(pairs.clear) & pairs.cloud[:, None]
+    lacking = (pairs.clear - filled(pairs, prior)) / STD[:, None, None]
+    target = torch.from_numpy(np.where(known, lacking, 0).astype(np.float32))
+    weight = torch.from_numpy(known.astype(np.float32))
     maps = model.maps(pairs) if frozen else []
     inputs_of = batch(pairs)
     model.train()
@@ -158,28 +163,17 @@ def _learn(model: CloudRemover, pairs: Pairs, frozen: bool, settings: Settings) 
         if model.encoder is not None and not frozen:
             levels = list(model.encoder(inputs_of.rows(rows)).maps)
         change, scale = model(levels, inputs[rows])
-        return _loss(change, scale, target[rows], weight[rows])
+        # |error| for the change; for its scale s the likelihood of Laplace, |error| / e^s + s, with
+        # the error detached, so that a doubtful pixel is not made to count less
+        error = (change - target[rows]).abs()
+        size = error.detach() * torch.exp(-scale) + scale
+        total: Tensor = ((error + 0.1 * size) * weight[rows]).sum()
+        return total / weight[rows].sum().clamp(min=1)
 
     groups: list[tuple[nn.Module, float]] = [(model.net, settings.rate)]
     if model.encoder is not None and not frozen:
         groups.append((model.encoder, settings.encoder_rate))
     minimise(groups, loss_of, len(pairs), settings)
-
-
-def _target(pairs: Pairs, prior: Floats) -> tuple[Tensor, Tensor]:
-    """Return what must be added to the fill, in usual spreads, and where that is known."""
-    known = np.isfinite(pairs.clear) & pairs.cloud[:, None]
-    change = (pairs.clear - filled(pairs, prior)) / STD[:, None, None]
-    return (
-        torch.from_numpy(np.where(known, change, 0).astype(np.float32)),
-        torch.from_numpy(known.astype(np.float32)),
-    )
-
-
-def _loss(change: Tensor, scale: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    error = (change - target).abs()
-    size = error.detach() * torch.exp(-scale) + scale
-    return ((error + 0.1 * size) * weight).sum() / weight.sum().clamp(min=1)
 
 
 def restore(model: CloudRemover, pairs: Pairs) -> Restored:

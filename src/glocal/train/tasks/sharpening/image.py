@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 
 from glocal.errors import BadSourceError
 from glocal.io.atomic import write_json
-from glocal.io.raster import info, native_grid, read_on, write_cog
+from glocal.io.raster import RasterInfo, info, native_grid, read_on, write_cog
 from glocal.sources.chips.read import read_image
 from glocal.sources.chips.sentinel2 import band_of_name, open_product
 from glocal.train.data.captures import AT_SOME_TIME, gsd_m
@@ -114,9 +114,13 @@ def sharpen_image(
     network = _network(task, degraded, learned, weights, model, config)
     found = _scored(network, degraded, held_out)
     method = min(found, key=lambda name: found[name]["ergas"])
+    if method == NETWORK:
+        sharpened = predict(network, scene)
+    else:
+        sharpened = FLOORS[method](scene.fine, scene.coarse, task.ratio).astype(np.float32)
     write_cog(
         Path(out),
-        _sharpened(method, network, scene),
+        sharpened,
         grid,
         nodata=float("nan"),
         band_names=task.coarse,
@@ -138,7 +142,11 @@ def _read(
     fine: Path, coarse: Path, of_fine: dict[str, Any], of_coarse: dict[str, Any]
 ) -> tuple[Task, Scene, GeoBox]:
     """Return the task, the image without truth, and the grid of the result."""
-    pan, colour = _is_pan(fine, of_fine["bands"]), _is_colour(coarse, of_coarse["bands"])
+    # a panchromatic band is the one band of a raster that no name calls a Sentinel-2 band, and a
+    # colour image has three of 8 bits
+    high_plain, low_plain = _plain(fine, of_fine["bands"]), _plain(coarse, of_coarse["bands"])
+    pan = high_plain is not None and len(high_plain.dtypes) == 1 and not band_of_name(fine.stem)
+    colour = low_plain is not None and low_plain.dtypes == ("uint8",) * 3
     high_grids = {"pan": native_grid(fine)} if pan else _band_grids(fine, of_fine["bands"])
     size = min(map(_size, high_grids.values()))
     low_grids = (
@@ -157,21 +165,12 @@ def _read(
     return task, scene, large
 
 
-def _is_pan(path: Path, bands: Sequence[str] | None) -> bool:
-    """Return True for a raster of one band that no name calls a Sentinel-2 band."""
+def _plain(path: Path, bands: Sequence[str] | None) -> RasterInfo | None:
+    """Return the header of a raster without names of bands, None for anything else."""
     if bands or path.is_dir() or not path.exists():
-        return False
-    names = info(path).descriptions
-    return len(names) == 1 and band_of_name(names[0]) is None and band_of_name(path.stem) is None
-
-
-def _is_colour(path: Path, bands: Sequence[str] | None) -> bool:
-    """Return True for a raster of three unnamed bands of 8 bits."""
-    if bands or path.is_dir() or not path.exists():
-        return False
+        return None
     header = info(path)
-    named = any(band_of_name(name) for name in header.descriptions)
-    return header.dtypes == ("uint8",) * 3 and not named
+    return None if any(map(band_of_name, header.descriptions)) else header
 
 
 def _band_grids(path: Path, bands: Sequence[str] | None) -> dict[str, GeoBox]:
@@ -230,7 +229,9 @@ def _parted(scene: Scene, ratio: int) -> tuple[list[Block], Bools]:
             f"{scene.name}: coarse bands of {rows * ratio} x {columns * ratio} pixels are too "
             f"small to learn and score on; at least {least} x {least} are needed"
         )
-    known = np.isfinite(scene.coarse).all(axis=0) & _shrunk(scene.fine, ratio)
+    # a coarse pixel counts where all fine ones of it have data
+    full = np.isfinite(scene.fine).all(axis=0).reshape(rows, ratio, columns, ratio)
+    known = np.asarray(np.isfinite(scene.coarse).all(axis=0) & full.all(axis=(1, 3)))
     whole = tiles((rows // side * side, columns // side * side), side, 0)
     blocks = [one.write for one in whole if known[one.write].mean() > 0.5]
     if len(blocks) < HELD_OUT:
@@ -243,14 +244,6 @@ def _parted(scene: Scene, ratio: int) -> tuple[list[Block], Bools]:
     for block in held:
         scored[tuple(slice(s.start * ratio, s.stop * ratio) for s in block)] = True
     return [block for block in blocks if block not in held], scored
-
-
-def _shrunk(fine: Floats, ratio: int) -> Bools:
-    """Return where (h, w) all fine pixels of a coarse one have data."""
-    height, width = fine.shape[1:]
-    known = np.isfinite(fine).all(axis=0)
-    blocks = known.reshape(height // ratio, ratio, width // ratio, ratio)
-    return np.asarray(blocks.all(axis=(1, 3)))
 
 
 def _network(
@@ -286,12 +279,6 @@ def _scored(network: Sharpener, scene: Scene, where: Bools) -> Scores:
         name: scores(image[None], truth[None], known[None], ratio=ratio)
         for name, image in images.items()
     }
-
-
-def _sharpened(method: str, network: Sharpener, scene: Scene) -> Floats:
-    if method == NETWORK:
-        return predict(network, scene)
-    return FLOORS[method](scene.fine, scene.coarse, network.task.ratio).astype(np.float32)
 
 
 def _note(found: Scores, method: str) -> str:

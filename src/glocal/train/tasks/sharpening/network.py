@@ -25,8 +25,9 @@ from glocal.train.tasks.dense import tiles
 from glocal.train.tasks.quality import scores
 from glocal.train.tasks.sharpening.floors import FLOORS, Floats
 from glocal.train.tasks.sharpening.scenes import Scene, Task, wald, with_pan
-from msgfm import Batch, Encoder, EncoderConfig, batch_of
+from msgfm import Batch, Encoder, batch_of
 from msgfm.checkpoint import fill, find, read, write
+from msgfm.encoder import config_of
 from msgfm.errors import CheckpointError
 from msgfm.heads import ImageHead, conv
 
@@ -135,6 +136,19 @@ class Sharpener(nn.Module):
         self.mean.copy_(mean.view_as(self.mean))
         self.std.copy_(spread.sqrt().clamp(min=1e-6).view_as(self.std))
 
+    def optimiser(self, config: FitConfig) -> torch.optim.Optimizer:
+        """Return what trains the head, and the encoder if it has a rate, else freezes that."""
+        heads = [one for one in (self.net, self.context) if one is not None]
+        groups = [{"params": [p for one in heads for p in one.parameters()], "lr": config.rate}]
+        if self.encoder is not None:
+            tuned = config.encoder_rate > 0
+            self.encoder.requires_grad_(tuned).train(tuned)
+            if tuned:
+                groups.append(
+                    {"params": list(self.encoder.parameters()), "lr": config.encoder_rate}
+                )
+        return torch.optim.AdamW(groups, weight_decay=1e-4)
+
     def forward(self, pixels: Tensor, batch: Batch) -> Tensor:
         """Return (B, C, H, W), NaN where the base image is.
 
@@ -170,11 +184,17 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = Sharpener(task, deepcopy(encoder), config.width)
-        model.scale_by(torch.cat([_pixels(sheet, task).flatten(1) for sheet in sheets], 1))
-        optimiser = _optimiser(model, config)
+        pixels = [_parts([sheet], task)[0][0] for sheet in sheets]
+        model.scale_by(torch.cat([one.flatten(1) for one in pixels], 1))
+        optimiser = model.optimiser(config)
         rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: _share(i, config.steps))
         for _ in range(config.steps):
-            loss = _loss(model, _chips(sheets, config, rng), task)
+            drawn = rng.integers(len(sheets), size=config.batch)
+            chips = [sheets[int(i)].chip(config.chip, rng) for i in drawn]
+            images, batch, truth = _parts(chips, task)
+            error = (model(images, batch) - truth) / model.std[:, len(task.fine) :]
+            known = torch.isfinite(error)
+            loss = torch.where(known, error, 0.0).abs().sum() / known.sum().clamp(min=1)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -218,9 +238,12 @@ def load(folder: str | Path) -> Sharpener:
     tensors, about = read(source)
     try:
         config = about["config"]
-        task, inner = (config[name] and _tupled(config[name]) for name in ("task", "encoder"))
-        encoder = Encoder(EncoderConfig(**inner)) if inner else None
-        model = Sharpener(Task(**task), encoder, config["width"])
+        encoder = Encoder(config_of({"config": config["encoder"]})) if config["encoder"] else None
+        # JSON made lists of tuples
+        given: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in dict(config["task"]).items()
+        }
+        model = Sharpener(Task(**given), encoder, config["width"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{source} does not hold a sharpener: {error!r}") from error
     fill(model, tensors, source)
@@ -269,10 +292,11 @@ class _Sheet(NamedTuple):
 
     gsd_m: float
 
-
-def _tupled(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what JSON made of a dataclass with its tuples back."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    def chip(self, side: int, rng: np.random.Generator) -> _Sheet:
+        """Cut a chip anywhere, turned and mirrored at random."""
+        y, x = (int(rng.integers(n - side + 1)) for n in self.channels.shape[1:])
+        cut = self.channels[:, y : y + side, x : x + side].rot90(int(rng.integers(4)), (1, 2))
+        return self._replace(channels=cut.flip(2) if rng.integers(2) else cut)
 
 
 def _sheet(task: Task, scene: Scene) -> _Sheet:
@@ -304,40 +328,6 @@ def _parts(sheets: Sequence[_Sheet], task: Task) -> tuple[Tensor, Batch, Tensor]
         day={task.sensor: torch.full_like(gsd, torch.nan)},
     )
     return pixels, batch, truth
-
-
-def _pixels(sheet: _Sheet, task: Task) -> Tensor:
-    return _parts([sheet], task)[0][0]
-
-
-def _chips(sheets: Sequence[_Sheet], config: FitConfig, rng: np.random.Generator) -> list[_Sheet]:
-    drawn = rng.integers(len(sheets), size=config.batch)
-    return [_chip(sheets[int(i)], config.chip, rng) for i in drawn]
-
-
-def _chip(sheet: _Sheet, side: int, rng: np.random.Generator) -> _Sheet:
-    """Cut a chip anywhere, turned and mirrored at random."""
-    y, x = (int(rng.integers(n - side + 1)) for n in sheet.channels.shape[1:])
-    chip = sheet.channels[:, y : y + side, x : x + side].rot90(int(rng.integers(4)), (1, 2))
-    return sheet._replace(channels=chip.flip(2) if rng.integers(2) else chip)
-
-
-def _loss(model: Sharpener, chips: Sequence[_Sheet], task: Task) -> Tensor:
-    pixels, batch, truth = _parts(chips, task)
-    error = (model(pixels, batch) - truth) / model.std[:, len(task.fine) :]
-    known = torch.isfinite(error)
-    return torch.where(known, error, 0.0).abs().sum() / known.sum().clamp(min=1)
-
-
-def _optimiser(model: Sharpener, config: FitConfig) -> torch.optim.Optimizer:
-    heads = [one for one in (model.net, model.context) if one is not None]
-    groups = [{"params": [p for one in heads for p in one.parameters()], "lr": config.rate}]
-    if model.encoder is not None:
-        tuned = config.encoder_rate > 0
-        model.encoder.requires_grad_(tuned).train(tuned)
-        if tuned:
-            groups.append({"params": list(model.encoder.parameters()), "lr": config.encoder_rate})
-    return torch.optim.AdamW(groups, weight_decay=1e-4)
 
 
 def _share(step: int, steps: int) -> float:
