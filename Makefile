@@ -59,7 +59,8 @@ format: $(VENV)/.ready ## mend style and format in place
 	$(BIN)/ruff format src tests packages
 
 # The lock holds versions only: no hashes, no hosts, no local builds such as +cpu.
-# The encoder is not in it: its place is this checkout. torch is held at the version that the weights and the benchmarks were made with.
+# The encoder is not in it: its place is this checkout. torch is held at the version that the
+# weights and the benchmarks were made with.
 lock: $(VENV)/.ready ## write constraints.txt anew
 	echo 'torch==$(TORCH)' | env -u UV_FIND_LINKS $(BIN)/uv pip compile --universal \
 	  --python-version 3.11 --no-header --no-annotate --all-extras --upgrade --quiet \
