@@ -6,14 +6,13 @@ So ``glocal --help`` stays quick, and what needs an optional package says how to
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
+from glocal import later
 from glocal.cli.shell import readable_errors
-from glocal.errors import MissingExtraError, install_line
 
 __all__ = ["Later", "add_command"]
 
@@ -41,26 +40,16 @@ class Later:
             A package is not installed; what to install is on stderr.
         """
         with readable_errors():
-            try:
-                found = import_module(self.module)
-            except ModuleNotFoundError as error:
-                if error.name is None or error.name.partition(".")[0] == "glocal":
-                    raise
-                fix = install_line(self.extra) if self.extra else "pip install -e ."
-                raise MissingExtraError(
-                    f"this command needs the package {error.name}, which is not installed; in the "
-                    f"folder of the source code run: {fix}"
-                ) from error
-        return typer.main.get_command(found.app)
+            return typer.main.get_command(later.load(self.module, self.extra).app)
 
 
-def add_command(app: typer.Typer, later: Later) -> None:
+def add_command(app: typer.Typer, command: Later) -> None:
     """List a command in ``app``; whoever calls it, or asks for its help, gets the real one."""
 
     class Listed(TyperCommand):
         """Gives way to the real command, which parses the words after its name."""
 
         def make_context(self, *words: Any, **options: Any) -> Any:
-            return later.load().make_context(*words, **options)
+            return command.load().make_context(*words, **options)
 
-    app.command(later.name, cls=Listed, help=later.help)(lambda: None)
+    app.command(command.name, cls=Listed, help=command.help)(lambda: None)

@@ -136,6 +136,10 @@ class Setting:
     sweeps: int = 8
     """Steps of expectation-maximisation. Declared."""
 
+    tolerance: float = 0.0
+    """Gain of the evidence lower bound per statement, in nats, below which steps end; 0: all
+    ``sweeps`` are made, since with exponents below 1 nothing is ascended."""
+
     # Decoding: from units to cells
 
     squares: tuple[int, ...] = (5, 11, 21)
@@ -309,12 +313,15 @@ _SHARES = frozenset((
     "alone", "agreement", "border", "correlation", "direct_share", "displaced", "faint", "gross",
     "leak", "meant", "purity", "rise", "shrink", "sure", "tie_level",
 ))  # fmt: skip
-_MAY_BE_ZERO = frozenset(("betas", "correlation", "direct_share", "parts", "usual_reading"))
+_MAY_BE_ZERO = frozenset(
+    ("betas", "correlation", "direct_share", "parts", "tolerance", "usual_reading")
+)
 
 ENGINE = Setting()
 
 DAWID_SKENE = Setting(
     exponents="one", back_off=False, parts=0, start="votes", prior="posterior",
-    spatial=False, cells_per_statement=1.0, sweeps=100,
+    spatial=False, cells_per_statement=1.0, sweeps=100, tolerance=1e-5,
 )  # fmt: skip
-"""The model of Dawid and Skene (1979), for items that are independent of each other."""
+"""The model of Dawid and Skene (1979), for items that are independent of each other; steps end as
+in crowd-kit."""

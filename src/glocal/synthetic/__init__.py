@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from glocal.synthetic.earth import Earth
 from glocal.synthetic.measure import measured_rates
 from glocal.synthetic.scene import Scene, simulate
 from glocal.synthetic.world import WORLDS, World, world_named
 from glocal.synthetic.write import write_scene
 
-__all__ = ["WORLDS", "Scene", "World", "measured_rates", "simulate", "world_named", "write_scene"]
+__all__ = [
+    "WORLDS",
+    "Earth",
+    "Scene",
+    "World",
+    "measured_rates",
+    "simulate",
+    "world_named",
+    "write_scene",
+]

@@ -126,6 +126,7 @@ def estimate(
     # what anchors say is known, and is added to every count
     fixed = {term.name: anchor_counts(term, anchors, setting) for term in terms}
     messages = hear(problem, log_prior, exponents, confusion)
+    bound = -np.inf
     for sweep in range(setting.sweeps):
         # E-step (F4); votes instead, where the first tables are not worth starting from
         if sweep == 0 and setting.start == "votes":
@@ -139,12 +140,20 @@ def estimate(
             for term in terms
         }
         rate = learned_rate(problem, confusion, seen)
-        confusion = {name: update(confusion[name], one, setting) for name, one in seen.items()}
-        confusion = with_rate(confusion, problem, rate, prior)
+        tables = {name: update(confusion[name], one, setting) for name, one in seen.items()}
+        tables = with_rate(tables, problem, rate, prior)
         if setting.prior == "posterior":
             share = problem.units.count @ q / problem.units.count.sum()
-            log_prior = np.log(np.maximum(share, 1e-12))
-        messages = hear(problem, log_prior, exponents, confusion)
+            class_shares = np.log(np.maximum(share, 1e-12))
+        else:
+            class_shares = log_prior
+        told = hear(problem, class_shares, exponents, tables)
+        # a step that gains too little is not taken
+        if setting.tolerance and sweep:
+            before, bound = bound, _bound(problem, q, class_shares, told)
+            if bound - before < setting.tolerance:
+                break
+        log_prior, confusion, messages = class_shares, tables, told
     return Fit(
         problem=problem,
         log_prior=log_prior,
@@ -154,12 +163,25 @@ def estimate(
     )
 
 
+def _bound(problem: Problem, q: Table, log_prior: Table, messages: dict[str, Message]) -> float:
+    """Return the evidence lower bound per statement, in nats, as crowd-kit has it.
+
+    It counts the prior with every statement, not with every unit, so that steps end early.
+    """
+    voices = np.sum([term.speaks for term in problem.terms], axis=0)
+    said = sum(one.log_p for one in messages.values()) + voices[:, None] * log_prior
+    per_unit = (q * (said - np.log(np.maximum(q, 1e-10)))).sum(axis=1)
+    return float(problem.units.count @ per_unit / (problem.units.count @ voices))
+
+
 def _votes(problem: Problem) -> Table:
-    """Return the mean of what the sources say at their word, shape (U, K); even where none."""
+    """Return the share of the votes for each class, shape (U, K); even where nobody votes."""
     total = np.zeros((len(problem.units), len(problem.legend)))
     for term in problem.terms:
+        # at its word: the likeliest class of each symbol, where one is known
+        word = np.eye(len(problem.legend))[term.prior.argmax(axis=1)] * (term.trust > 0)[:, None]
         heard = term.of_unit > 0
-        total[heard] += term.prior[term.symbol[term.of_unit[heard]]]
+        total[heard] += word[term.symbol[term.of_unit[heard]]]
     voices = total.sum(axis=1, keepdims=True)
     return np.where(voices > 0, total / np.maximum(voices, 1e-12), 1 / total.shape[1])
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import combinations
 from typing import Any, Literal
 
@@ -27,6 +26,7 @@ from glocal.core.legend import Crosswalk, Legend
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.errors import BadSourceError
+from glocal.later import load
 from glocal.sources.kind import Features
 
 __all__ = [
@@ -107,7 +107,7 @@ def weights_behind(kind: FeatureKind) -> tuple[Provenance, ...]:
 
 def _msgfm() -> Any:
     # PyTorch takes seconds to import, and is an extra
-    return import_module("glocal.sources.models.features_msgfm")
+    return load("glocal.sources.models.features_msgfm", "model")
 
 
 def _of_chip(chip: Chip) -> list[tuple[str, Array]]:
