@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import jsonschema
 import numpy as np
 import pytest
 import yaml
 
 import glocal
 from glocal.errors import ConfigError, RunError
+from glocal.loop.score.metrics import Metrics
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +59,13 @@ def test_a_run_tells_its_corrections_and_numbers(done):
     assert run.report.exists()
     assert "accuracy" in repr(run)
     assert "<img" in run._repr_html_()
+
+
+def test_the_schema_of_the_numbers_is_that_of_the_documents(done):
+    _, run = done
+    schema = json.loads((ROOT / "docs" / "metrics.schema.json").read_text("utf-8"))
+    assert schema == Metrics.model_json_schema(), "run: python scripts/schema.py"
+    jsonschema.validate(json.loads((run.folder / "metrics.json").read_text("utf-8")), schema)
 
 
 def test_what_is_finished_is_opened_again(done, monkeypatch):

@@ -155,17 +155,16 @@ class Run:
         ``estimate`` (codes of the legend), its ``probability``, ``entropy``, ``disagreement``, and
         ``probabilities`` (class, y, x).
         """
-        found = {name: self._layer(f"{name}.tif", name) for name in ("estimate", *MEASURES)}
+        found = {name: self._layer(name) for name in ("estimate", *MEASURES)}
         # CF: what the codes mean, for whoever opens the array elsewhere
         codes, names = list(self.legend.values), " ".join(self.legend.names)
         found["estimate"].attrs |= {"flag_values": codes, "flag_meanings": names}
-        kept = f"rounds/{self.metrics.round_kept:03d}/probabilities.tif"
-        shares = self._layer(kept, "probabilities", self.legend.names)
+        shares = self._layer("probabilities", self.legend.names)
         found["probabilities"] = (shares / np.float32(PROBABILITY_SCALE)).astype(np.float32)
         return xr.Dataset(found)
 
-    def _layer(self, file: str, name: str, classes: tuple[str, ...] | None = None) -> xr.DataArray:
-        path = self.folder / file
+    def _layer(self, name: str, classes: tuple[str, ...] | None = None) -> xr.DataArray:
+        path = self.folder / f"{name}.tif"
         with rasterio.open(path) as source:
             values = source.read(1) if classes is None else source.read()
         return labelled(values, native_grid(path), name, classes)

@@ -1,0 +1,1 @@
+"""A cadastre: parcels with a land use, kept by surveyors."""
