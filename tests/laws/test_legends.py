@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.run.areas import make_area, run_area, write_yaml
+from tests.loop.areas import make_area, run_area, write_yaml
 
 CLASSES = {
     "worldcover": {"tree": 10, "grass": 30, "crop": 40, "built": 50, "water": 80},

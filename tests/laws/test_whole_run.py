@@ -25,7 +25,7 @@ import yaml
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
-from tests.run.areas import CRS, NAMES, glocal, make_area, run_area, write_tif, write_yaml
+from tests.loop.areas import CRS, NAMES, glocal, make_area, run_area, write_tif, write_yaml
 
 SIZE, SEED = 72, 5
 WORDS = {10: "Wald", 30: "Wiese", 40: "Acker", 50: "Siedlung", 80: "Wasser"}

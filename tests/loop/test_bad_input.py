@@ -16,7 +16,7 @@ import yaml
 from rasterio.transform import from_origin
 
 from glocal.io import atomic
-from tests.run.areas import CELL, LEFT, TOP, glocal, make_area, run_area, write_tif, write_yaml
+from tests.loop.areas import CELL, LEFT, TOP, glocal, make_area, run_area, write_tif, write_yaml
 
 Settings = dict[str, Any]
 SIZE = 48

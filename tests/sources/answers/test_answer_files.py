@@ -16,7 +16,7 @@ from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.sources.people.asked import Asked, proposal_id
 from glocal.sources.people.files import KINDS, identify, read_answers
 from glocal.sources.people.verdict import Heard
-from tests.sources.osm_world import Way, written
+from tests.sources.osm.osm_world import Way, written
 
 LEGEND = legend("worldcover")
 CRS = "EPSG:32632"
@@ -327,7 +327,7 @@ def test_deep_json_is_refused(tmp_path: Path) -> None:
         identify(write(tmp_path / "deep.json", "[" * 200_000))
 
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "answers"
+EXAMPLES = Path(__file__).parents[3] / "examples" / "answers"
 
 
 @pytest.mark.parametrize(

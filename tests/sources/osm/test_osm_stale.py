@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from glocal.cli.main import app
 from glocal.sources.osm.index import INDEX
 from glocal.sources.osm.stale import stale_proposals, what_can_be_stale
-from tests.sources.osm_world import STEP, Relation, Way, written
+from tests.sources.osm.osm_world import STEP, Relation, Way, written
 
 WOOD = {"natural": "wood"}
 WAYS = [Way(1, WOOD), Way(2, WOOD, version=5), Way(3, WOOD, visible=False), Way(4, WOOD)]

@@ -12,7 +12,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from glocal.core.legends import legend
-from tests.run.areas import glocal, run_area, write_tif, write_yaml
+from tests.loop.areas import glocal, run_area, write_tif, write_yaml
 
 UTM = "EPSG:32631"
 CORNER = from_origin(664_000, 5_612_120, 10, 10)

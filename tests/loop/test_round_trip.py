@@ -22,7 +22,7 @@ from glocal.loop.rounds.proposals import propose
 from glocal.loop.rounds.turns import Turn, turns
 from glocal.loop.run import run_area
 from glocal.sources.people.review import Bias, table_of
-from tests.answers.places import challenge_view, newer_extract, proposals, quiet
+from tests.loop.places import challenge_view, newer_extract, proposals, quiet
 
 
 @dataclass(frozen=True)

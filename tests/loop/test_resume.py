@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.areas import make_area
+from tests.loop.areas import make_area
 
 MOMENTS = {
     "after the first round": "rounds/000/item.json",

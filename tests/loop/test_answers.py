@@ -17,7 +17,7 @@ from glocal.io.vector import read_table
 from glocal.loop.answers import with_answers
 from glocal.loop.area.area import read_area
 from glocal.loop.area.config import load
-from tests.answers.places import challenge_view, proposals, quiet
+from tests.loop.places import challenge_view, proposals, quiet
 
 
 @pytest.fixture

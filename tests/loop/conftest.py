@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.answers.places import finished_run
+from tests.loop.places import finished_run
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ from glocal.sources.people.review import (
     too_hard,
 )
 from glocal.sources.people.store import Stored
-from tests.sources.osm_world import Way, written
+from tests.sources.osm.osm_world import Way, written
 
 LEGEND = legend("worldcover").subset((10, 30, 40, 80))
 CRS = "EPSG:32632"

@@ -15,7 +15,7 @@ from glocal.loop.area.config import load
 from glocal.loop.area.schema import AreaConfig
 from glocal.loop.run import run_area
 from glocal.synthetic import simulate, world_named, write_scene
-from tests.sources.osm_world import uploaded
+from tests.sources.osm.osm_world import uploaded
 
 SEED = 3
 KEPT = ("worldcover", "esri", "dynamicworld", "osm", "field")

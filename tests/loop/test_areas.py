@@ -20,7 +20,7 @@ from glocal.loop.area.area import read_area
 from glocal.loop.area.config import load
 from glocal.loop.rounds.turns import model_provenance
 from tests.catalogue import stac_errors
-from tests.run.areas import CRS, USER, glocal, make_area, make_ground, run_area
+from tests.loop.areas import CRS, USER, glocal, make_area, make_ground, run_area
 
 KEYS = {
     "software",

@@ -27,7 +27,7 @@ from glocal.sources.osm.index import INDEX
 from glocal.sources.osm.read import observe_osm
 from glocal.sources.osm.tags import CANONICAL, rows_of_table, tags_of_new
 from glocal.sources.osm.write import FILES, encode_osm
-from tests.sources.osm_world import RefusedError, Relation, Way, uploaded, written
+from tests.sources.osm.osm_world import RefusedError, Relation, Way, uploaded, written
 
 LEGEND = legends.legend("worldcover")
 EVIDENCE = Provenance(

@@ -13,7 +13,7 @@ import yaml
 from glocal.loop.score.baselines import FEW
 from glocal.synthetic import simulate, write_scene
 from glocal.synthetic.world import CLASSES, standard
-from tests.run.areas import glocal, run_area
+from tests.loop.areas import glocal, run_area
 
 
 @pytest.mark.slow

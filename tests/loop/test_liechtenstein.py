@@ -23,7 +23,7 @@ from glocal.fusion.problem.support import paint
 from glocal.loop.rounds.proposals import said_class
 from glocal.sources.osm.file import Whole, read_elements
 from glocal.sources.osm.read import observe_osm
-from tests.run.areas import run_area, write_tif, write_yaml
+from tests.loop.areas import run_area, write_tif, write_yaml
 
 GRID_CRS = "EPSG:32632"
 BOX = (537_000, 5_222_000, 543_000, 5_228_000)

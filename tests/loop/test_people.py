@@ -13,7 +13,7 @@ import pytest
 import rasterio
 import yaml
 
-from tests.run.areas import USER, make_area, run_area
+from tests.loop.areas import USER, make_area, run_area
 
 OBSERVER, INTERPRETER = "Ida Beobachterin", "Otto Deuterich"
 

@@ -21,7 +21,7 @@ from glocal.loop.area.config import (
 )
 from glocal.loop.demo import demo_config, demo_points, find_data
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "havel" / "area.yaml"
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "havel" / "area.yaml"
 IMAGE = {"name": "image", "kind": "sentinel2", "path": "s2"}
 
 

@@ -22,7 +22,7 @@ from glocal.loop.rounds.give_map import to_map
 from glocal.loop.rounds.proposals import said_class
 from glocal.loop.rounds.turns import Turn, turns
 from glocal.sources.people.asked import read_asked
-from tests.answers.places import quiet
+from tests.loop.places import quiet
 
 MAP = "worldcover"
 
