@@ -47,21 +47,15 @@ def test_rows_from_shares_are_distributions(rows, confidence):
         assert walk.confidence[i] == (confidence if known > 0 else 0)
 
 
-@given(crosswalks(LEGEND), st.integers(0, 99))
-def test_composition_is_matrix_product_and_never_gains_trust(first, seed):
-    rng = np.random.default_rng(seed)
-    target = legend_of(3)
-    further = Crosswalk(
-        symbols=LEGEND.names,
-        target=target,
-        matrix=rng.dirichlet(np.ones(3), 4),
-        confidence=rng.random(4),
-    )
-    through = first.compose(further)
-    np.testing.assert_allclose(through.matrix, first.matrix @ further.matrix)
-    assert (through.confidence <= first.confidence + 1e-12).all()
-    with pytest.raises(LegendMismatchError, match="compose"):
-        further.compose(further)
+@given(crosswalks(LEGEND))
+def test_a_symbol_at_its_word_is_among_those_that_it_may_stand_for(walk):
+    said, meant = walk.at_its_word(), walk.meant()
+    assert meant[0].all()
+    assert (said[walk.confidence > 0] == walk.matrix.argmax(axis=1)[walk.confidence > 0]).all()
+    assert (said[walk.confidence == 0] == -1).all()
+    assert meant[1:][walk.confidence == 0].all()
+    known = np.flatnonzero(said >= 0)
+    assert meant[1 + known, said[known]].all()
 
 
 @pytest.mark.parametrize(

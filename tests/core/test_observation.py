@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Anchors, Estimate, Observations, Reliability
-from glocal.core.result import Categorical
 from glocal.testing import anchors_at, grid, legend_of, observations, provenance_of
 
 LEGEND, BOX = legend_of(3), grid(6, 7)
@@ -122,10 +121,15 @@ def test_an_estimate_names_the_most_probable_class():
         "geobox": BOX,
         "interval": Interval.of_year(2020),
         "legend": LEGEND,
+        "disagreement": np.zeros((6, 7)),
         "weights": {"it": 1.0},
         "provenance": provenance_of("it"),
+        "round": 1,
     }
-    estimate = Estimate(result=Categorical(log_p=log_p), **common)
-    np.testing.assert_array_equal(estimate.classes(), log_p.argmax(axis=-1) + 1)
+    estimate = Estimate(log_p=log_p, **common)
+    np.testing.assert_array_equal(estimate.classes, log_p.argmax(axis=-1))
+    np.testing.assert_array_equal(estimate.p, np.exp(log_p))
     with pytest.raises(ValueError, match="shape"):
-        Estimate(result=Categorical(log_p=log_p[:5]), **common)
+        Estimate(log_p=log_p[:5], **common)
+    with pytest.raises(ValueError, match="shape"):
+        Estimate(log_p=log_p, **{**common, "disagreement": np.zeros((6, 6))})

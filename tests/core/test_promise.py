@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glocal.core.promise import UNCHECKED, sharpness_of, shrunk
-from glocal.fusion.propose import threshold_for
+from glocal.core.promise import UNCHECKED, sharpness_of, shrunk, threshold_for
 
 P = st.lists(st.floats(0, 1), min_size=2, max_size=20)
 

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glocal.core.provenance import OSM_ACCEPTS, Provenance, osm_accepts
+from glocal.core.provenance import Provenance
+from glocal.errors import LicenceConflictError
+from glocal.sources.osm.kind import TERMS
 
 names = st.frozensets(st.sampled_from("abcde"), max_size=3)
 provenances = st.builds(
@@ -46,11 +48,22 @@ def test_kinship_is_symmetric_and_a_child_is_kin(a, b):
     assert child.shares_root(a) == bool(a.roots)
 
 
-@given(st.frozensets(st.sampled_from([*sorted(OSM_ACCEPTS), "CC-BY-4.0", "MIT"])))
+@given(st.frozensets(st.sampled_from([*sorted(TERMS.licences), "CC-BY-4.0", "MIT"])))
 def test_osm_accepts_all_or_nothing(licences):
-    assert osm_accepts(licences) == (licences <= OSM_ACCEPTS)
-    waived = [one if one in OSM_ACCEPTS else f"{one}+osm-waiver" for one in licences]
-    assert osm_accepts(waived)
+    assert TERMS.accept(licences) == (licences <= TERMS.licences)
+    waived = [one if one in TERMS.licences else f"{one}+osm-waiver" for one in licences]
+    assert TERMS.accept(waived)
+    if TERMS.accept(licences):
+        TERMS.require(licences)
+    else:
+        with pytest.raises(LicenceConflictError, match=r"CC-BY-4\.0|MIT"):
+            TERMS.require(licences)
+
+
+def test_osm_accepts_what_is_free_of_conditions_or_its_own():
+    assert TERMS.accept(["Copernicus", "ODbL-1.0"])
+    assert not TERMS.accept(["CC-BY-4.0"])
+    assert TERMS.accept(["CC-BY-4.0+osm-waiver"])
 
 
 def test_the_date_is_that_of_the_newest_input():
