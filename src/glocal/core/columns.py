@@ -18,7 +18,8 @@ def chosen(table: T, rows: NDArray[Any], names: Iterable[str]) -> T:
     """Return a table with only some rows, by a boolean or index array.
 
     ``names`` are its columns: arrays with one row each, None for a column that is absent, or a
-    mapping of further columns. An array of another length (no column was given) stays.
+    mapping of further columns. An empty array (no column was given) stays. Rows that are not
+    there raise `IndexError`.
     """
     return replace(table, **{name: _chosen(getattr(table, name), rows) for name in names})  # type: ignore[type-var]
 
@@ -26,8 +27,7 @@ def chosen(table: T, rows: NDArray[Any], names: Iterable[str]) -> T:
 def _chosen(column: Any, rows: NDArray[Any]) -> Any:
     if isinstance(column, Mapping):
         return {name: _chosen(values, rows) for name, values in column.items()}
-    absent = column is None or (rows.dtype == bool and len(column) != len(rows))
-    return column if absent or not len(column) else column[rows]
+    return column if column is None or not len(column) else column[rows]
 
 
 def stacked(tables: Sequence[T], names: Iterable[str], further: str = "") -> T:
@@ -46,7 +46,9 @@ def stacked(tables: Sequence[T], names: Iterable[str], further: str = "") -> T:
         columns[further] = {
             name: np.concatenate(
                 [
-                    held.get(name, np.full(n, np.nan if kind.kind == "f" else "", kind))
+                    held[name]
+                    if name in held
+                    else np.full(n, np.nan if kind.kind == "f" else "", kind)
                     for held, n in zip(mappings, sizes, strict=True)
                 ]
             )
