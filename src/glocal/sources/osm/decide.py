@@ -106,12 +106,13 @@ def _about_tags(
     if doubts is None:
         raise ValueError(f"{source.source}: findings about objects carry doubts")
     judged = _judge(source, findings, doubts, window, terms, in_place)
-    free = judged.likely & (judged.barred == "")
-    threshold, _ = threshold_for(judged.probability[free], window.precision)
-    above = judged.probability >= threshold
-    edit, question = _by_element(source, judged, np.flatnonzero(free & above))
+    sure, free = judged.probability, judged.likely & (judged.barred == "")
+    threshold, _ = threshold_for(sure[free], window.precision)
+    edit, question = _by_element(source, judged, np.flatnonzero(free & (sure >= threshold)))
     known = {i for group in edit for i in group}
-    barred = np.flatnonzero(judged.likely & above & (judged.barred != ""))
+    # those that would be edits if nothing barred them say what does
+    passing, _ = threshold_for(sure[judged.likely], window.precision)
+    barred = np.flatnonzero(judged.likely & (sure >= passing) & (judged.barred != ""))
     held = {*known, *question, *barred.tolist()}
     doubted = np.flatnonzero(judged.open & (doubts.correct < DOUBTED)).tolist()
     doubted = [i for i in doubted if i not in held]
