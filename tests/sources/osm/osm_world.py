@@ -25,12 +25,13 @@ class Way:
 
 @dataclass(slots=True)
 class Relation:
-    """A multipolygon of ways."""
+    """A multipolygon of ways, and of nodes that are no part of its outline."""
 
     number: int
     tags: dict[str, str]
     ways: tuple[int, ...] = field(default_factory=tuple)
     version: int = 2
+    nodes: tuple[int, ...] = ()
 
 
 def written(path: Path, ways: list[Way], relations: list[Relation] = ()) -> Path:
@@ -54,6 +55,7 @@ def written(path: Path, ways: list[Way], relations: list[Relation] = ()) -> Path
         )
     for one in relations:
         members = "".join(f'<member type="way" ref="{ref}" role="outer"/>' for ref in one.ways)
+        members += "".join(f'<member type="node" ref="{ref}" role="label"/>' for ref in one.nodes)
         body.append(
             f'<relation id="{one.number}" version="{one.version}">{members}'
             f"{_tags({'type': 'multipolygon', **one.tags})}</relation>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -16,26 +17,24 @@ from jsonschema import Draft202012Validator
 from shapely.geometry import shape
 
 from glocal.core import legends
-from glocal.core.correction import Corrections
+from glocal.core.findings import Findings
 from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
+from glocal.core.result import Displacement
 from glocal.errors import LicenceConflictError
 from glocal.sources.osm.change import change_xml
 from glocal.sources.osm.index import INDEX
 from glocal.sources.osm.read import observe_osm
+from glocal.sources.osm.outline import outline
 from glocal.sources.osm.tags import CANONICAL, rows_of_table, tags_of_new
-from glocal.sources.osm.write import FILES, encode_osm
+from glocal.sources.osm.write import FILES
+from tests.sources.findings import EVIDENCE
+from tests.sources.osm.giving import found, give, told
 from tests.sources.osm.osm_world import RefusedError, Relation, Way, uploaded, written
 
 LEGEND = legends.legend("worldcover")
-EVIDENCE = Provenance(
-    activity="propose",
-    agent="glocal",
-    licences=frozenset({"Copernicus"}),
-    attribution=("Contains modified Copernicus Sentinel data 2021",),
-)
 DATES = {"sentinel2": Interval.parse("2021-06-01")}
 WAYS = [
     Way(0, {"landuse": "farmland", "name": "Au & <Anger>", "crop": "rye"}),
@@ -61,27 +60,14 @@ def observed(path: Path) -> Observations:
 
 def wishes(
     one: Observations, rows: dict[str, tuple[str, str]], patches=(), **fields
-) -> Corrections:
-    """Return corrections by element, and patches of trees that nothing maps."""
+) -> Findings:
+    """Return findings about elements, and patches of trees that nothing maps, the surest first."""
     place = {record.partition("@")[0]: i for i, record in enumerate(one.record.tolist())}
-    at = [place[name] for name in rows]
-    said = [one.crosswalk.symbols[one.symbols[i] - 1] for i in at]
-    n, new = len(at), len(patches)
-    values = {
-        "source": "osm",
-        "receiver": "osm",
-        "record": np.array([*one.record[at], *(f"new/tree/{i}" for i in range(new))]),
-        "action": np.array([*(row[0] for row in rows.values()), *["create"] * new]),
-        "current": np.array([*said, *[""] * new]),
-        "proposed": np.array([*(row[1] for row in rows.values()), *["tree"] * new]),
-        "probability": np.linspace(0.98, 0.91, n + new),
-        "support": np.array([*one.geometry[at], *patches], object),
-        "crs": str(one.geobox.crs),
-        "because": ("sentinel2",),
-        "round": 1,
-        "provenance": EVIDENCE,
-    }
-    return Corrections(**(values | fields))
+    n = len(rows)
+    sure = np.linspace(0.98, 0.91, n + len(patches)).tolist()
+    doubted = {place[name]: (*row, p) for (name, row), p in zip(rows.items(), sure, strict=False)}
+    trees = [("tree", p, patch) for p, patch in zip(sure[n:], patches, strict=True)]
+    return found(one, doubted, unmapped=trees, **fields)
 
 
 ROWS = {
@@ -109,8 +95,8 @@ def patches() -> list[shapely.Polygon]:
 def folder(base, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("give")
     one = observed(base)
-    encode_osm(
-        wishes(one, ROWS, patches()), one, path, extract=base, legend=LEGEND, dates=DATES,
+    give(
+        one, wishes(one, ROWS, patches()), path, extract=base, dates=DATES,
         promise="Expected precision of the 3 edits: 0.95",
     )  # fmt: skip
     return path
@@ -249,7 +235,7 @@ def test_ids_do_not_depend_on_the_round(base, tmp_path) -> None:
     one = observed(base)
     ids = []
     for number in (1, 4):
-        encode_osm(wishes(one, ROWS, round=number), one, tmp_path, extract=base, legend=LEGEND)
+        give(one, wishes(one, ROWS, round=number), tmp_path, extract=base)
         ids.append(gpd.read_parquet(tmp_path / INDEX).proposal.tolist())
     assert ids[0] == ids[1]
 
@@ -284,17 +270,9 @@ def test_nothing_of_a_mapper_is_written(folder) -> None:
 
 def test_a_shift_of_the_layer_is_a_question(base, tmp_path) -> None:
     one = observed(base)
-    told = wishes(one, {"way/4": ("flag", "tree")})
-    box = shapely.box(*one.geobox.extent.boundingbox)
-    told = wishes(
-        one,
-        {"way/4": ("flag", "tree"), "way/5": ("flag", "")},
-        record=np.array([told.record[0], "shift/osm"]),
-        current=np.array([told.current[0], ""]),
-        support=np.array([told.support[0], box], object),
-        columns={"dx": np.array([np.nan, 12.0]), "dy": np.array([np.nan, -3.0])},
-    )
-    encode_osm(told, one, tmp_path, extract=base, legend=LEGEND)
+    off = Displacement(dx=12.0, dy=-3.0, covariance=((4.0, 0.5), (0.5, 9.0)))
+    wish = wishes(one, {"way/4": ("flag", "tree")}, shift=off)
+    give(one, wish, tmp_path, extract=base)
     (task,) = lines(tmp_path / "survey.geojsonl")
     held = task["features"][0]["properties"]
     assert held["kind"] == "displaced"
@@ -307,52 +285,62 @@ LONG = {"landuse": "farmland", "note:x": "y" * 256}
 
 
 @pytest.mark.parametrize(
-    ("now", "relations", "reason"),
+    ("now", "relations", "unfit", "reason"),
     [
-        ([Way(1, WAYS[1].tags, version=9)], [PARK], "way/1 is version 9 now"),
-        ([Way(1, {}, version=8, visible=False)], [PARK], "way/1 was deleted in version 8"),
-        ([], [PARK], "way/1 is not in now.osm: deleted, or outside the extract"),
-        ([Way(1, WAYS[1].tags | LONG, version=7)], [PARK], "longer than 255"),
-        ([Way(1, WAYS[1].tags, version=7, corners=2000)], [PARK], "the way has 2001 nodes"),
+        ([Way(1, WAYS[1].tags, version=9)], [PARK], False, "way/1 is version 9 now"),
+        ([Way(1, {}, version=8, visible=False)], [PARK], False, "way/1 was deleted in version 8"),
+        ([], [PARK], False, "way/1 is not in now.osm: deleted, or outside the extract"),
+        ([Way(1, WAYS[1].tags | LONG, version=7)], [PARK], True, "longer than 255"),
+        ([Way(1, WAYS[1].tags, version=7, corners=2000)], [PARK], True, "the way has 2001 nodes"),
         (
             [WAYS[1]],
-            [Relation(90, PARK.tags, ways=(6, 555))],
-            "1 of its 2 members are not in now.osm, such as way/555",
+            [Relation(90, PARK.tags, ways=(6,), nodes=(555,))],
+            True,
+            "1 of its 2 members are not in now.osm, such as node/555",
         ),
     ],
 )
-def test_what_moved_on_is_only_flagged_and_says_why(base, tmp_path, now, relations, reason) -> None:
+def test_what_moved_on_or_is_unfit_is_only_flagged_and_says_why(
+    base, tmp_path, now, relations, unfit, reason
+) -> None:
+    """What an element is like is known when it is read; that it moved on, when files are made."""
     path = written(tmp_path / "now.osm", [WAYS[0], *now, WAYS[6]], relations)
-    one = observed(base)
-    told = wishes(one, {"way/1": ("modify", "tree"), "relation/90": ("modify", "crop")})
-    encode_osm(told, one, tmp_path / "out", extract=path, legend=LEGEND)
+    one = observed(path if unfit else base)
+    wish = wishes(one, {"way/1": ("modify", "tree"), "relation/90": ("modify", "crop")})
+    give(one, wish, tmp_path / "out", extract=path)
     flags = json.loads((tmp_path / "out" / "flags.geojson").read_text("utf-8"))["features"]
     (held,) = [one["properties"] for one in flags]
     assert reason in held["why_no_edit"]
     kept = lines(tmp_path / "out" / "maproulette.geojsonl")
     assert len(kept) == 1
     assert reason not in json.dumps(kept)
+    known_early = "flag" in told(one, wish).fate.tolist()
+    assert known_early == unfit
 
 
-@pytest.mark.parametrize(
-    ("patch", "why"),
-    [
-        (shapely.box(501_500, 5_207_000, 501_600, 5_207_100), "minimum mapping unit"),
-        (shapely.box(500_000, 5_205_300, 500_130, 5_205_500), "minimum mapping unit"),
-    ],
-)
-def test_small_or_mapped_areas_are_questions(base, tmp_path, patch, why) -> None:
+def test_patches_smaller_than_the_minimum_mapping_unit_are_not_told(base, tmp_path) -> None:
     one = observed(base)
-    encode_osm(wishes(one, {}, [patch]), one, tmp_path, extract=base, legend=LEGEND)
+    small = shapely.box(501_500, 5_207_000, 501_600, 5_207_100)
+    give(one, wishes(one, {}, [small]), tmp_path, extract=base)
+    assert not (tmp_path / "missing.geojsonl").exists()
+    assert not (tmp_path / "proposal.osc").exists()
+    assert "minimum mapping unit" in outline(small, shapely.Polygon(), 10, min_area=2e4)[1]
+
+
+def test_areas_that_are_mostly_mapped_are_questions(base, tmp_path) -> None:
+    """What is left beside its neighbours is too small to be drawn."""
+    one = observed(base)
+    between = shapely.box(500_150, 5_205_200, 500_300, 5_205_340)  # 2.1 ha
+    give(one, wishes(one, {}, [between]), tmp_path, extract=base)
     (task,) = lines(tmp_path / "missing.geojsonl")
-    assert why in task["features"][0]["properties"]["why_no_edit"]
+    assert "minimum mapping unit" in task["features"][0]["properties"]["why_no_edit"]
     assert not (tmp_path / "proposal.osc").exists()
 
 
 def test_a_new_area_never_overlaps_what_is_mapped(base, tmp_path) -> None:
     one = observed(base)
     wide = shapely.box(500_050, 5_205_000, 501_400, 5_206_800)
-    encode_osm(wishes(one, {}, [wide]), one, tmp_path, extract=base, legend=LEGEND)
+    give(one, wishes(one, {}, [wide]), tmp_path, extract=base)
     index = gpd.read_parquet(tmp_path / INDEX)
     assert index.fate.tolist() == ["create"]
     mapped = shapely.union_all(one.geometry)
@@ -362,28 +350,28 @@ def test_a_new_area_never_overlaps_what_is_mapped(base, tmp_path) -> None:
 
 def test_a_batch_holds_so_many_edits_and_the_rest_waits(base, tmp_path) -> None:
     one = observed(base)
-    encoded = encode_osm(
-        wishes(one, ROWS), one, tmp_path, extract=base, legend=LEGEND, max_tasks=1, dates=DATES
-    )
-    assert encoded.count == {
-        "modify": 1, "create": 0, "survey": 1, "missing": 0, "flag": 2, "later": 2
-    }  # fmt: skip
+    batch, _ = give(one, wishes(one, ROWS), tmp_path, extract=base, batch=1, dates=DATES)
+    assert batch.rows.counts() == {"modify": 1, "survey": 1, "flag": 2, "later": 2}
     assert gpd.read_parquet(tmp_path / INDEX).fate.tolist().count("later") == 2
 
 
 def test_evidence_that_osm_cannot_accept_only_asks(base, tmp_path) -> None:
     one = observed(base)
     tainted = Provenance(activity="propose", agent="glocal", licences=frozenset({"CC-BY-4.0"}))
+    sound = told(one, wishes(one, ROWS, patches()), dates=DATES)
     with pytest.raises(LicenceConflictError, match="CC-BY"):
-        wishes(one, ROWS, patches(), provenance=tainted)
-    asked = {name: ("flag", row[1]) for name, row in ROWS.items()}
-    told = wishes(one, asked, patches(), provenance=tainted, action=np.array(["flag"] * 8))
-    encode_osm(told, one, tmp_path, extract=base, legend=LEGEND, dates=DATES)
+        replace(sound, provenance=tainted)
+    wish = wishes(one, ROWS, patches(), provenance=tainted)
+    batch, _ = give(one, wish, tmp_path, extract=base, dates=DATES)
+    assert len(batch.rows) == 8
+    assert set(batch.rows.action.tolist()) == {"flag"}
     written_files = {path.name for path in tmp_path.iterdir()}
     assert not written_files & {
         "proposal.osc", "preview.osc", "proposal.osm", "maproulette.geojsonl",
         "new_areas.geojsonl",
     }  # fmt: skip
+    why = dict(zip(batch.rows.record.tolist(), batch.rows.columns["why"], strict=True))
+    assert all("licence" in why[record] for record in ("way/0@3", "way/1@7", "relation/90@2"))
     for name in ("survey.geojsonl", "missing.geojsonl"):
         assert all("cooperativeWork" not in task for task in lines(tmp_path / name))
     assert all("licence" in one["features"][0]["properties"]["why_no_edit"]
