@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from dataclasses import replace
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -22,12 +21,11 @@ from glocal.core.correction import Corrections
 from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
 from glocal.core.observation import Observations
-from glocal.core.provenance import Provenance
 from glocal.errors import BadSourceError, GridMismatchError, SourceUnavailableError
-from glocal.sources.osm.read import apply_corrections, observe_osm
+from glocal.sources.osm.read import observe_osm, with_edits
+from tests.sources.osm.giving import found, told
 
 LEGEND = legends.legend("worldcover")
-EVIDENCE = Provenance(activity="propose", agent="glocal", licences=frozenset({"Copernicus"}))
 YEAR = Interval.of_year(2021)
 EXTRACT = "liechtenstein-20210504.osm.pbf"
 
@@ -78,7 +76,7 @@ def test_reads_areas_with_version_and_time(tmp_path: Path) -> None:
     assert one.record.tolist() == ["way/1@3"]
     assert spoken(one) == ["landuse=meadow"]
     assert one.columns["timestamp"][0] == np.datetime64("2020-05-02T00:00:00")
-    assert json.loads(one.columns["tags"][0]) == {"landuse": "meadow", "name": "Lou"}
+    assert one.columns["tags"][0] == {"landuse": "meadow", "name": "Lou"}
     assert one.crosswalk.matrix[0, LEGEND.index("grass")] == 1
     assert one.provenance.licences == {"ODbL-1.0"}
     # A rectangle of 4/1000 degrees at 47 degrees north.
@@ -258,24 +256,8 @@ def test_layer_without_classes_is_refused(tmp_path: Path) -> None:
 
 def corrections_of(one: Observations, proposed: dict[str, str]) -> Corrections:
     place = {record: i for i, record in enumerate(one.record.tolist())}
-    index = [place[record] for record in proposed]
-    n = len(index)
-    return Corrections(
-        source=one.source,
-        receiver="osm",
-        record=np.array(list(proposed)),
-        action=np.full(n, "modify"),
-        current=np.array([spoken(one)[i] for i in index]),
-        proposed=np.array(list(proposed.values())),
-        probability=np.full(n, 0.9),
-        support=one.geometry[index],
-        crs=str(one.geobox.crs),
-        because=("sentinel2",),
-        round=1,
-        provenance=Provenance(
-            activity="propose", agent="glocal", licences=frozenset({"Copernicus"})
-        ),
-    )
+    rows = {place[record]: ("modify", name, 0.9) for record, name in proposed.items()}
+    return told(one, found(one, rows))
 
 
 @given(data=st.data())
@@ -287,8 +269,8 @@ def test_applying_twice_is_applying_once(data, tmp_path_factory) -> None:
     names = data.draw(st.lists(st.sampled_from(LEGEND.names), min_size=3, max_size=3))
     records = ["way/1@3", "way/2@3", "way/3@3"]
     wish = corrections_of(before, dict(zip(records, names, strict=True)))
-    once = apply_corrections(before, wish)
-    twice = apply_corrections(once, wish)
+    once = with_edits(before, wish)
+    twice = with_edits(once, wish)
     assert spoken(once) == spoken(twice)
     assert once.columns["tags"].tolist() == twice.columns["tags"].tolist()
     assert once.crosswalk.symbols == twice.crosswalk.symbols
@@ -298,9 +280,9 @@ def test_applying_twice_is_applying_once(data, tmp_path_factory) -> None:
 def test_applied_correction_means_the_proposed_class(tmp_path: Path) -> None:
     text = osm_xml([{"box": (1, 1, 2, 2), "tags": {"landuse": "farmland", "crop": "wheat"}}])
     before = observe(written(tmp_path, text))
-    after = apply_corrections(before, corrections_of(before, {"way/1@3": "tree"}))
+    after = with_edits(before, corrections_of(before, {"way/1@3": "tree"}))
     assert spoken(after) == ["natural=wood"]
-    assert json.loads(after.columns["tags"][0]) == {"natural": "wood"}
+    assert after.columns["tags"][0] == {"natural": "wood"}
     row = after.crosswalk.matrix[after.symbols[0] - 1]
     assert LEGEND.names[int(row.argmax())] == "tree"
     assert after.crosswalk.symbols[: len(before.crosswalk.symbols)] == before.crosswalk.symbols
@@ -337,5 +319,5 @@ def test_replaced_symbols_leave_the_original_untouched(tmp_path: Path) -> None:
     text = osm_xml([{"box": (1, 1, 2, 2), "tags": {"natural": "scrub"}}])
     before = observe(written(tmp_path, text))
     kept = replace(before)
-    apply_corrections(before, corrections_of(before, {"way/1@3": "water"}))
+    with_edits(before, corrections_of(before, {"way/1@3": "water"}))
     assert spoken(before) == spoken(kept) == ["natural=scrub"]
