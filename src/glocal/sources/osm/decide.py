@@ -108,32 +108,31 @@ def _about_tags(
     judged = _judge(source, findings, doubts, window, terms, in_place)
     sure, free = judged.probability, judged.likely & (judged.barred == "")
     threshold, _ = threshold_for(sure[free], window.precision)
-    edit, question = _by_element(source, judged, np.flatnonzero(free & (sure >= threshold)))
-    known = {i for group in edit for i in group}
+    sound = np.flatnonzero(free & (sure >= threshold))
+    edit, question = _by_element(source, judged, sound)
     # those that would be edits if nothing barred them say what does
     passing, _ = threshold_for(sure[judged.likely], window.precision)
     barred = np.flatnonzero(judged.likely & (sure >= passing) & (judged.barred != ""))
-    held = {*known, *question, *barred.tolist()}
-    doubted = np.flatnonzero(judged.open & (doubts.correct < DOUBTED)).tolist()
-    doubted = [i for i in doubted if i not in held]
+    doubted = judged.open & (doubts.correct < DOUBTED)
+    doubted[sound] = doubted[barred] = False
     edits = _edits(source, findings, window, judged, edit)
-    rows = np.array([*question, *barred.tolist(), *doubted], np.int64)
+    rows = np.concatenate([np.array(question, np.int64), barred, np.flatnonzero(doubted)])
     asked = np.arange(len(rows)) < len(question)
-    sound = np.arange(len(rows)) < len(question) + len(barred)
+    likely = np.arange(len(rows)) < len(question) + len(barred)
     has_edit = np.array([bool(judged.edit[i]) for i in rows], bool)
     why = np.where(has_edit, NOT_SURE, NOT_COVER)
-    why = np.where(sound, judged.barred[rows], why)
+    why = np.where(likely, judged.barred[rows], why)
     flags = of_source(
         source,
         findings,
         window,
         record=source.record[rows],
-        fault=np.where(sound, "retag", _faults(source, window, rows)),
+        fault=np.where(likely, "retag", _faults(source, window, rows)),
         action=np.full(len(rows), "flag"),
         fate=np.where(asked, "survey", "flag"),
         current=source.words[rows],
         proposed=np.array(window.legend.names)[doubts.proposed[rows]],
-        probability=np.where(sound, judged.probability[rows], 1 - doubts.correct[rows]),
+        probability=np.where(likely, judged.probability[rows], 1 - doubts.correct[rows]),
         support=source.geometry[rows],
         why=np.where(asked, SHARED, why),
     )
