@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -19,16 +20,15 @@ from shapely.geometry import shape
 
 from glocal.core import legends
 from glocal.core.concepts import CONCEPTS
-from glocal.core.correction import Corrections
+from glocal.core.findings import Findings
 from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
 from glocal.core.observation import Observations
-from glocal.core.provenance import Provenance
 from glocal.errors import LicenceConflictError
 from glocal.sources.osm.change import change_xml, problem
 from glocal.sources.osm.file import Whole, read_elements
 from glocal.sources.osm.index import INDEX
-from glocal.sources.osm.read import apply_corrections, observe_osm
+from glocal.sources.osm.read import observe_osm, with_edits
 from glocal.sources.osm.tags import (
     CANONICAL,
     FCLASS,
@@ -38,16 +38,15 @@ from glocal.sources.osm.tags import (
     row_of,
     tags_for,
 )
-from glocal.sources.osm.write import FILES, encode_osm
+from glocal.sources.osm.write import FILES
+from tests.sources.findings import EVIDENCE, free_square
+from tests.sources.osm.giving import found, give, told
 
 LEGEND = legends.legend("worldcover")
 EXTRACT = "liechtenstein-20210504.osm.pbf"
-EVIDENCE = Provenance(
-    activity="propose",
-    agent="glocal",
-    licences=frozenset({"Copernicus"}),
-    attribution=("Contains modified Copernicus Sentinel data [2021]",),
-)
+
+
+TAINTED = replace(EVIDENCE, licences=frozenset({"CC-BY-4.0"}))
 
 
 @pytest.fixture(scope="module")
@@ -61,30 +60,20 @@ def observed(extract: Path) -> Observations:
     return observe_osm(extract, geobox, LEGEND, interval=Interval.of_year(2021))
 
 
-def corrections(one: Observations, rows: list[tuple[int, str, str]], **fields) -> Corrections:
-    """Return corrections from (index of the object, action, proposed class)."""
-    index = [row[0] for row in rows]
-    n = len(rows)
-    given_fields = {
-        "source": one.source,
-        "receiver": "osm",
-        "record": one.record[index],
-        "action": np.array([row[1] for row in rows]),
-        "current": np.array([one.crosswalk.symbols[one.symbols[i] - 1] for i in index]),
-        "proposed": np.array([row[2] for row in rows]),
-        "probability": np.linspace(0.95, 0.7, n),
-        "support": one.geometry[index],
-        "crs": str(one.geobox.crs),
-        "because": ("sentinel2",),
-        "round": 3,
-        "provenance": EVIDENCE,
-    }
-    return Corrections(**(given_fields | fields))
+Rows = list[tuple[int, str, str]]
+"""Index of an object, action, proposed class."""
+
+
+def findings(one: Observations, rows: Rows, **fields) -> Findings:
+    """Return findings about objects, the surest first."""
+    sure = np.linspace(0.95, 0.7, len(rows)).tolist()
+    wanted = {i: (action, name, p) for (i, action, name), p in zip(rows, sure, strict=True)}
+    return found(one, wanted, round=3, **fields)
 
 
 @pytest.fixture(scope="module")
-def wishes(observed: Observations) -> Corrections:
-    tags = [json.loads(one) for one in observed.columns["tags"]]
+def wishes(observed: Observations) -> Rows:
+    tags = observed.columns["tags"].tolist()
     farmland = [i for i, one in enumerate(tags) if retaggable(one, "grass") and "landuse" in one][
         :8
     ]
@@ -99,13 +88,13 @@ def wishes(observed: Observations) -> Corrections:
     rows += [(i, "modify", "crop") for i in relations if i not in farmland + scrub]
     rows += [(i, "modify", "grass") for i in built]
     assert len(rows) > 12
-    return corrections(observed, rows)
+    return rows
 
 
 @pytest.fixture(scope="module")
 def folder(wishes, observed, extract, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("corrections")
-    encode_osm(wishes, observed, path, extract=extract, legend=LEGEND)
+    give(observed, findings(observed, wishes), path, extract=extract)
     return path
 
 
@@ -193,8 +182,11 @@ def test_readme_names_licence_and_way_to_answer(folder) -> None:
 
 
 def test_same_input_same_bytes(folder, wishes, observed, extract, tmp_path) -> None:
-    shuffled = wishes.take(np.random.default_rng(1).permutation(len(wishes)))
-    paths = encode_osm(shuffled, observed, tmp_path, extract=extract, legend=LEGEND).files
+    order = np.random.default_rng(1).permutation(len(observed))
+    place = np.argsort(order)
+    rows = [(int(place[i]), action, name) for i, action, name in wishes]
+    shuffled = observed.take(order)
+    _, paths = give(shuffled, findings(shuffled, rows), tmp_path, extract=extract)
     assert [path.name for path in paths] == [
         name for name in (*FILES, INDEX) if (folder / name).exists()
     ]
@@ -203,7 +195,7 @@ def test_same_input_same_bytes(folder, wishes, observed, extract, tmp_path) -> N
 
 
 def test_at_most_so_many_tasks(wishes, observed, extract, tmp_path) -> None:
-    encode_osm(wishes, observed, tmp_path, extract=extract, legend=LEGEND, max_tasks=3)
+    give(observed, findings(observed, wishes), tmp_path, extract=extract, batch=3)
     assert len(tasks(tmp_path / "maproulette.geojsonl")) == 3
     assert len(edits(tmp_path / "proposal.osc")) == 3
     assert "held back" in (tmp_path / "PROPOSAL_README.md").read_text("utf-8")
@@ -211,7 +203,7 @@ def test_at_most_so_many_tasks(wishes, observed, extract, tmp_path) -> None:
 
 def test_a_newer_extract_turns_edits_into_flags(wishes, observed, shared, tmp_path) -> None:
     older = shared / "osm" / "liechtenstein-20150727.osm.pbf"
-    encode_osm(wishes, observed, tmp_path, extract=older, legend=LEGEND)
+    give(observed, findings(observed, wishes), tmp_path, extract=older)
     flags = json.loads((tmp_path / "flags.geojson").read_text("utf-8"))["features"]
     reasons = [one["properties"]["why_no_edit"] for one in flags]
     assert any("the proposal was made from version" in one for one in reasons)
@@ -250,21 +242,21 @@ def layer(tmp_path_factory) -> Observations:
 
 
 @pytest.fixture(scope="module")
-def layer_wishes(layer: Observations) -> Corrections:
+def layer_findings(layer: Observations) -> Findings:
     numbers = layer.columns["osm_id"].tolist()
     proposed = {101: "crop", 102: "crop", 103: "tree", 104: "grass", 105: "crop", 106: "crop"}
     proposed |= {107: "tree", 108: "crop", 109: "crop", 110: "grass"}
     rows = [(i, "modify", proposed[number]) for i, number in enumerate(numbers)]
     rows.remove((numbers.index(110), "modify", "grass"))  # only one of its two rows
-    return corrections(layer, rows)
+    return findings(layer, rows)
 
 
 @pytest.fixture(scope="module")
-def layer_folder(layer, layer_wishes, tmp_path_factory) -> Path:
+def layer_folder(layer, layer_findings, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("layer-tasks")
     (path / "proposal.osc").write_text("left from an earlier run")
     dates = {"image": Interval.parse("2017-02-16")}
-    encode_osm(layer_wishes, layer, path, legend=LEGEND, dates=dates)
+    give(layer, layer_findings, path, dates=dates)
     return path
 
 
@@ -323,8 +315,8 @@ def test_each_task_says_what_to_look_at(layer_folder) -> None:
             assert part in text
 
 
-def test_after_is_read_with_exactly_the_edits_that_were_sent(layer, layer_wishes) -> None:
-    after = apply_corrections(layer, layer_wishes)
+def test_after_is_read_with_exactly_the_edits_that_were_sent(layer, layer_findings) -> None:
+    after = with_edits(layer, told(layer, layer_findings))
     names = (*after.crosswalk.symbols,)
     said = {
         (number, names[symbol - 1])
@@ -356,12 +348,10 @@ def test_an_edit_of_a_layer_leaves_none_of_its_old_tags(fclass: str, concept: st
 
 
 def test_unmapped_areas_become_surveys_without_an_edit(observed, tmp_path) -> None:
-    found = corrections(
-        observed,
-        [(0, "flag", "water"), (1, "flag", "tree"), (2, "delete", "tree")],
-        record=np.array(["new/r3-1", "new/r3-2", str(observed.record[2])]),
-    )
-    paths = encode_osm(found, observed, tmp_path, legend=LEGEND).files
+    """Evidence that OSM can't accept asks where nothing is mapped, and flags what is doubted."""
+    places = [("water", 0.95, free_square(observed, 4)), ("tree", 0.9, free_square(observed, 4, 9))]
+    wish = findings(observed, [(2, "flag", "tree")], unmapped=places, provenance=TAINTED)
+    _, paths = give(observed, wish, tmp_path)
     assert {path.name for path in paths} == {
         "missing.geojsonl",
         "flags.geojson",
@@ -375,13 +365,13 @@ def test_unmapped_areas_become_surveys_without_an_edit(observed, tmp_path) -> No
 
 
 def test_evidence_that_osm_cannot_accept_never_becomes_an_edit(wishes, observed, tmp_path) -> None:
-    place = [observed.record.tolist().index(one) for one in wishes.record.tolist()]
-    rows = [(i, "modify", "grass") for i in place[:2]]
-    tainted = Provenance(activity="propose", agent="glocal", licences=frozenset({"CC-BY-4.0"}))
-    other = corrections(observed, rows, receiver="landcover", provenance=tainted)
+    sound = told(observed, findings(observed, wishes))
+    assert (sound.action == "modify").any()
     with pytest.raises(LicenceConflictError, match="CC-BY"):
-        encode_osm(other, observed, tmp_path, legend=LEGEND)
-    assert not list(tmp_path.iterdir())
+        replace(sound, provenance=TAINTED)
+    rows = told(observed, findings(observed, wishes, provenance=TAINTED))
+    assert set(rows.action.tolist()) == {"flag"}
+    assert np.isin(sound.record, rows.record).all()
 
 
 def test_awkward_text_survives_and_limits_are_checked(tmp_path) -> None:
