@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,15 +10,13 @@ import osmium
 import pytest
 
 from glocal.core import legends
-from glocal.core.correction import Corrections
 from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
-from glocal.core.provenance import Provenance
 from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.sources.osm.history import ages_at, read_versions, slice_history
 from glocal.sources.osm.read import observe_osm
 from glocal.sources.osm.tags import retaggable
-from glocal.sources.osm.write import encode_osm
+from tests.sources.osm.giving import found, give
 
 LEGEND = legends.legend("worldcover")
 HISTORY = "history/andorra-8cbb0a.osh.pbf"
@@ -162,25 +159,9 @@ def _proposals(extract: Path, folder: Path) -> tuple[Path, ...]:
     """Return the files of some proposals about an extract."""
     geobox = area_geobox((370_000, 4_700_000, 400_000, 4_725_000), "EPSG:32631", 50)
     one = observe_osm(extract, geobox, LEGEND, interval=Interval.of_year(2013))
-    tags = [json.loads(text) for text in one.columns["tags"]]
-    doubted = np.flatnonzero([retaggable(held, "shrub") for held in tags])[:60]
-    n = len(doubted)
-    told = Corrections(
-        source="osm",
-        receiver="osm",
-        record=one.record[doubted],
-        action=np.full(n, "modify"),
-        current=np.array([one.crosswalk.symbols[k - 1] for k in one.symbols[doubted]]),
-        proposed=np.full(n, "shrub"),
-        probability=np.full(n, 0.9),
-        support=one.geometry[doubted],
-        crs=str(geobox.crs),
-        because=("sentinel2",),
-        round=1,
-        provenance=Provenance(
-            activity="propose", agent="glocal", licences=frozenset({"Copernicus"})
-        ),
-    )
-    made = encode_osm(told, one, folder / "osm", extract=extract, legend=LEGEND)
-    assert made.count["modify"] > 5
-    return made.files
+    tags = one.columns["tags"].tolist()
+    doubted = np.flatnonzero([retaggable(held, "shrub") for held in tags])[:60].tolist()
+    wish = found(one, {i: ("modify", "shrub", 0.9) for i in doubted})
+    batch, files = give(one, wish, folder / "osm", extract=extract)
+    assert batch.rows.counts()["modify"] > 5
+    return tuple(files)

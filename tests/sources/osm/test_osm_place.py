@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,16 +12,17 @@ from hypothesis import strategies as st
 
 from glocal.core import legends
 from glocal.core.correction import Corrections
+from glocal.core.findings import Misplaced
 from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.core.result import Displacement, ShiftField
-from glocal.fusion.place.misplaced import Misplaced
-from glocal.loop.rounds.osm_shift import as_mapped, misplaced_rows, with_misplaced, with_shifts
-from glocal.sources.osm.edits import MOVED_ALONE, decide, kinds_of
+from glocal.sources.osm.batch import make_batch
 from glocal.sources.osm.page import instruction
+from glocal.sources.osm.place import MOVED_ALONE, as_mapped, unmoved
 from glocal.sources.osm.tags import crosswalk_of
+from tests.sources.osm.giving import found, told
 
 LEGEND = legends.legend("worldcover")
 GEOBOX = area_geobox((500_000, 5_200_000, 504_000, 5_204_000), "EPSG:32632", 10)
@@ -33,6 +33,11 @@ def source() -> Observations:
     corner = np.random.default_rng(0).uniform(100, 3800, (30, 2))
     boxes = [shapely.box(500_000 + x, 5_200_000 + y, 500_080 + x, 5_200_060 + y) for x, y in corner]
     n = len(boxes)
+    columns = {
+        "tags": np.array([{"landuse": "meadow"}] * n, object),
+        "timestamp": np.full(n, np.datetime64("2021-01-01")),
+        "has_metadata": np.ones(n, bool),
+    }
     return Observations(
         source="osm",
         support="objects",
@@ -43,25 +48,18 @@ def source() -> Observations:
         provenance=Provenance(activity="read", agent="mappers", roots=frozenset({"osm"})),
         geometry=np.array(boxes, object),
         record=np.array([f"way/{i}@1" for i in range(n)]),
+        columns=columns,
     )
 
 
-def corrections(one: Observations) -> Corrections:
-    new = shapely.box(501_000, 5_201_000, 501_300, 5_201_300)
-    return Corrections(
-        source="osm",
-        receiver="osm",
-        record=np.array([*one.record[:3], "new/tree/1"]),
-        action=np.array(["modify", "flag", "modify", "create"]),
-        current=np.array(["landuse=meadow"] * 3 + [""]),
-        proposed=np.array(["tree"] * 4),
-        probability=np.full(4, 0.9),
-        support=np.array([*one.geometry[:3], new], object),
-        crs=str(GEOBOX.crs),
-        because=("sentinel2",),
-        round=1,
-        provenance=Provenance(activity="fuse", agent="glocal", licences=frozenset({"Copernicus"})),
-    )
+NEW = shapely.box(501_000, 5_201_000, 501_300, 5_201_300)
+"""Where nothing is mapped, and all others see trees."""
+
+
+def corrections(one: Observations, **more) -> Corrections:
+    """Return what is told of two objects to edit, one to flag, and ground that nothing maps."""
+    rows = {0: ("modify", "tree", 0.98), 1: ("flag", "tree", 0.97), 2: ("modify", "tree", 0.96)}
+    return told(one, found(one, rows, unmapped=[("tree", 0.95, NEW)], **more))
 
 
 def field_of(values: list[float]) -> ShiftField:
@@ -88,38 +86,66 @@ def test_moving_there_and_back_changes_nothing(values: list[float], varies: bool
     pairs = zip(one.geometry, step, strict=True)
     there = np.array([shapely.transform(shape, lambda xy, by=by: xy + by) for shape, by in pairs])
     moved = replace(one, geometry=there)
-    told, back = as_mapped(corrections(moved), moved, shift)
-    gap = shapely.get_coordinates(back.geometry) - shapely.get_coordinates(one.geometry)
+    told = corrections(one)
+    known = np.isin(told.record, one.record)
+    at = [one.record.tolist().index(record) for record in told.record[known]]
+    seen = told.support.copy()
+    seen[known] = there[at]
+    back = as_mapped(replace(told, support=seen), moved, shift)
+    assert len(at) == 3
+    geometry = unmoved(there, shift)
+    gap = shapely.get_coordinates(geometry) - shapely.get_coordinates(one.geometry)
     assert np.abs(gap).max() < 0.01
-    assert shapely.equals_exact(told.support[:3], back.geometry[:3], tolerance=1e-6).all()
-    assert told.support[3].equals(corrections(one).support[3])
+    assert shapely.equals_exact(back.support[known], geometry[at], tolerance=1e-6).all()
+    assert back.support[~known][0].equals(told.support[~known][0])
+
+
+def rows_of(rows: Corrections, *records: str) -> Corrections:
+    """Return these rows, in this order."""
+    return rows.take(np.array([rows.record.tolist().index(one) for one in records]))
 
 
 def test_a_shift_of_the_whole_is_one_question() -> None:
-    area = SimpleNamespace(geobox=GEOBOX)
     shift = Displacement(dx=12.0, dy=-3.0, covariance=NEAR)
-    told = with_shifts(area, corrections(source()), shift)
-    assert told.record[-1] == "shift/osm"
+    both = corrections(source(), shift=shift)
+    assert len(both) == len(corrections(source())) + 1
+    told = rows_of(both, "shift/osm")
     assert (told.columns["dx"][-1], told.columns["dy"][-1]) == (12.0, -3.0)
     # 12 m east at a variance of 9, 3 m south at one of 4
     assert told.probability[-1] == pytest.approx(1.0, abs=1e-3)
     assert told.support[-1].equals(shapely.box(*GEOBOX.extent.boundingbox))
-    assert kinds_of(told, source(), {})[-2:] == ["missing", "displaced"]
+    assert told.fault.tolist() == ["displaced"]
+    assert told.action.tolist() == ["flag"]
+    new = both.record[np.char.startswith(both.record, "new/")].tolist()
+    assert rows_of(both, *new).fault.tolist() == ["missing"]
 
 
 def test_only_the_parts_that_lie_off_are_asked_about() -> None:
-    area = SimpleNamespace(geobox=GEOBOX)
     field = field_of([30, 0, 1, 0, 0, 1, 0, -20])
     shift = Displacement(dx=7.0, dy=-5.0, covariance=NEAR, field=field)
-    told = with_shifts(area, corrections(source()), shift)
-    assert told.record[4:].tolist() == ["shift/osm/500500_5200500", "shift/osm/503500_5203500"]
-    assert told.columns["dx"][4:].tolist() == [30, 0]
-    assert told.columns["dy"][4:].tolist() == [0, -20]
-    west, east = told.support[4:]
+    both = corrections(source(), shift=shift)
+    names = ["shift/osm/500500_5200500", "shift/osm/503500_5203500"]
+    assert set(both.record) - set(corrections(source()).record) == set(names)
+    told = rows_of(both, *names)
+    assert told.columns["dx"].tolist() == [30, 0]
+    assert told.columns["dy"].tolist() == [0, -20]
+    west, east = told.support
     assert west.bounds == (500_000, 5_200_000, 502_000, 5_202_000)
     assert east.bounds == (502_000, 5_202_000, 504_000, 5_204_000)
     calm = replace(shift, field=field_of([1.0] * 8))
-    assert len(with_shifts(area, corrections(source()), calm)) == 4
+    assert len(corrections(source(), shift=calm)) == 4
+
+
+def test_objects_that_were_moved_are_told_of_where_they_are_mapped() -> None:
+    one = source()
+    shift = Displacement(dx=12.0, dy=-3.0, covariance=NEAR, applied=True)
+    moved = replace(one, geometry=shapely.transform(one.geometry, lambda xy: xy + [12.0, -3.0]))
+    told = corrections(moved, shift=shift)
+    same = rows_of(told, *one.record[:3].tolist())
+    assert shapely.equals_exact(same.support, one.geometry[:3], tolerance=1e-6).all()
+    new = told.take(told.fault == "missing")
+    assert new.fate.tolist() == ["missing"]
+    assert "lies off the images" in new.columns["why"][0]
 
 
 def found_at(rows: list[int], probability: float = 0.8) -> Misplaced:
@@ -135,37 +161,37 @@ def found_at(rows: list[int], probability: float = 0.8) -> Misplaced:
 
 def test_a_single_object_that_lies_off_is_asked_about_and_not_edited() -> None:
     one = source()
-    found = found_at([2, 7])
-    told = with_misplaced(corrections(one), one, found, np.array([2, 7]))
-    assert told.record.tolist() == ["way/0@1", "way/1@1", "new/tree/1", "way/2@1", "way/7@1"]
-    assert (told.action[-2:] == "flag").all()
-    assert told.columns["dx"][-2:].tolist() == [30, 30]
-    assert told.columns["dy"][-2:].tolist() == [-10, -10]
+    before = corrections(one)
+    (new,) = set(before.record) - set(one.record)
+    both = corrections(one, misplaced=found_at([2, 7]))
+    assert both.record.tolist() == ["way/0@1", "way/1@1", new, "way/2@1", "way/7@1"]
+    told = both.take(np.array([3, 4]))
+    assert (told.action == "flag").all()
+    assert told.columns["dx"].tolist() == [30, 30]
+    assert told.columns["dy"].tolist() == [-10, -10]
     assert told.columns["sd"][-1] == pytest.approx(np.sqrt(50))
-    assert np.isnan(told.columns["dx"][:3]).all()
-    assert kinds_of(told, one, {})[-2:] == ["displaced", "displaced"]
-    made = decide(told.take(np.array([3, 4])), one, LEGEND)
-    assert made.flag == {0: MOVED_ALONE, 1: MOVED_ALONE}
-    assert not made.edit
-    dates = {"image": Interval.of_year(2021)}
-    text = instruction(told, 3, dates=dates, mapped=one.phenomenon_time, element="way/2")
+    assert np.isnan(both.columns["dx"][:3]).all()
+    assert told.fault.tolist() == ["displaced", "displaced"]
+    assert told.columns["why"].tolist() == [MOVED_ALONE, MOVED_ALONE]
+    assert not any(told.columns["edit"])
+    batch = make_batch(both, one, None, {"image": Interval.of_year(2021)})
+    assert not batch.edit(3)
+    text = instruction(batch, 3, "way/2")
     for word in ("way/2", "landuse=meadow", "+30 m east", "-10 m north", "7 m", "80 %"):
         assert word in text
 
 
 def test_vectors_of_objects_and_of_the_layer_stand_side_by_side() -> None:
-    one = source()
-    told = with_misplaced(corrections(one), one, found_at([7]), np.array([7]))
     shift = Displacement(dx=12.0, dy=-3.0, covariance=NEAR)
-    both = with_shifts(SimpleNamespace(geobox=GEOBOX), told, shift)
-    assert both.columns["dx"][-2:].tolist() == [30, 12]
-    assert both.columns["sd"][-2:] == pytest.approx([np.sqrt(50), np.sqrt(6.5)])
-    assert kinds_of(both, one, {})[-2:] == ["displaced", "displaced"]
+    both = corrections(source(), misplaced=found_at([7]), shift=shift)
+    both = rows_of(both, "way/7@1", "shift/osm")
+    assert both.columns["dx"].tolist() == [30, 12]
+    assert both.columns["sd"] == pytest.approx([np.sqrt(50), np.sqrt(6.5)])
+    assert both.fault.tolist() == ["displaced", "displaced"]
 
 
 def test_only_what_is_likelier_than_not_is_asked_the_surest_first() -> None:
     one = source()
-    p = np.linspace(0, 1, 30)
-    found = replace(found_at([]), probability=p)
-    rows = misplaced_rows(SimpleNamespace(reviews={}), one, found)
-    assert rows.tolist() == list(range(29, 14, -1))
+    off = replace(found_at([]), probability=np.linspace(0, 1, 30))
+    rows = told(one, found(one, {}, misplaced=off))
+    assert rows.record.tolist() == [f"way/{i}@1" for i in range(29, 14, -1)]
