@@ -26,8 +26,9 @@ from glocal.core.observation import Observations
 from glocal.core.placement import Places
 from glocal.fusion.place.points import layer_shift, suggest_places
 from glocal.io.vector import FORMULA, guard
-from glocal.sources.field.write import Verdicts, encode_insitu
+from glocal.sources.field.write import Verdicts, encode_field
 from glocal.sources.points.personal import is_personal, read_field_table
+from glocal.sources.points.read import observe_points
 
 GRID = area_geobox((400_000, 5_799_200, 400_800, 5_800_000), "EPSG:32633", 10)
 LEGEND = Legend(
@@ -56,11 +57,12 @@ def _points(tmp_path: Path, x: np.ndarray, y: np.ndarray, names: list[str], sd: 
 
 
 def _seen(path: Path, sd: float) -> Observations:
-    return observe_insitu(
+    return observe_points(
         path,
         GRID,
         LEGEND,
         source="field",
+        root="field",
         columns={},
         interval=Interval.parse("2023-06-15"),
         position_sd_m=sd,
@@ -194,9 +196,10 @@ def _given_back(tmp_path: Path) -> Path:
     seen = _seen(path, 5.0)
     corrections = Corrections(
         source="field",
-        receiver="insitu",
         record=np.array(["b", "c"]),
+        fault=np.array(["retag", "doubt"]),
         action=np.array(["modify", "flag"]),
+        fate=np.array(["modify", "flag"]),
         current=np.array(["water", "tree"]),
         proposed=np.array(["tree", "water"]),
         probability=np.array([0.97, 0.93]),
@@ -213,7 +216,7 @@ def _given_back(tmp_path: Path) -> Path:
         suggested=np.array(["", "tree", "water"]),
         places=Places(dx=nowhere, dy=nowhere, sd=nowhere),
     )
-    encode_insitu(corrections, seen, verdicts, path, {}, tmp_path / "out")
+    encode_field(corrections, seen, verdicts, path, {}, tmp_path / "out")
     return tmp_path / "out"
 
 

@@ -58,9 +58,7 @@ def observed(path: Path) -> Observations:
     return observe_osm(path, geobox, LEGEND, interval=Interval.of_year(2021))
 
 
-def wishes(
-    one: Observations, rows: dict[str, tuple[str, str]], patches=(), **fields
-) -> Findings:
+def wishes(one: Observations, rows: dict[str, tuple[str, str]], patches=(), **fields) -> Findings:
     """Return findings about elements, and patches of trees that nothing maps, the surest first."""
     place = {record.partition("@")[0]: i for i, record in enumerate(one.record.tolist())}
     n = len(rows)

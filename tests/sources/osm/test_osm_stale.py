@@ -108,7 +108,10 @@ def test_the_command_lets_fresh_ones_pass(tmp_path: Path, newer: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "code", "word"),
-    [(None, 4, "no proposals to OpenStreetMap"), ([UNASKED[2]], 3, "the run read a layer")],
+    [
+        (None, 4, "no proposals that a newer file can contradict"),
+        ([UNASKED[2]], 3, "the run read a layer"),
+    ],
 )
 def test_what_cant_be_checked_is_refused(tmp_path: Path, newer: Path, rows, code, word) -> None:
     run = folder_with(tmp_path, rows) if rows else tmp_path

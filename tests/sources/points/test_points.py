@@ -26,8 +26,8 @@ from glocal.errors import (
     GridMismatchError,
     LegendMismatchError,
 )
-from glocal.sources.field.observe import observe_insitu, read_anchors
-from glocal.sources.field.write import Verdicts, encode_insitu
+from glocal.sources.field.write import Verdicts, encode_field
+from glocal.sources.points.read import observe_points, read_anchors
 from glocal.sources.points.words import meanings
 
 NAMES = ["tree", "grass", "cropland", "built", "water"]
@@ -54,8 +54,9 @@ def _csv(folder: Path, body: str, header: str = HEADER) -> Path:
 
 
 def _observe(path: Path, grid: GeoBox, **more: object):
-    given = {"source": "field", "columns": {}, "interval": YEAR, "licence": "CC0-1.0"}
-    return observe_insitu(path, grid, LEGEND, **{**given, **more})
+    given = {"source": "field", "root": "field", "columns": {}, "interval": YEAR}
+    given["licence"] = "CC0-1.0"
+    return observe_points(path, grid, LEGEND, **{**given, **more})
 
 
 def _centre(grid: GeoBox) -> tuple[float, float]:
@@ -202,7 +203,7 @@ def test_layers_bring_their_own_crs(tmp_path: Path, grid: GeoBox, suffix: str) -
         suggested=np.array([""]),
         places=Places(dx=nowhere, dy=nowhere, sd=nowhere),
     )
-    written = encode_insitu(None, seen, verdicts, path, {}, folder)
+    written = encode_field(None, seen, verdicts, path, {}, folder)
     assert all(one.exists() for one in written)
 
 
@@ -268,7 +269,7 @@ def _encoded(tmp_path: Path, grid: GeoBox, name: str) -> Path:
         HEADER.replace("\n", ",note,SubmitterName\n"),
     )
     seen = _observe(path, grid, attribution="The field team")
-    encode_insitu(
+    encode_field(
         None,
         seen,
         Verdicts(
@@ -327,11 +328,12 @@ def test_havel_points(shared: Path) -> None:
             for i, name in enumerate(names)
         ),
     )
-    seen = observe_insitu(
+    seen = observe_points(
         path,
         grid,
         legend,
         source="field",
+        root="field",
         columns={},
         crs="EPSG:32633",
         interval=Interval.parse("2017-02-16"),
