@@ -24,6 +24,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from glocal.core.accuracy import olofsson
 from glocal.core.chip import Chip
+from glocal.core.findings import Voices
 from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
 from glocal.core.legend import ClassDef, Legend
@@ -37,10 +38,11 @@ from glocal.sources.images.registration import (
     write_registration,
 )
 from glocal.sources.images.write import encode_image
-from glocal.sources.maps.patches import Base, MapChange, patch_labels, patches
+from glocal.sources.maps.patches import Base, MapChange, patch_table
 from glocal.sources.maps.quality import quality_xml
 from glocal.sources.maps.write import encode_map, encode_shares
 from glocal.sources.models.write import SCALE, UNKNOWN, encode_model
+from glocal.sources.patches import patch_labels
 from tests.catalogue import stac_errors
 
 NOTES = {"licence": "ODbL-1.0", "attribution": "© OpenStreetMap contributors"}
@@ -58,28 +60,35 @@ def grid() -> GeoBox:
     return area_geobox((330_000, 5_814_360, 330_080, 5_814_420), "EPSG:32633", 10)
 
 
+def _base(name: str, then: str, now: str) -> Base:
+    return Base(
+        name=name, version="v1", interval=Interval.parse(then), now=Interval.parse(now),
+        names=LEGEND.names,
+    )  # fmt: skip
+
+
 def _map(folder: Path, grid: GeoBox, **more: object) -> list[Path]:
-    original = np.full(grid.shape, 10, np.uint8)
-    original[:, 7] = 0
+    tree, crop = 0, 1
+    original = np.full(grid.shape, tree)
+    original[:, 7] = -1
     corrected = original.copy()
-    corrected[1:3, 1:4] = 20
-    corrected[5, 5] = 20
-    probability = np.full(grid.shape, 0.9)
-    given = {"accuracy": None, "why_no_accuracy": "no points", "corrections": None, **NOTES}
-    year = Interval.parse("2020")
+    corrected[1:3, 1:4] = crop
+    corrected[5, 5] = crop
+    likely = (corrected == crop)[..., None] == (np.arange(2) == crop)
+    given = {"accuracy": None, "why_no_accuracy": "no points", "smallest": 4, **NOTES}
+    prefers = {"osm": [0.0, 0.5], "image": [-2.0, 0.0], "other": [1.0, 0.0]}
+    cells = corrected.size
     change = MapChange(
         corrected=corrected,
         original=original,
-        probability=probability,
-        probability_before=1 - probability,
+        others=np.where(likely, 0.9, 0.1),
         geobox=grid,
         legend=LEGEND,
-        base=Base(name="map", version="v1", interval=year, now=Interval.parse("2023")),
-        voices={
-            "osm": np.full(grid.shape, 0.5),
-            "image": np.full(grid.shape, 2.0),
-            "other": np.full(grid.shape, -1.0),
-        },
+        base=_base("map", "2020", "2023"),
+        voices=Voices(
+            unit=np.arange(cells),
+            message={name: np.tile(row, (cells, 1)) for name, row in prefers.items()},
+        ),
     )
     return encode_map(folder, change, **{**given, **more})
 
@@ -169,25 +178,23 @@ def test_patches_name_the_change(tmp_path: Path, grid: GeoBox) -> None:
     assert one.date_from.startswith("2020-01-01")
     assert one.date_to.startswith("2023-01-01")
     assert pq.read_schema(tmp_path / "patches.parquet").metadata[b"licence"] == b"ODbL-1.0"
-    everything = _map(tmp_path, grid, mmu_cells=1)
+    everything = _map(tmp_path, grid, smallest=1)
     assert len(gpd.read_parquet(everything[3])) == 2
-    assert len(gpd.read_file(_map(tmp_path, grid, mmu_cells=99)[4])) == 0
+    assert len(gpd.read_file(_map(tmp_path, grid, smallest=99)[4])) == 0
 
 
 def test_the_same_patch_of_two_maps_has_two_ids(grid: GeoBox) -> None:
     def ids(name: str) -> list[str]:
-        original = np.full(grid.shape, 10, np.uint8)
-        year = Interval.parse("2020")
+        original = np.zeros(grid.shape, int)
         change = MapChange(
-            corrected=np.full(grid.shape, 20, np.uint8),
+            corrected=np.ones(grid.shape, int),
             original=original,
-            probability=np.ones(grid.shape),
-            probability_before=np.zeros(grid.shape),
+            others=np.eye(2)[np.ones(grid.shape, int)],
             geobox=grid,
             legend=LEGEND,
-            base=Base(name=name, version="v1", interval=year, now=year),
+            base=_base(name, "2020", "2020"),
         )
-        return patches(change, None, 1)["change_id"].tolist()
+        return patch_table(change, 1)["change_id"].tolist()
 
     assert len({*ids("one"), *ids("other")}) == 2
     assert ids("one") == ids("one")
