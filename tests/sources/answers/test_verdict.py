@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glocal.sources.people.store import merged
-from glocal.sources.people.verdict import MEANING, SPEAKS, Answer, of_task, resolved, verdict_of
+from glocal.core.answer import SPEAKS
+from glocal.sources.answers.store import merged
+from glocal.sources.answers.verdict import MEANING, Answer, resolved, verdict_of
+from glocal.sources.osm.heard_tasks import of_task
 
 STATUS = {
     0: "", 1: "accepted", 2: "rejected", 3: "skipped", 4: "void", 5: "already_fixed",

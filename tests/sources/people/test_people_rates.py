@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -17,14 +18,17 @@ from scipy import stats
 from glocal.core.interval import Interval
 from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance
-from glocal.sources.people.rates import STRENGTH, learned, rates_of, tally, with_rates
+from glocal.sources.answers.store import Stored
+from glocal.sources.kind import Reading
+from glocal.sources.people.kind import People, ReviewConfig, _Kept
+from glocal.sources.people.rates import STRENGTH, learned, rates_of, tally
 from glocal.sources.people.review import Bias, observe_review, table_of
-from glocal.sources.people.store import Stored
 from glocal.synthetic import world_named
 from glocal.synthetic.ground import geobox_of, make_ground
 from glocal.synthetic.source_points import Points, draw_anchors
 from glocal.synthetic.world import CLASSES
 from glocal.synthetic.write import LEGEND
+from tests.sources.findings import window_of
 
 BIAS = Bias()
 NONE = np.zeros((3, 2))
@@ -72,6 +76,24 @@ def test_nobody_means_the_opposite_and_others_are_heard_less(mine, others) -> No
         assert 0 <= getattr(crowd, name) <= 1
 
 
+def calibrated(answers: Observations, anchors: Anchors | None) -> Observations:
+    """Return answers with the rates that reference points teach, as `BIAS` declares them."""
+    one = Reading(
+        kind=People(), config=ReviewConfig(name="review", kind="review", path=Path("answers")),
+        window=window_of(answers.geobox, answers.legend, interval=answers.phenomenon_time),
+        provenance=answers.provenance, statements=answers, known=_Kept(stored=NOTHING),
+        answers=NOTHING.answered(str(answers.geobox.crs)),
+    )  # fmt: skip
+    return People().calibrated(one, [one], anchors).says
+
+
+NAMES = ("proposal", "source", "kind", "record", "current", "proposed", "verdict", "stated")
+NOTHING = Stored(
+    run="r", visits=pd.DataFrame(), licence="CC0-1.0",
+    proposals=gpd.GeoDataFrame({name: [] for name in NAMES}, geometry=[], crs="EPSG:32633"),
+)  # fmt: skip
+
+
 def asked(points: Points, shown: NDArray[np.integer], verdict: NDArray[np.str_]) -> Observations:
     """Return answers to whether each point's cell is of the class that was shown."""
     names = np.array(LEGEND.names)
@@ -86,12 +108,12 @@ def asked(points: Points, shown: NDArray[np.integer], verdict: NDArray[np.str_])
         }
     )  # fmt: skip
     box = geobox_of(WORLD)
+    stored = Stored(
+        run="r", proposals=gpd.GeoDataFrame(table, geometry=half, crs=str(box.crs)),
+        visits=pd.DataFrame(), licence="CC0-1.0",
+    )  # fmt: skip
     return observe_review(
-        Stored(
-            run="r", proposals=gpd.GeoDataFrame(table, geometry=half, crs=str(box.crs)),
-            visits=pd.DataFrame(), licence="CC0-1.0",
-        ),
-        box, LEGEND, source="review", bias=BIAS, interval=Interval.parse("2023"),
+        stored.answered(str(box.crs)), box, LEGEND, run="r", source="review", bias=BIAS, interval=Interval.parse("2023"),
         licences=frozenset({"CC0-1.0"}),
     )  # fmt: skip
 
@@ -153,9 +175,9 @@ def information(table: NDArray[np.float64], question: int) -> float:
 def test_who_accepts_everything_says_nothing() -> None:
     points, shown = reviewed(0.0)
     answers = asked(points, shown, np.full(len(points), "accepted"))
-    (heard,) = with_rates([answers], known(points), {"review": BIAS})
+    heard = calibrated(answers, known(points))
     honest = np.where(points.truth == shown, "accepted", "rejected")
-    (believed,) = with_rates([asked(points, shown, honest)], known(points), {"review": BIAS})
+    believed = calibrated(asked(points, shown, honest), known(points))
     for question in range(1, len(LEGEND) + 1):
         accepted = heard.declared[question, :, question - 1]
         assert accepted.max() / accepted.min() < 1.02
@@ -178,6 +200,6 @@ def test_only_answers_are_touched_and_only_where_truth_is_known() -> None:
     assert (tally(answers, None) == 0).all()
     silent = replace(known(points), shares=np.zeros((len(points), len(CLASSES))))
     assert (tally(answers, silent) == 0).all()
-    (same,) = with_rates([answers], None, {"review": BIAS})
+    same = calibrated(answers, None)
     np.testing.assert_allclose(same.declared, table_of(len(LEGEND), BIAS), rtol=1e-12)
-    assert with_rates([], known(points), {}) == ()
+    assert rates_of([], known(points), {}) == {}

@@ -12,10 +12,11 @@ import pytest
 import shapely
 
 from glocal.core.legends import legend
+from glocal.core.record import correction_id
 from glocal.errors import BadSourceError, SourceUnavailableError
-from glocal.sources.people.asked import Asked, proposal_id
-from glocal.sources.people.files import KINDS, identify, read_answers
-from glocal.sources.people.verdict import Heard
+from glocal.loop.answers import CHANNELS, read_answers
+from glocal.sources.answers.asked import Asked
+from glocal.sources.answers.verdict import Heard
 from tests.sources.osm.osm_world import Way, written
 
 LEGEND = legend("worldcover")
@@ -26,7 +27,7 @@ ROWS = [
     ("relation/2@2", "landuse=farmland", "grass", "retag"),
     ("new/tree/500100_5205000", "", "tree", "missing"),
 ]
-IDS = [proposal_id("osm", record, proposed) for record, _, proposed, _ in ROWS]
+IDS = [correction_id("osm", record, proposed) for record, _, proposed, _ in ROWS]
 
 
 @pytest.fixture
@@ -307,11 +308,12 @@ def test_a_geopackage_edited_in_qgis(asked: Asked, tmp_path: Path) -> None:
      ("b.json", "[1, 2]"), ("c.csv", "a,b\n1,2\n"), ("d.json", "{}")],
 )  # fmt: skip
 def test_what_is_no_answer_is_refused_with_all_known_kinds(
-    name: str, content: str, tmp_path: Path
+    name: str, content: str, asked: Asked, tmp_path: Path
 ) -> None:
     with pytest.raises(BadSourceError) as caught:
-        identify(write(tmp_path / name, content))
-    assert all(text in str(caught.value) for text in KINDS.values())
+        read_answers(write(tmp_path / name, content), asked, LEGEND)
+    assert len(CHANNELS) == 8
+    assert all(text in str(caught.value) for text in CHANNELS.values())
 
 
 @pytest.mark.parametrize("name", ["x.osm.pbf", "x.geojson", "x.gpkg", "x.osc", "x.osh.pbf"])
@@ -322,12 +324,12 @@ def test_damaged_and_missing_files_say_so(name: str, asked: Asked, tmp_path: Pat
         read_answers(write(tmp_path / name, "\x00\x01 rubbish"), asked, LEGEND)
 
 
-def test_deep_json_is_refused(tmp_path: Path) -> None:
+def test_deep_json_is_refused(asked: Asked, tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailableError, match="JSON"):
-        identify(write(tmp_path / "deep.json", "[" * 200_000))
+        read_answers(write(tmp_path / "deep.json", "[" * 200_000), asked, LEGEND)
 
 
-EXAMPLES = Path(__file__).parents[3] / "examples" / "answers"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "answers"
 
 
 @pytest.mark.parametrize(
@@ -335,5 +337,5 @@ EXAMPLES = Path(__file__).parents[3] / "examples" / "answers"
     [("review.csv", "review"), ("maproulette_view.geojson", "maproulette"),
      ("odk_submissions.csv", "odk")],
 )  # fmt: skip
-def test_the_examples_are_what_they_say(name: str, kind: str) -> None:
-    assert identify(EXAMPLES / name)[0] == kind
+def test_the_examples_are_what_they_say(name: str, kind: str, asked: Asked) -> None:
+    assert read_answers(EXAMPLES / name, asked, LEGEND).channel == kind
