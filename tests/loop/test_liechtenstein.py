@@ -11,6 +11,7 @@ import jsonschema
 import numpy as np
 import osmium
 import pytest
+from glocal.loop.rounds.proposals import said_class
 from numpy.typing import NDArray
 from rasterio.transform import from_origin
 from scipy import ndimage
@@ -20,7 +21,6 @@ from glocal.core.interval import Interval
 from glocal.core.legends import legend
 from glocal.core.observation import Observations
 from glocal.fusion.problem.support import paint
-from glocal.loop.rounds.proposals import said_class
 from glocal.sources.osm.file import Whole, read_elements
 from glocal.sources.osm.read import observe_osm
 from tests.loop.areas import run_area, write_tif, write_yaml

@@ -11,17 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from glocal.loop.rounds.confirmed import confirmed_classes
+from glocal.loop.rounds.give_map import to_map
+from glocal.loop.rounds.proposals import said_class
+from glocal.sources.people.asked import read_asked
 
 from glocal.core.burn import burn
 from glocal.io.vector import read_table
 from glocal.loop.answers import take_answers, with_answers
 from glocal.loop.area.area import Area, read_area
 from glocal.loop.area.config import load
-from glocal.loop.rounds.confirmed import confirmed_classes
-from glocal.loop.rounds.give_map import to_map
-from glocal.loop.rounds.proposals import said_class
 from glocal.loop.rounds.turns import Turn, turns
-from glocal.sources.people.asked import read_asked
 from tests.loop.places import quiet
 
 MAP = "worldcover"

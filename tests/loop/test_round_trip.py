@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+from glocal.loop.rounds.give_field import visits_for
+from glocal.loop.rounds.proposals import propose
 from numpy.typing import NDArray
 
 from glocal.core.burn import burn
 from glocal.loop.answers import take_answers, with_answers
 from glocal.loop.area.area import Area, read_area
 from glocal.loop.area.config import load, with_options
-from glocal.loop.rounds.give_field import visits_for
-from glocal.loop.rounds.proposals import propose
 from glocal.loop.rounds.turns import Turn, turns
 from glocal.loop.run import run_area
 from glocal.sources.people.review import Bias, table_of

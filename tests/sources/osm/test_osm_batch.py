@@ -26,11 +26,10 @@ from glocal.core.result import Displacement
 from glocal.errors import LicenceConflictError
 from glocal.sources.osm.change import change_xml
 from glocal.sources.osm.index import INDEX
-from glocal.sources.osm.read import observe_osm
 from glocal.sources.osm.outline import outline
+from glocal.sources.osm.read import observe_osm
 from glocal.sources.osm.tags import CANONICAL, rows_of_table, tags_of_new
 from glocal.sources.osm.write import FILES
-from tests.sources.findings import EVIDENCE
 from tests.sources.osm.giving import found, give, told
 from tests.sources.osm.osm_world import RefusedError, Relation, Way, uploaded, written
 

@@ -161,7 +161,7 @@ def _proposals(extract: Path, folder: Path) -> tuple[Path, ...]:
     one = observe_osm(extract, geobox, LEGEND, interval=Interval.of_year(2013))
     tags = one.columns["tags"].tolist()
     doubted = np.flatnonzero([retaggable(held, "shrub") for held in tags])[:60].tolist()
-    wish = found(one, {i: ("modify", "shrub", 0.9) for i in doubted})
+    wish = found(one, dict.fromkeys(doubted, ("modify", "shrub", 0.9)))
     batch, files = give(one, wish, folder / "osm", extract=extract)
     assert batch.rows.counts()["modify"] > 5
     return tuple(files)

@@ -139,7 +139,8 @@ def test_only_the_parts_that_lie_off_are_asked_about() -> None:
 def test_objects_that_were_moved_are_told_of_where_they_are_mapped() -> None:
     one = source()
     shift = Displacement(dx=12.0, dy=-3.0, covariance=NEAR, applied=True)
-    moved = replace(one, geometry=shapely.transform(one.geometry, lambda xy: xy + [12.0, -3.0]))
+    step = np.array([12.0, -3.0])
+    moved = replace(one, geometry=shapely.transform(one.geometry, lambda xy: xy + step))
     told = corrections(moved, shift=shift)
     same = rows_of(told, *one.record[:3].tolist())
     assert shapely.equals_exact(same.support, one.geometry[:3], tolerance=1e-6).all()

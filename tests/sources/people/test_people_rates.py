@@ -113,7 +113,8 @@ def asked(points: Points, shown: NDArray[np.integer], verdict: NDArray[np.str_])
         visits=pd.DataFrame(), licence="CC0-1.0",
     )  # fmt: skip
     return observe_review(
-        stored.answered(str(box.crs)), box, LEGEND, run="r", source="review", bias=BIAS, interval=Interval.parse("2023"),
+        stored.answered(str(box.crs)), box, LEGEND, run="r", source="review", bias=BIAS,
+        interval=Interval.parse("2023"),
         licences=frozenset({"CC0-1.0"}),
     )  # fmt: skip
 

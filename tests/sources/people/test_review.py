@@ -13,26 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
+from glocal.core.answer import Answered, on_the_ground, settled, settled_cells, too_hard_places
 from glocal.core.burn import burn
 from glocal.core.interval import Interval
 from glocal.core.legends import legend
-from glocal.core.observation import Anchors
+from glocal.core.observation import Anchors, joined
 from glocal.core.provenance import Provenance
 from glocal.errors import LegendMismatchError
-from glocal.loop.area.reviews import too_hard_places
+from glocal.sources.answers.store import Stored
+from glocal.sources.osm.echo import muted
 from glocal.sources.osm.read import observe_osm
-from glocal.sources.people.review import (
-    Bias,
-    joined,
-    muted,
-    observe_review,
-    reference_visits,
-    settled,
-    settled_cells,
-    table_of,
-    too_hard,
-)
-from glocal.sources.people.store import Stored
+from glocal.sources.people.review import Bias, observe_review, reference_visits, table_of
 from tests.sources.osm.osm_world import Way, written
 
 LEGEND = legend("worldcover").subset((10, 30, 40, 80))
@@ -49,8 +40,13 @@ def place(number: int) -> shapely.Geometry:
     return gpd.GeoSeries([square], crs="EPSG:4326").to_crs(CRS).iloc[0]
 
 
-def stored(*rows: tuple[str, str, str, str, str], kind: str = "retag", at: int = 0) -> Stored:
+def answered(*rows: tuple[str, str, str, str, str], kind: str = "retag", at: int = 0) -> Answered:
     """Rows are (record, current, proposed, verdict, stated)."""
+    return stored(*rows, kind=kind, at=at).answered(CRS)
+
+
+def stored(*rows: tuple[str, str, str, str, str], kind: str = "retag", at: int = 0) -> Stored:
+    """Return the folder that holds these rows."""
     table = pd.DataFrame(rows, columns=["record", "current", "proposed", "verdict", "stated"])
     table = table.assign(
         proposal=[f"g-{i}" for i in range(len(table))], source="osm", kind=kind, probability=0.9
@@ -64,9 +60,9 @@ def stored(*rows: tuple[str, str, str, str, str], kind: str = "retag", at: int =
     )
 
 
-def review(answers: Stored, known: tuple[str, ...] = ()):
+def review(answers: Answered, known: tuple[str, ...] = ()):
     return observe_review(
-        answers, GRID, LEGEND, source="review", bias=Bias(), interval=WHEN,
+        answers, GRID, LEGEND, source="review", run="r", bias=Bias(), interval=WHEN,
         licences=frozenset({"ODbL-1.0"}), known=known,
     )  # fmt: skip
 
@@ -94,7 +90,7 @@ def test_declared_tables_are_probabilities_given_the_question(
 
 def test_symbols_and_questions() -> None:
     seen = review(
-        stored(
+        answered(
             ("way/0@3", "natural=wood", "water", "accepted", ""),
             ("way/0@3", "natural=wood", "crop", "rejected", ""),
             ("way/0@3", "natural=wood", "grass", "changed", "crop"),
@@ -119,14 +115,14 @@ def test_symbols_and_questions() -> None:
 
 
 def test_an_answer_that_was_heard_already_is_left_out() -> None:
-    answers = stored(("way/0@3", "natural=wood", "water", "accepted", ""))
+    answers = answered(("way/0@3", "natural=wood", "water", "accepted", ""))
     assert len(review(answers)) == 1
     assert len(review(answers, known=("g-0",))) == 0
 
 
 def test_classes_of_another_legend_are_refused() -> None:
     with pytest.raises(LegendMismatchError, match="built"):
-        review(stored(("way/0@3", "natural=wood", "built", "accepted", "")))
+        review(answered(("way/0@3", "natural=wood", "built", "accepted", "")))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +144,7 @@ def test_only_the_echo_of_a_proposal_is_muted(
         tmp_path / "new.osm", [Way(0, tags, version=version), Way(1, {"natural": "wood"})]
     )
     osm = observe_osm(path, GRID, LEGEND, interval=WHEN)
-    heard = muted(osm, stored(("way/0@3", "natural=wood", "water", verdict, "")))
+    heard = muted(osm, answered(("way/0@3", "natural=wood", "water", verdict, "")).about("osm"))
     quiet = dict(zip(heard.record.tolist(), (heard.symbols == 0).tolist(), strict=True))
     assert quiet == {f"way/0@{version}": silent, "way/1@3": False}
 
@@ -156,16 +152,18 @@ def test_only_the_echo_of_a_proposal_is_muted(
 def test_what_was_drawn_where_we_missed_something_is_our_echo(tmp_path: Path) -> None:
     path = written(tmp_path / "new.osm", [Way(0, {"natural": "wood"}, version=1)])
     osm = observe_osm(path, GRID, LEGEND, interval=WHEN)
-    asked = stored(("new/tree/1_1", "", "tree", "", ""), kind="missing")
+    asked = answered(("new/tree/1_1", "", "tree", "", ""), kind="missing")
     assert (muted(osm, asked).symbols == 0).all()
-    elsewhere = stored(("new/tree/1_1", "", "tree", "", ""), kind="missing", at=1)
+    elsewhere = answered(("new/tree/1_1", "", "tree", "", ""), kind="missing", at=1)
     assert (muted(osm, elsewhere).symbols > 0).all()
 
 
-def done(answers: Stored, record: str, current: str, proposed: str) -> bool:
+def done(
+    answers: Answered, record: str, current: str, proposed: str, missing: bool = False
+) -> bool:
     found = settled(
-        answers, "osm", np.array([record]), np.array([current]), np.array([proposed]),
-        np.array([place(0)], object),
+        [answers], np.array([record]), np.array([current]), np.array([proposed]),
+        np.array([place(0)], object) if missing else None,
     )  # fmt: skip
     return bool(found[0])
 
@@ -174,7 +172,7 @@ def done(answers: Stored, record: str, current: str, proposed: str) -> bool:
     "verdict", ["accepted", "rejected", "changed", "already_fixed", "disputed"]
 )
 def test_answered_questions_are_settled_while_the_element_says_the_same(verdict: str) -> None:
-    answers = stored(("way/0@3", "natural=wood", "water", verdict, ""))
+    answers = answered(("way/0@3", "natural=wood", "water", verdict, ""))
     assert done(answers, "way/0@3", "natural=wood", "water")
     assert done(answers, "way/0@5", "natural=wood", "water")
     assert not done(answers, "way/0@5", "natural=scrub", "water")
@@ -184,7 +182,7 @@ def test_answered_questions_are_settled_while_the_element_says_the_same(verdict:
 
 @pytest.mark.parametrize("verdict", ["skipped", "too_hard", "void", "moved_on", ""])
 def test_open_questions_may_be_asked_again(verdict: str) -> None:
-    answers = stored(("way/0@3", "natural=wood", "water", verdict, ""))
+    answers = answered(("way/0@3", "natural=wood", "water", verdict, ""))
     assert not done(answers, "way/0@3", "natural=wood", "water")
 
 
@@ -196,48 +194,51 @@ def reference(x: float, y: float, shares: tuple[float, ...]) -> Anchors:
 
 
 def test_places_that_were_too_hard_ask_for_a_visit_until_somebody_was_there() -> None:
-    answers = stored(
+    answers = answered(
         ("way/0@3", "natural=wood", "water", "too_hard", ""),
         ("way/1@3", "natural=wood", "grass", "skipped", ""),
         at=0,
     )
-    place_of = too_hard_places({"review": answers}, None, GRID)
+    place_of = too_hard_places([answers], None, GRID)
     inside = burn(np.array([place(0)], object), GRID) > 0
     assert (place_of > 0).tolist() == inside.tolist()
     middle = place(0).centroid
     told, cloudy = (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)
-    seen = too_hard_places({"review": answers}, reference(middle.x, middle.y, told), GRID)
+    seen = too_hard_places([answers], reference(middle.x, middle.y, told), GRID)
     assert not seen.any()
-    hidden = too_hard_places({"review": answers}, reference(middle.x, middle.y, cloudy), GRID)
+    hidden = too_hard_places([answers], reference(middle.x, middle.y, cloudy), GRID)
     assert (hidden == place_of).all()
     off = (GRID.extent.boundingbox.right - 5, GRID.extent.boundingbox.top - 5)
-    assert (too_hard_places({"review": answers}, reference(*off, told), GRID) == place_of).all()
+    assert (too_hard_places([answers], reference(*off, told), GRID) == place_of).all()
 
 
 def test_only_questions_about_the_ground_send_somebody_there() -> None:
     row = ("way/0@3", "natural=wood", "water", "too_hard", "")
-    assert len(too_hard(stored(row), GRID)) == 1
-    assert not too_hard(stored(row, kind="displaced"), GRID)
-    assert not too_hard(stored(row, at=20), GRID)
-    assert not too_hard_places({"review": stored(row, at=20)}, None, GRID).any()
-    assert not too_hard_places({}, None, GRID).any()
+    assert len(on_the_ground(answered(row), GRID)) == 1
+    assert too_hard_places([answered(row)], None, GRID).any()
+    for nowhere in (answered(row, kind="displaced"), answered(row, at=20)):
+        assert not len(on_the_ground(nowhere, GRID))
+        assert not too_hard_places([nowhere], None, GRID).any()
+    assert not too_hard_places([], None, GRID).any()
 
 
 def test_missing_areas_are_settled_by_place() -> None:
-    answers = stored(("new/tree/1_1", "", "tree", "rejected", ""), kind="missing")
-    assert done(answers, "new/tree/2_2", "", "tree")
-    assert not done(answers, "new/water/2_2", "", "water")
-    elsewhere = stored(("new/tree/1_1", "", "tree", "rejected", ""), kind="missing", at=1)
-    assert not done(elsewhere, "new/tree/2_2", "", "tree")
+    answers = answered(("new/tree/1_1", "", "tree", "rejected", ""), kind="missing")
+    assert done(answers, "new/tree/2_2", "", "tree", missing=True)
+    assert not done(answers, "new/water/2_2", "", "water", missing=True)
+    elsewhere = answered(("new/tree/1_1", "", "tree", "rejected", ""), kind="missing", at=1)
+    assert not done(elsewhere, "new/tree/2_2", "", "tree", missing=True)
 
 
 def test_cells_of_answered_patches_are_settled() -> None:
-    answers = stored(("crop-tree-1", "crop", "tree", "rejected", ""), kind="patch")
-    found = settled_cells(answers, "osm", GRID, LEGEND)
-    assert set(np.unique(found)) == {-1, LEGEND.index("tree")}
-    share = (found >= 0).mean()
+    answers = answered(("crop-tree-1", "crop", "tree", "rejected", ""), kind="patch")
+    tree, grass = (np.full(GRID.shape, LEGEND.index(name)) for name in ("tree", "grass"))
+    found = settled_cells([answers.about("osm")], tree, GRID, LEGEND)
+    assert found.tolist() == (burn(np.array([place(0)], object), GRID) > 0).tolist()
+    share = found.mean()
     assert 0.2 < share < 0.6
-    assert (settled_cells(answers, "other", GRID, LEGEND) == -1).all()
+    assert not settled_cells([answers.about("osm")], grass, GRID, LEGEND).any()
+    assert not settled_cells([answers.about("other")], tree, GRID, LEGEND).any()
 
 
 def sample(name: str, weight: list[float], classes: list[int]) -> Anchors:
