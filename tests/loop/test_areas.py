@@ -18,7 +18,9 @@ from rio_cogeo.cogeo import cog_validate
 
 from glocal.loop.area.area import read_area
 from glocal.loop.area.config import load
-from glocal.loop.rounds.turns import model_provenance
+from glocal.loop.rounds.turns import taught_provenance
+from glocal.sources.models import kind as models
+from glocal.sources.osm.kind import TERMS
 from tests.catalogue import stac_errors
 from tests.loop.areas import CRS, USER, glocal, make_area, make_ground, run_area
 
@@ -197,21 +199,21 @@ def test_the_report_is_one_self_contained_page(out):
     assert "parcels" in page
 
 
-def test_a_model_with_packaged_weights_names_them_and_is_not_heard_for_osm(area):
+def test_a_model_with_packaged_weights_names_them_and_is_not_heard_for_osm(area, monkeypatch):
     read = read_area(load(area), lambda what, share: None)
-    (name,) = read.seen
-    bands = model_provenance(read, name)
-    sources = [
-        one.model_copy(update={"features": "msgfm"}) if one.name == name else one
-        for one in read.config.sources
-    ]
-    taught = replace(read, config=read.config.model_copy(update={"sources": tuple(sources)}))
-    both = model_provenance(taught, name)
+    (plain,) = read.learners
+    bands = taught_provenance(read, plain)
+    monkeypatch.setattr(models, "features", lambda *_: plain.sees)
+    config = plain.config.model_copy(update={"features": "msgfm"})
+    taught = models.Models().read(config, plain.window)
+    others = tuple(one for one in read.readings if one.name != plain.name)
+    with_weights = replace(read, readings=(*others, taught))
+    both = taught_provenance(with_weights, taught)
     assert both.licences - bands.licences == {"Apache-2.0"}
     assert "eurosat-rgb" in both.roots - bands.roots
     assert set(bands.attribution) < set(both.attribution)
-    assert list(read.only_for_osm().seen) == [name]
-    assert list(taught.only_for_osm().seen) == []
+    assert [one.name for one in read.under(TERMS).learners] == [plain.name]
+    assert with_weights.under(TERMS).learners == ()
 
 
 def test_a_second_run_has_nothing_to_do_and_touches_nothing(area, out):
