@@ -43,12 +43,12 @@ def test_smallest_configuration_has_defaults():
     config = check()
     assert (config.seed, config.rounds, config.block, config.folds) == (0, 3, 96, 5)
     assert config.grid.geobox.shape == (80, 100)
-    assert config.source("image").licence == "Copernicus"
+    assert config.sources[0].licence == "Copernicus"
     assert config.interval.isoformat() == "2020-01-01T00:00:00Z/2021-01-01T00:00:00Z"
 
 
 def test_paths_start_at_the_folder_of_the_yaml_file():
-    assert check().source("image").path == Path("/data/s2")
+    assert check().sources[0].path == Path("/data/s2")
     assert check(legend="own.csv").legend == "/data/own.csv"
 
 

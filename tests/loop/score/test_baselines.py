@@ -160,8 +160,9 @@ def test_each_baseline_says_probabilities_of_every_cell(small_world: tuple[Scene
 
 def test_what_an_area_lacks_is_left_out(small_world: tuple[Scene, Area]) -> None:
     _, area = small_world
-    maps = tuple(one for one in area.observations if one.support == "cells")
-    poor = replace(area, observations=maps, anchors=None, seen={})
+    maps = {one.source for one in area.observations if one.support == "cells"}
+    readings = tuple(one for one in area.readings if one.name in maps)
+    poor = replace(area, readings=readings, anchors=None)
     made = dict(baselines(poor, FEW))
     assert set(made) == {"majority", "dawid_skene", "best_source"}
     for p in made.values():
