@@ -11,9 +11,11 @@ from typing import Any
 import geopandas as gpd
 import yaml
 
+from glocal.loop.area.area import Area
 from glocal.loop.area.config import load
 from glocal.loop.area.schema import AreaConfig
 from glocal.loop.run import run_area
+from glocal.sources.kind import Reading
 from glocal.synthetic import simulate, world_named, write_scene
 from tests.sources.osm.osm_world import uploaded
 
@@ -46,6 +48,11 @@ def finished_run(folder: Path) -> Path:
 def proposals(run: Path) -> gpd.GeoDataFrame:
     """Return the index of what mappers got."""
     return gpd.read_parquet(run / "corrections" / "osm" / "proposals.parquet")
+
+
+def reading_of(area: Area, name: str) -> Reading:
+    """Return a source as it was read."""
+    return next(one for one in area.readings if one.name == name)
 
 
 def newer_extract(extract: Path, change: str, elements: Collection[str], out: Path) -> Path:

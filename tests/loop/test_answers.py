@@ -17,6 +17,7 @@ from glocal.io.vector import read_table
 from glocal.loop.answers import with_answers
 from glocal.loop.area.area import read_area
 from glocal.loop.area.config import load
+from glocal.sources.osm.kind import TERMS
 from tests.loop.places import challenge_view, proposals, quiet
 
 
@@ -135,7 +136,7 @@ def test_places_of_the_plan_come_back_as_anchors(mine: Path, tmp_path: Path, run
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-6)
     assert after.anchors.answered[new].sum() == 10
     # what has no known licence is no evidence for OSM, and costs the other anchors nothing
-    assert len(after.only_for_osm().anchors) == len(before.only_for_osm().anchors)
+    assert len(after.under(TERMS).anchors) == len(before.under(TERMS).anchors)
 
 
 def test_the_same_answers_in_two_folders_count_once(mine: Path, tmp_path: Path, run: Path) -> None:

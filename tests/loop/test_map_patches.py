@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio
-from glocal.loop.rounds.confirmed import confirmed_classes
-from glocal.loop.rounds.give_map import to_map
-from glocal.loop.rounds.proposals import said_class
-from glocal.sources.people.asked import read_asked
 
 from glocal.core.burn import burn
 from glocal.io.vector import read_table
 from glocal.loop.answers import take_answers, with_answers
 from glocal.loop.area.area import Area, read_area
 from glocal.loop.area.config import load
+from glocal.loop.rounds.findings import findings_of, told
 from glocal.loop.rounds.turns import Turn, turns
-from tests.loop.places import quiet
+from glocal.sources.answers.asked import read_asked
+from glocal.sources.maps.kind import Maps, confirmed_classes
+from tests.loop.places import quiet, reading_of
 
 MAP = "worldcover"
 
@@ -56,7 +54,9 @@ def after(run: Path, answered: tuple[gpd.GeoDataFrame, Path]) -> tuple[Area, Tur
     config = with_answers(load(run.parent / "world" / "area.yaml"), [first / "answers"])
     area, turn = turns(read_area(config, quiet), 1)
     room = first.parent / "next"
-    to_map(area, turn, next(one for one in area.observations if one.source == MAP), room)
+    one = reading_of(area, MAP)
+    findings = findings_of(area, turn, one)
+    one.kind.write(one, findings, told(one, findings), room)
     return area, turn, room
 
 
@@ -100,25 +100,28 @@ def test_they_are_listed_as_accepted_and_not_asked_again(answered, after) -> Non
 
 def test_a_map_that_was_updated_has_its_own_way(after) -> None:
     area, _, _ = after
-    one = next(one for one in area.observations if one.source == MAP)
-    said = said_class(one)[one.symbols]
-    confirmed = confirmed_classes(area, MAP, said)
+    one = reading_of(area, MAP)
+    answers = tuple(row.about(MAP) for row in area.answers)
+    said = one.says.said_class()
+    confirmed = confirmed_classes(answers, said, one)
     there = confirmed >= 0
     assert there.any()
     assert (confirmed[there] != said[there]).all()
     updated = np.where(there, confirmed, said)
-    assert (confirmed_classes(area, MAP, updated) == -1).all()
+    assert (confirmed_classes(answers, updated, one) == -1).all()
     other = np.where(there, -1, said)
-    assert (confirmed_classes(area, MAP, other) == -1).all()
+    assert (confirmed_classes(answers, other, one) == -1).all()
 
 
 def test_accepting_a_patch_of_one_map_changes_no_other(after) -> None:
     area, _, _ = after
-    for one in area.observations:
-        if one.support == "cells" and one.source != MAP:
-            assert (confirmed_classes(area, one.source, said_class(one)[one.symbols]) == -1).all()
-    nobody = SimpleNamespace(reviews={}, geobox=area.geobox, legend=area.legend)
-    assert (confirmed_classes(nobody, MAP, np.zeros(area.geobox.shape, np.int64)) == -1).all()
+    others = [one for one in area.readings if isinstance(one.kind, Maps) and one.name != MAP]
+    assert others
+    for one in others:
+        answers = tuple(row.about(one.name) for row in area.answers)
+        assert (confirmed_classes(answers, one.says.said_class(), one) == -1).all()
+    nothing = np.zeros(area.geobox.shape, np.int64)
+    assert (confirmed_classes((), nothing, reading_of(area, MAP)) == -1).all()
 
 
 def test_each_map_is_asked_about_its_own_patch(run: Path, tmp_path: Path) -> None:

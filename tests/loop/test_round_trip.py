@@ -11,18 +11,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
-from glocal.loop.rounds.give_field import visits_for
-from glocal.loop.rounds.proposals import propose
 from numpy.typing import NDArray
 
 from glocal.core.burn import burn
+from glocal.core.correction import Corrections
+from glocal.core.findings import Findings
 from glocal.loop.answers import take_answers, with_answers
 from glocal.loop.area.area import Area, read_area
 from glocal.loop.area.config import load, with_options
+from glocal.loop.rounds.findings import findings_of, told
 from glocal.loop.rounds.turns import Turn, turns
 from glocal.loop.run import run_area
+from glocal.sources.field.kind import visits_for
 from glocal.sources.people.review import Bias, table_of
-from tests.loop.places import challenge_view, newer_extract, proposals, quiet
+from tests.loop.places import challenge_view, newer_extract, proposals, quiet, reading_of
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,14 @@ def after(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Round:
 
 def again(after: Round) -> pd.DataFrame:
     """Return what the next run proposes to OSM."""
-    osm = next(one for one in after.area.observations if one.source == "osm")
-    found = propose(after.area, after.turn, osm).corrections
+    found = proposed(after.area, after.turn)
     return pd.DataFrame({"record": found.record, "proposed": found.proposed})
+
+
+def proposed(area: Area, turn: Turn) -> Corrections:
+    """Return what OSM is told at full sharpness."""
+    osm = reading_of(area, "osm")
+    return told(osm, findings_of(area, turn, osm, sharpness=1.0))
 
 
 def rows(after: Round, ids: list[str]) -> pd.DataFrame:
@@ -117,9 +124,7 @@ def test_what_was_answered_is_not_asked_again(after: Round) -> None:
 
 
 def test_the_question_that_was_too_hard_may_be_asked_again(after: Round) -> None:
-    deaf_area, deaf_turn = after.deaf
-    osm = next(one for one in deaf_area.observations if one.source == "osm")
-    before = propose(deaf_area, deaf_turn, osm).corrections.record
+    before = proposed(*after.deaf).record
     hard = after.asked.set_index("proposal").loc[after.too_hard, "record"]
     assert hard in before
     assert hard in again(after)["record"].tolist()
@@ -127,18 +132,20 @@ def test_the_question_that_was_too_hard_may_be_asked_again(after: Round) -> None
 
 def test_somebody_is_sent_where_it_was_too_hard(after: Round) -> None:
     place = after.asked.set_index("proposal").geometry[after.too_hard]
-    field = next(one for one in after.area.observations if one.source == "field")
+    field = reading_of(after.area, "field")
+    heard = findings_of(after.area, after.turn, field)
+    deaf = replace(heard, too_hard=None)
 
-    def sent(area: Area) -> int:
-        plan = visits_for(area, after.turn, field)
+    def sent(seed: int, findings: Findings) -> int:
+        window = replace(field.window, seed=seed)
+        plan = visits_for(replace(field, window=window), findings)
         inside = plan.within(place)
         hard = plan["reason"] == "too hard to tell from afar"
-        assert hard.tolist() == (inside & bool(area.reviews)).tolist()
+        assert hard.tolist() == (inside & (findings is heard)).tolist()
         return int(inside.sum())
 
-    areas = [replace(after.area, config=with_options(after.area.config, seed=i)) for i in range(12)]
-    assert 6 <= sum(sent(one) for one in areas) <= 24  # about one each
-    assert sum(sent(replace(one, reviews={})) for one in areas) < 6
+    assert 6 <= sum(sent(seed, heard) for seed in range(12)) <= 24  # about one each
+    assert sum(sent(seed, deaf) for seed in range(12)) < 6
 
 
 def test_our_own_edits_have_no_voice_of_their_own(after: Round) -> None:
@@ -154,7 +161,7 @@ def test_our_own_edits_have_no_voice_of_their_own(after: Round) -> None:
 
 def probability(turn: Turn, area: Area, asked: pd.DataFrame) -> NDArray[np.float64]:
     """Return the mean probability of the proposed class in each place, shape (n,)."""
-    p = np.exp(turn.log_q)
+    p = turn.estimate.p
     out = []
     for one in asked.itertuples():
         inside = burn(np.array([one.geometry], object), area.geobox) > 0
@@ -176,7 +183,7 @@ def test_answers_are_heard_only_where_somebody_answered(after: Round) -> None:
     of_cell = after.turn.fused.fit.problem.units.of_cell.reshape(inside.shape)
     assert told[of_cell[inside]].any(axis=-1).all()
     assert not told[of_cell[~inside]].any()
-    heard, deaf = after.turn.log_q.argmax(-1), after.deaf[1].log_q.argmax(-1)
+    heard, deaf = after.turn.estimate.classes, after.deaf[1].estimate.classes
     assert (heard != deaf)[~inside].mean() < 0.02
 
 
@@ -227,7 +234,7 @@ def test_rejections_lower_the_trust_in_those_who_spoke_for_the_proposals(
     likely, unlikely = (probability(turn, area, edits) for area, turn in (before, now))
     assert (unlikely < likely - 1e-3).all()
     inside = burn(edits.geometry.to_numpy(), heard.geobox) > 0
-    change = np.abs(np.exp(now[1].log_q) - np.exp(before[1].log_q)).max(axis=-1)
+    change = np.abs(now[1].estimate.p - before[1].estimate.p).max(axis=-1)
     assert change[inside].mean() > 3 * change[~inside].mean()
     assert np.median(change[~inside]) < 0.01
 
@@ -246,7 +253,7 @@ def test_answers_that_say_nothing_change_nothing(
     run: Path, plain: tuple[Area, Turn], tmp_path: Path
 ) -> None:
     _, heard = with_status(run, tmp_path, "Skipped")
-    np.testing.assert_array_equal(heard.log_q, plain[1].log_q)
+    np.testing.assert_array_equal(heard.estimate.log_p, plain[1].estimate.log_p)
 
 
 def test_a_whole_run_hears_answers_and_tells_those_who_gave_them(
@@ -254,7 +261,7 @@ def test_a_whole_run_hears_answers_and_tells_those_who_gave_them(
 ) -> None:
     config = with_answers(after.area.config, [])
     metrics = run_area(config, tmp_path / "next", progress=quiet)
-    assert metrics["corrections"]["review"]["count"]["answers"] == 6 + (len(after.accepted) - 3)
+    assert metrics.corrections["review"].count["answers"] == 6 + (len(after.accepted) - 3)
     back = pd.read_csv(tmp_path / "next" / "corrections" / "review" / "answers_checked.csv")
     assert set(back["proposal"]) == set(after.accepted + after.rejected)
     assert back["p_right"].between(0, 1).all()
