@@ -23,6 +23,7 @@ from glocal.core.promise import LIKELIER_THAN_NOT, threshold_for
 from glocal.core.provenance import Provenance
 from glocal.core.result import relative_entropy
 from glocal.core.typing import Bytes
+from glocal.io.vector import read_table
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.content import Content
 from glocal.sources.answers.rows import column_of, is_answer_table
@@ -199,7 +200,7 @@ class Field(Kind):
     def against_truth(self, reading: Reading, truth: Truth, folder: Path, told: Any) -> Score | str:
         """Score the classes of points against the ground where the observer really stood."""
         source, window = reading.says, reading.window
-        table = gpd.read_parquet(truth.folder / "points.parquet").set_index("id")
+        table = read_table(truth.folder / "points.parquet").set_index("id")
         codes = table.loc[source.record, "truth"].tolist()
         real = np.array([truth.concepts.get(int(code), -1) for code in codes], np.int64)
         before = source.said_class()

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-import geopandas as gpd
 import numpy as np
 import osmium
 import shapely
@@ -208,7 +207,7 @@ class Osm(Kind):
     def against_truth(self, reading: Reading, truth: Truth, folder: Path, told: Any) -> Score | str:
         """Score the tags of objects, each once, with the exported change applied."""
         source, window = reading.says, reading.window
-        table = gpd.read_parquet(truth.folder / "objects.parquet").set_index("record")
+        table = read_table(truth.folder / "objects.parquet").set_index("record")
         known = np.isin(source.record, table.index)
         real = np.full(len(source), -1, np.int64)
         codes = table.loc[source.record[known], "truth"].tolist()
