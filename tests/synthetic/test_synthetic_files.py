@@ -77,7 +77,7 @@ def test_every_named_world_is_an_area_that_can_be_read(name: str, tmp_path: Path
     assert {"worldcover", "esri", "dynamicworld", "osm", "field"} <= {
         one.source for one in area.observations
     }
-    assert {"image", "radar", "heights", "colour"} <= set(area.images)
+    assert {"image", "radar", "heights", "colour"} <= set(area.window.images)
     assert (area.anchors is None) == (name == "no_anchors")
 
 
