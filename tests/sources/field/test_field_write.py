@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
-from glocal.sources.field.observe import observe_insitu
 from hypothesis import given
 from hypothesis import strategies as st
 from referencing import Registry, Resource
