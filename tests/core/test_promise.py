@@ -45,6 +45,25 @@ def test_few_points_allow_little() -> None:
     assert sharpness_of(stated[:40], hits[:40]) < sharpness_of(stated, hits)
 
 
+probabilities = st.lists(st.sampled_from([0.1, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0]), max_size=12)
+
+
+@given(probabilities, st.sampled_from([0.5, 0.75, 0.8, 0.9, 1.0]))
+def test_the_threshold_is_the_lowest_that_keeps_the_precision(
+    values: list[float], precision: float
+) -> None:
+    p = np.array(values, float)
+    threshold, expected = threshold_for(p, precision)
+    kept = p[p >= threshold]
+    if len(kept):
+        assert kept.mean() >= precision - 1e-12
+        assert expected == pytest.approx(kept.mean())
+    else:
+        assert np.isnan(expected)
+    for lower in p[p < threshold]:
+        assert p[p >= lower].mean() < precision + 1e-12
+
+
 @pytest.mark.parametrize("optimism", [0.35, 0.6, 1.0])
 @pytest.mark.parametrize("wanted", [0.8, 0.9, 0.95])
 def test_the_promise_is_broken_in_few_areas(optimism: float, wanted: float) -> None:

@@ -14,14 +14,7 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.fusion.fuse import fuse
-from glocal.fusion.propose import (
-    cell_doubts,
-    missing_areas,
-    object_doubts,
-    patches_of,
-    point_doubts,
-    threshold_for,
-)
+from glocal.fusion.propose import cell_doubts, object_doubts, point_doubts
 from glocal.testing import anchors_at, grid, legend_of, provenance_of, worlds
 
 SIDE, K = 40, 3
@@ -155,49 +148,6 @@ def test_doubts_are_probabilities(world, data):
         assert ((p >= 0) & (p <= 1)).all()
     assert (doubts.correct + doubts.probability <= 1 + 1e-6).all()
     assert not doubts.supported[one.symbols == 0].any()
-
-
-probabilities = st.lists(st.sampled_from([0.1, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0]), max_size=12)
-
-
-@given(probabilities, st.sampled_from([0.5, 0.75, 0.8, 0.9, 1.0]))
-def test_the_threshold_is_the_lowest_that_keeps_the_precision(values, precision):
-    p = np.array(values, float)
-    threshold, expected = threshold_for(p, precision)
-    kept = p[p >= threshold]
-    if len(kept):
-        assert kept.mean() >= precision - 1e-12
-        assert expected == pytest.approx(kept.mean())
-    else:
-        assert np.isnan(expected)
-    for lower in p[p < threshold]:
-        assert p[p >= lower].mean() < precision + 1e-12
-
-
-def test_patches_cover_their_cells_and_nothing_else():
-    _, maps = scene()
-    fused = fuse(maps)
-    label = np.full((SIDE, SIDE), -1)
-    label[2:6, 2:6], label[10:12, 10], label[6:8, 6:8] = 1, 2, 1  # the last touches by a corner
-    p = np.random.default_rng(0).random((SIDE, SIDE))
-    found = patches_of(label, p, maps[0].symbols, fused, 3)
-    assert found.label.tolist() == [1, 1]
-    np.testing.assert_allclose(found.area_ha, [0.16, 0.04])
-    np.testing.assert_allclose([one.area / 1e4 for one in found.geometry], found.area_ha)
-    np.testing.assert_allclose(found.probability, [p[2:6, 2:6].mean(), p[6:8, 6:8].mean()])
-    assert len(patches_of(np.full((SIDE, SIDE), -1), p, maps[0].symbols, fused, 1).label) == 0
-
-
-def test_missing_areas_lie_outside_everything_mapped():
-    truth, maps = scene()
-    osm = source("osm", "objects", [truth[0, 0] + 1], [at(0, 0)])
-    fused = fuse([*maps, osm])
-    found = missing_areas(
-        fused, osm, np.array([truth[0, 0]]), min_area_ha=0.05, min_probability=0.6
-    )
-    assert len(found.geometry)
-    assert (found.label == truth[0, 0]).all()
-    assert not shapely.intersects(shapely.buffer(found.geometry, -1), osm.geometry[0]).any()
 
 
 def test_what_was_corrected_is_not_corrected_again():
