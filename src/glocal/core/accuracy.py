@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from glocal.core.legend import Legend
 from glocal.core.result import frozen
+from glocal.core.typing import Codes, Table
 
 __all__ = ["AccuracyReport", "Measure", "olofsson", "sample_accuracy"]
 
 Z95 = 1.96
 """Two-sided 95 % quantile of the normal distribution, as the published example rounds it."""
 
-Floats = NDArray[np.float64]
+Floats = Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +154,7 @@ def _iso(number: int, name: str, value: Any) -> dict[str, Any]:
 class _Sample:
     """Sampled units in rows; equal units may be counted in one row."""
 
-    mapped: NDArray[np.int64]
+    mapped: Codes
     """Shape (n,), class index on the map."""
 
     shares: Floats
@@ -165,7 +166,7 @@ class _Sample:
     weight: Floats
     """Shape (n,), inverse inclusion probability within the stratum."""
 
-    stratum: NDArray[np.int64]
+    stratum: Codes
     area: Floats
     """Shape (strata,), share of the area; sums to 1."""
 
@@ -207,7 +208,7 @@ def _measure(value: float, variance: float, units: float) -> Measure:
     return Measure(value=value, half_width=None, reason=reason)
 
 
-def _strata(units: NDArray[Any], area: Floats) -> tuple[NDArray[np.int64], list[int]]:
+def _strata(units: NDArray[Any], area: Floats) -> tuple[Codes, list[int]]:
     """Return the stratum of each map class, and the classes that had to share one.
 
     A class with fewer than two units has no variance of its own: all such classes
@@ -262,7 +263,7 @@ def sample_accuracy(
         Shapes that do not fit, or fewer than two units with an answer.
     """
     shares = np.asarray(shares, float)
-    on_map: NDArray[np.int64] = np.asarray(mapped).astype(np.int64)
+    on_map: Codes = np.asarray(mapped).astype(np.int64)
     area = np.asarray(mapped_area, float)
     n, classes = shares.shape
     weight = np.ones(n) if weight is None else np.asarray(weight, float)

@@ -17,6 +17,8 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from glocal.core.typing import Codes, Table
+
 __all__ = ["burn"]
 
 BATCH = 1 << 18
@@ -57,9 +59,7 @@ def burn(geometry: NDArray[Any], geobox: GeoBox) -> NDArray[np.int32]:
     return out.reshape(height, width)
 
 
-def _edges(
-    geometry: NDArray[Any], geobox: GeoBox
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+def _edges(geometry: NDArray[Any], geobox: GeoBox) -> tuple[Codes, Table, Table]:
     """Return (polygon, row ends, column ends) of all edges, the last two of shape (2, m)."""
     parts, whole = shapely.get_parts(geometry, return_index=True)
     rings, part = shapely.get_rings(parts, return_index=True)
@@ -70,9 +70,7 @@ def _edges(
     return whole[part[ring[edge]]], row[ends], column[ends]
 
 
-def _crossings(
-    geometry: NDArray[Any], geobox: GeoBox
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _crossings(geometry: NDArray[Any], geobox: GeoBox) -> tuple[Codes, Codes, Codes]:
     """Return (polygon, row, first column whose centre lies right of it) of all crossings."""
     height, width = geobox.shape
     owner, row, column = _edges(geometry, geobox)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core.interval import Interval
 from glocal.core.provenance import Provenance
 from glocal.core.result import frozen
 from glocal.core.sensor import Band
+from glocal.core.typing import Bools, Bytes, Layers
 from glocal.errors import UnknownSensorError
 
 __all__ = ["Chip", "Image"]
@@ -21,10 +21,10 @@ __all__ = ["Chip", "Image"]
 class Chip:
     """A georeferenced crop of one sensor, in physical units."""
 
-    values: NDArray[np.float32]
+    values: Layers
     """Shape (band, y, x), in each band's unit; the content of invalid cells means nothing."""
 
-    valid: NDArray[np.bool_]
+    valid: Bools
     """Shape (band, y, x); True where data is present (the reverse of a NumPy mask)."""
 
     bands: tuple[Band, ...]
@@ -58,7 +58,7 @@ class Chip:
         """Names of the bands, in the order of the first axis."""
         return tuple(band.name for band in self.bands)
 
-    def band(self, name: str) -> NDArray[np.float32]:
+    def band(self, name: str) -> Layers:
         """Return one band, shape (y, x), NaN where invalid.
 
         ``name`` is a band name or an ``eo:common_name``.
@@ -81,19 +81,19 @@ class Image:
     """One image on the grid, and which of its cells show the ground."""
 
     chip: Chip
-    clear: NDArray[np.bool_]
+    clear: Bools
     """Shape (H, W)."""
 
-    mask: NDArray[np.uint8]
+    mask: Bytes
     """Shape (H, W): 0 clear, 1 cloud, 2 shadow, 3 no data."""
 
     @property
-    def hidden(self) -> NDArray[np.bool_]:
+    def hidden(self) -> Bools:
         """Cells under cloud or shadow, shape (H, W)."""
         return np.isin(self.mask, (1, 2))
 
     @property
-    def layers(self) -> NDArray[np.float32]:
+    def layers(self) -> Layers:
         """The bands, shape (B, H, W), NaN where the image does not show the ground."""
         seen = self.clear & self.chip.valid.all(axis=0)
         return np.where(seen, self.chip.values, np.float32(np.nan))

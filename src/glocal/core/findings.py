@@ -124,7 +124,7 @@ class Findings:
     reference: Anchors | None = None
     """All points of their sample, those that serve as a source included."""
 
-    held_out: NDArray[np.float64] | NDArray[np.int64] | None = None
+    held_out: Table | Codes | None = None
     """What was said of the source at ``reference`` without these points: of cells the corrected
     class (n,), -1 for none; of objects (n, 2), the probability that was stated and whether it
     was right, NaN where none was judged."""

@@ -13,6 +13,7 @@ from odc.geo.geom import BoundingBox, Geometry
 from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
+from glocal.core.typing import Bytes, Codes
 from glocal.errors import GridMismatchError
 
 __all__ = [
@@ -44,7 +45,7 @@ def cell_area_ha(geobox: GeoBox) -> float:
     return abs(float(geobox.resolution.x) * float(geobox.resolution.y)) / 1e4
 
 
-def cells_of_points(geobox: GeoBox, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.int64]:
+def cells_of_points(geobox: GeoBox, x: NDArray[Any], y: NDArray[Any]) -> Codes:
     """Return the flat cell index of each point (x, y in the grid's CRS); -1 outside."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     # a projection answers infinity where it does not hold
@@ -56,7 +57,7 @@ def cells_of_points(geobox: GeoBox, x: NDArray[Any], y: NDArray[Any]) -> NDArray
     return np.where(inside, row * width + column, -1)
 
 
-def block_folds(geobox: GeoBox, block: int, folds: int, *, seed: int = 0) -> NDArray[np.uint8]:
+def block_folds(geobox: GeoBox, block: int, folds: int, *, seed: int = 0) -> Bytes:
     """Return the fold 0..folds-1 of every cell, shape (H, W), constant in square blocks.
 
     ``block`` is the side of a block in cells. Blocks are numbered from the grid's

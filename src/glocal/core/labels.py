@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glocal.core.typing import Codes, Table
 
@@ -29,7 +28,7 @@ class Labels:
     """Shape (n,), number of a statement that reaches beyond one cell (an object), 0 for none.
     A model of a fold never sees a label whose statement reaches into that fold."""
 
-    owner: NDArray[np.int64]
+    owner: Codes
     """Shape (cells,), the number of the statement that holds each cell, 0 for none."""
 
     def __len__(self) -> int:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glocal.core.concepts import CONCEPTS, concept_of
 from glocal.core.result import frozen
 from glocal.core.setting import ENGINE
+from glocal.core.typing import Bools, Codes, Table
 from glocal.errors import LegendMismatchError
 
 __all__ = ["ClassDef", "Crosswalk", "Legend"]
@@ -139,10 +139,10 @@ class Crosswalk:
     """Names of the source's symbols 1..M; symbol 0 is always "says nothing"."""
 
     target: Legend
-    matrix: NDArray[np.float64]
+    matrix: Table
     """Shape (M, K); rows sum to 1; a uniform row means "not known"."""
 
-    confidence: NDArray[np.float64]
+    confidence: Table
     """Shape (M,); 0..1, how far the row is to be believed before any data is seen."""
 
     def __post_init__(self) -> None:
@@ -188,11 +188,11 @@ class Crosswalk:
                 trust[i] = confidence if isinstance(confidence, float) else confidence[symbol]
         return cls(symbols=tuple(rows), target=target, matrix=matrix, confidence=trust)
 
-    def at_its_word(self) -> NDArray[np.int64]:
+    def at_its_word(self) -> Codes:
         """Return the likeliest class of each symbol 1..M, -1 where none is known, shape (M,)."""
         return np.where(self.confidence > 0, self.matrix.argmax(axis=1), -1)
 
-    def meant(self, least: float = ENGINE.meant) -> NDArray[np.bool_]:
+    def meant(self, least: float = ENGINE.meant) -> Bools:
         """Return which classes each symbol may stand for, shape (M + 1, K).
 
         Those whose share reaches ``least``, or the likeliest where none does. Row 0 (silence)

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glocal.core.concepts import CONCEPTS
 from glocal.core.legend import ClassDef, Crosswalk, Legend
+from glocal.core.typing import Table
 from glocal.errors import LegendMismatchError, SourceUnavailableError
 
 __all__ = [
@@ -124,9 +124,7 @@ def _to_hub(name: str) -> Crosswalk:
     return Crosswalk.from_shares(legend(HUB), rows, confidence=trust)
 
 
-def _renormalised(
-    weights: NDArray[np.float64], trust: NDArray[np.float64], **fields: Any
-) -> Crosswalk:
+def _renormalised(weights: Table, trust: Table, **fields: Any) -> Crosswalk:
     """Return a crosswalk with these rows; a row of zeros becomes uniform with confidence 0."""
     total = weights.sum(axis=1, keepdims=True)
     known = total[:, 0] > 0

@@ -17,6 +17,7 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk, Legend
 from glocal.core.provenance import Provenance
 from glocal.core.result import frozen
+from glocal.core.typing import Bools, Codes, Layers, Table
 
 __all__ = ["Anchors", "Estimate", "Observations", "Reliability", "Support", "joined"]
 
@@ -66,7 +67,7 @@ class Observations:
     record: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, "U1"))
     """Shape (n,), native id with version (``way/123@4``); empty for ``cells``."""
 
-    position_sd_m: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    position_sd_m: Table = field(default_factory=lambda: np.empty(0))
     """Shape (n,), standard uncertainty of the position in metres; points only."""
 
     stratum: NDArray[np.unsignedinteger] | None = None
@@ -75,14 +76,14 @@ class Observations:
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     """Further columns of shape (n,) that encoders need (original tags, version...)."""
 
-    declared: NDArray[np.float64] | None = None
+    declared: Table | None = None
     """``answers`` only: P(symbol | class) by stratum, shape (S, K, M), before any data.
 
     The stratum is the question. Who is asked what follows from our own evidence, so only
     the answer *given* the question is evidence, and the crosswalk can't say that.
     """
 
-    shares: NDArray[np.float32] | None = None
+    shares: Layers | None = None
     """``cells`` only: P(class) in the source's own words, shape (H, W, K), which symbols say
     only roughly; NaN where it is silent."""
 
@@ -181,19 +182,19 @@ class Observations:
     def __len__(self) -> int:
         return len(self.symbols)
 
-    def take(self, rows: NDArray[np.bool_]) -> Observations:
+    def take(self, rows: Bools) -> Observations:
         """Return the statements selected by ``rows`` (n,); not for ``cells``."""
         names = ("symbols", "geometry", "record", "position_sd_m", "stratum", "columns")
         return chosen(self, rows, names)
 
-    def said_class(self) -> NDArray[np.int64]:
+    def said_class(self) -> Codes:
         """Return the class that each statement stands for at its word, -1 for none.
 
         Shape as `symbols`.
         """
         return np.asarray(np.append(-1, self.crosswalk.at_its_word())[self.symbols])
 
-    def class_of_cells(self) -> NDArray[np.int64]:
+    def class_of_cells(self) -> Codes:
         """Return the class that is said of each cell at its word, -1 for none, shape (H, W).
 
         Not for points. Where objects overlap, the later one speaks.
@@ -225,14 +226,14 @@ class Observations:
 class Anchors:
     """Reference points from a probability sample: few, precious, never a source."""
 
-    x: NDArray[np.float64]
+    x: Table
     """Shape (n,), in the grid's CRS."""
 
-    y: NDArray[np.float64]
-    shares: NDArray[np.float64]
+    y: Table
+    shares: Table
     """Shape (n, K); soft labels, rows sum to 1; a row of zeros is non-response (cloud)."""
 
-    weight: NDArray[np.float64]
+    weight: Table
     """Shape (n,), inverse inclusion probability, up to a constant."""
 
     record: NDArray[np.str_]
@@ -258,7 +259,7 @@ class Anchors:
         return len(self.x)
 
     @property
-    def answered(self) -> NDArray[np.bool_]:
+    def answered(self) -> Bools:
         """Shape (n,), True where a class could be told."""
         return np.asarray(self.shares.sum(axis=1) > 0)
 
@@ -291,10 +292,10 @@ class Reliability:
     source: str
     legend: Legend
     symbols: tuple[str, ...]
-    confusion: NDArray[np.float64]
+    confusion: Table
     """Shape (context, K, M): P(symbol | class); rows sum to 1."""
 
-    counts: NDArray[np.float64]
+    counts: Table
     """Shape (context, K, M): effective number of statements behind each entry."""
 
     exponent: float
@@ -323,10 +324,10 @@ class Estimate:
     geobox: GeoBox
     interval: Interval
     legend: Legend
-    log_p: NDArray[np.float32]
+    log_p: Layers
     """Shape (H, W, K), log-probability of every class in every cell."""
 
-    disagreement: NDArray[np.float32]
+    disagreement: Layers
     """Shape (H, W), how far families of sources contradict each other, 0..1."""
 
     weights: dict[str, float]
@@ -343,11 +344,11 @@ class Estimate:
                 raise ValueError(f"Estimate.{name} must have shape {expected}, got {found}")
 
     @property
-    def p(self) -> NDArray[np.float32]:
+    def p(self) -> Layers:
         """Probabilities, shape (H, W, K)."""
         return np.asarray(np.exp(self.log_p))
 
     @property
-    def classes(self) -> NDArray[np.int64]:
+    def classes(self) -> Codes:
         """Position of the most probable class of every cell, shape (H, W)."""
         return np.asarray(self.log_p.argmax(axis=-1))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from glocal.core.result import Displacement
+from glocal.core.typing import Table
 
 __all__ = ["ControlPoint", "Places", "Registration"]
 
@@ -38,11 +36,11 @@ class Registration:
 class Places:
     """A better place for each point, where there is one; NaN elsewhere."""
 
-    dx: NDArray[np.float64]
+    dx: Table
     """Shape (n,), metres to the east, to be added to the recorded position."""
 
-    dy: NDArray[np.float64]
+    dy: Table
     """Shape (n,), metres to the north."""
 
-    sd: NDArray[np.float64]
+    sd: Table
     """Shape (n,), standard uncertainty of the new place along one axis, metres."""

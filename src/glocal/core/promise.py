@@ -8,9 +8,8 @@ how much: one number per source, taken at the cautious end of what they allow.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from glocal.core.typing import Floats
+from glocal.core.typing import Floats, Table
 
 __all__ = ["LIKELIER_THAN_NOT", "UNCHECKED", "sharpness_of", "shrunk", "threshold_for"]
 
@@ -28,9 +27,7 @@ BOUND = 0.5
 GRID = np.linspace(0.1, 1.0, 91)
 
 
-def shrunk(
-    probability: NDArray[np.floating], sharpness: float | NDArray[np.floating]
-) -> NDArray[np.float64]:
+def shrunk(probability: Floats, sharpness: float | Floats) -> Table:
     """Return probabilities whose log-odds are multiplied by ``sharpness``; order is kept.
 
     >>> shrunk(np.array([0.5, 0.9]), 0.5).round(2).tolist()
@@ -40,7 +37,7 @@ def shrunk(
     return np.asarray(1 / (1 + ((1 - p) / p) ** sharpness))
 
 
-def sharpness_of(probability: NDArray[np.floating], right: NDArray[np.floating]) -> float:
+def sharpness_of(probability: Floats, right: Floats) -> float:
     """Return the factor on log-odds that held-out points allow, 0.1..1.
 
     ``probability`` (n,) is what was stated of the class proposed for the object in which

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from glocal.core.typing import Floats, Table
+
 __all__ = [
     "SIGNIFICANT",
     "Displacement",
@@ -42,7 +44,7 @@ def log_normalise(log_p: NDArray[F]) -> NDArray[F]:
     return np.asarray(log_p - total)
 
 
-def relative_entropy(log_p: NDArray[np.floating]) -> NDArray[np.floating]:
+def relative_entropy(log_p: Floats) -> Floats:
     """Return the entropy of distributions (..., K) over that of knowing nothing, shape (...).
 
     >>> relative_entropy(np.log([[0.5, 0.5], [1 - 1e-12, 1e-12]])).round(3).tolist()
@@ -55,16 +57,16 @@ def relative_entropy(log_p: NDArray[np.floating]) -> NDArray[np.floating]:
 class ShiftField:
     """Shifts on a lattice of places, bilinear between them, constant beyond the outermost."""
 
-    x: NDArray[np.float64]
+    x: Table
     """Shape (n,), ascending, in a CRS in metres."""
 
-    y: NDArray[np.float64]
+    y: Table
     """Shape (m,), ascending."""
 
-    shift: NDArray[np.float64]
+    shift: Table
     """Shape (m, n, 2), east and north in metres."""
 
-    covariance: NDArray[np.float64]
+    covariance: Table
     """Shape (m, n, 2, 2), of (east, north) in square metres."""
 
     def __post_init__(self) -> None:
@@ -81,7 +83,7 @@ class ShiftField:
         for name in ("x", "y", "shift", "covariance"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
-    def at(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    def at(self, xy: Table) -> Table:
         """Return the shift (east, north) at places ``xy`` (k, 2), shape (k, 2)."""
         column = np.interp(xy[:, 0], self.x, np.arange(len(self.x)))
         row = np.interp(xy[:, 1], self.y, np.arange(len(self.y)))

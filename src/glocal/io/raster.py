@@ -25,6 +25,7 @@ from rasterio.warp import reproject, transform_bounds
 from rasterio.windows import Window, from_bounds
 
 from glocal.core.legend import Legend
+from glocal.core.typing import Bools
 from glocal.errors import GridMismatchError, SourceUnavailableError
 from glocal.io.atomic import write_bytes, write_text
 
@@ -70,7 +71,7 @@ class Pixels:
     values: NDArray[Any]
     """Shape (y, x), as stored."""
 
-    valid: NDArray[np.bool_]
+    valid: Bools
     grid: GeoBox
     offset_yx: tuple[int, int] = (0, 0)
     """Row and column of the first pixel in the file."""
@@ -252,9 +253,7 @@ def read_pixels(
     )
 
 
-def warp(
-    pixels: Pixels, geobox: GeoBox, resampling: str = "nearest"
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def warp(pixels: Pixels, geobox: GeoBox, resampling: str = "nearest") -> tuple[NDArray[Any], Bools]:
     """Return (values, valid) of shape (H, W) on ``geobox``; invalid pixels never leak.
 
     ``nearest`` and ``mode`` keep the stored type; other methods give float32. Content of
@@ -296,7 +295,7 @@ def read_on(
     crs: Any | None = None,
     nodata: Sequence[float] = (),
     before: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+) -> tuple[NDArray[Any], Bools]:
     """Read one band of ``path`` (1 is the first) onto ``geobox``.
 
     ``before`` is applied to the stored values before resampling (decibels are resampled

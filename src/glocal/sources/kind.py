@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, get_args, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core.answer import Answered
@@ -24,7 +22,7 @@ from glocal.core.labels import Labels
 from glocal.core.legend import Legend
 from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance, Terms
-from glocal.core.typing import Bools, Codes, Layers, Table
+from glocal.core.typing import Bools, Bytes, Codes, Layers, Table
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.content import Content
 from glocal.sources.answers.verdict import Heard
@@ -60,7 +58,7 @@ class Window:
     block: int
     """Side of a spatial block in cells."""
 
-    fold: NDArray[np.uint8]
+    fold: Bytes
     """Fold of every cell, for out-of-fold predictions, shape (H, W)."""
 
     earlier: Sequence[Reading] = ()

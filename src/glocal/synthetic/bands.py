@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from glocal.core.typing import Bools, Bytes, Layers
 from glocal.synthetic.fields import REGION_TILT, normal, uniform
 from glocal.synthetic.ground import CELL, Ground
 from glocal.synthetic.source_maps import Shared
@@ -59,14 +59,14 @@ SHADOW_CELLS = (-12, 9)
 class Optical:
     """One optical image."""
 
-    values: NDArray[np.float32]
+    values: Layers
     """Reflectance (10, H, W), clouds included."""
 
-    ground: NDArray[np.float32]
+    ground: Layers
     """The same without clouds and shadows."""
 
-    cloud: NDArray[np.bool_]
-    shadow: NDArray[np.bool_]
+    cloud: Bools
+    shadow: Bools
     age: float
 
 
@@ -74,7 +74,7 @@ def render_optical(
     world: World,
     ground: Ground,
     shared: Shared,
-    relief: NDArray[np.float32],
+    relief: Layers,
     streams: Sequence[np.random.Generator],
 ) -> list[Optical]:
     """Return one image per entry of ``world.image_ages``, each from its own stream."""
@@ -98,10 +98,10 @@ def _reflectance(
     world: World,
     ground: Ground,
     shared: Shared,
-    relief: NDArray[np.float32],
+    relief: Layers,
     age: float,
     rng: np.random.Generator,
-) -> NDArray[np.float32]:
+) -> Layers:
     """Return the reflectance (10, H, W) that the sensor sees without clouds."""
     truth = ground.classes(age)
     unclear = np.where(shared.level < world.ambiguous, world.ambiguity, 0).astype(np.float32)
@@ -122,7 +122,7 @@ def _reflectance(
     return np.asarray(np.clip(mixed, 0.001, 1), np.float32)
 
 
-def _parcels(world: World, ground: Ground, rng: np.random.Generator) -> NDArray[np.float32]:
+def _parcels(world: World, ground: Ground, rng: np.random.Generator) -> Layers:
     """Return a factor (H, W, 10) per parcel: greenness and brightness differ between them."""
     n = len(ground.now)
     bright, green = rng.standard_normal((2, n, 1), np.float32)
@@ -131,9 +131,7 @@ def _parcels(world: World, ground: Ground, rng: np.random.Generator) -> NDArray[
     return np.asarray(factor[ground.objects], np.float32)
 
 
-def _moved(
-    values: NDArray[np.float32], step_m: tuple[float, float], turn_m: float
-) -> NDArray[np.float32]:
+def _moved(values: Layers, step_m: tuple[float, float], turn_m: float) -> Layers:
     """Return the image displaced by (east, north) metres and turned about its middle.
 
     ``turn_m`` is how far the turn moves the middle of an edge.
@@ -151,7 +149,7 @@ def _moved(
     return np.asarray(planes, np.float32)
 
 
-def _shadow(cloud: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _shadow(cloud: Bools) -> Bools:
     """Return the cells in the shadow of the clouds and not below them.
 
     Those that enter at an edge stand for shadows of clouds outside the area.
@@ -159,11 +157,11 @@ def _shadow(cloud: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.roll(cloud, SHADOW_CELLS, axis=(0, 1)) & ~cloud
 
 
-def _cloud_top(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
+def _cloud_top(rng: np.random.Generator, size: int) -> Layers:
     return np.asarray(CLOUD[:, None, None] * np.exp(0.06 * normal(rng, size, 3)), np.float32)
 
 
-def render_radar(world: World, ground: Ground, rng: np.random.Generator) -> NDArray[np.float32]:
+def render_radar(world: World, ground: Ground, rng: np.random.Generator) -> Layers:
     """Return VV and VH in dB, shape (2, H, W), with speckle of ``LOOKS`` looks."""
     parcel = PARCEL_DB * rng.standard_normal((len(ground.now), 2), np.float32)
     value = (BACKSCATTER[ground.now] + parcel)[ground.objects]
@@ -171,14 +169,14 @@ def render_radar(world: World, ground: Ground, rng: np.random.Generator) -> NDAr
     return np.asarray(np.moveaxis(value + speckle, -1, 0), np.float32)
 
 
-def relief_of(world: World, rng: np.random.Generator) -> NDArray[np.float32]:
+def relief_of(world: World, rng: np.random.Generator) -> Layers:
     """Return the height of the bare ground in metres, shape (H, W)."""
     return np.float32(RELIEF_M) * (normal(rng, world.size, world.size / 8) + 4)
 
 
 def render_heights(
-    world: World, ground: Ground, relief: NDArray[np.float32], rng: np.random.Generator
-) -> NDArray[np.float32]:
+    world: World, ground: Ground, relief: Layers, rng: np.random.Generator
+) -> Layers:
     """Return the surface in metres: relief, and what stands on it."""
     spread = np.exp(0.35 * rng.standard_normal(len(ground.now), np.float32))
     above = (HEIGHT[ground.now] * spread)[ground.objects]
@@ -186,7 +184,7 @@ def render_heights(
     return np.asarray(relief + above + noise, np.float32)
 
 
-def render_colour(image: Optical, rng: np.random.Generator) -> NDArray[np.uint8]:
+def render_colour(image: Optical, rng: np.random.Generator) -> Bytes:
     """Return a colour image (3, H, W) of 8 bits, without clouds, from another day."""
     rgb = image.ground[[2, 1, 0]] * np.exp(0.05 * rng.standard_normal((3, 1, 1)))
     return np.asarray(np.clip(np.sqrt(rgb / 0.35) * 255, 0, 255).round(), np.uint8)

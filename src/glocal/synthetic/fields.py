@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from glocal.core.typing import Bytes, Floats, Layers
 from glocal.synthetic.world import CLASSES, CONFUSED
 
 __all__ = ["REGION_TILT", "draw_wrong", "majority", "normal", "regions", "uniform", "voronoi"]
@@ -16,7 +17,7 @@ REGION_TILT = np.array([-1.0, -1 / 3, 1 / 3, 1.0])
 """Where each of the four regions stands between the best and the worst; sums to 0."""
 
 
-def normal(rng: np.random.Generator, size: int, scale: float) -> NDArray[np.float32]:
+def normal(rng: np.random.Generator, size: int, scale: float) -> Layers:
     """Return a Gaussian field (size, size) of mean 0 and variance 1; white for scale 0."""
     scale = max(min(scale, size / 6), 0)
     side = size + int(np.ceil(4 * scale))  # the margin keeps opposite edges independent
@@ -27,7 +28,7 @@ def normal(rng: np.random.Generator, size: int, scale: float) -> NDArray[np.floa
     return np.asarray((field - field.mean()) / field.std(), np.float32)
 
 
-def uniform(rng: np.random.Generator, size: int, scale: float) -> NDArray[np.float32]:
+def uniform(rng: np.random.Generator, size: int, scale: float) -> Layers:
     """Return a field whose values are spread evenly over 0..1, ends excluded.
 
     So exactly the share ``p`` of its cells lies below ``p``.
@@ -46,15 +47,13 @@ def voronoi(rng: np.random.Generator, size: int, count: int) -> NDArray[np.int32
     return np.asarray(cKDTree(seeds).query(cells)[1], np.int32).reshape(size, size)
 
 
-def regions(size: int) -> NDArray[np.uint8]:
+def regions(size: int) -> Bytes:
     """Return the region 0..3 of every cell: the quarters of the area."""
     half = (np.arange(size) >= size // 2).astype(np.uint8)
     return np.asarray(2 * half[:, None] + half[None, :], np.uint8)
 
 
-def draw_wrong(
-    truth: NDArray[np.integer], chance: NDArray[np.floating], structured: float
-) -> NDArray[np.uint8]:
+def draw_wrong(truth: NDArray[np.integer], chance: Floats, structured: float) -> Bytes:
     """Return a class other than ``truth`` for every entry, by inverse chance 0..1.
 
     The share ``structured`` of the answers is the class it is confused with most.
@@ -72,7 +71,7 @@ def draw_wrong(
     return found
 
 
-def majority(classes: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def majority(classes: Bytes, side: int) -> Bytes:
     """Return the commonest class in the square of ``side`` cells around every cell."""
     if side <= 1:
         return classes

@@ -12,6 +12,7 @@ from rasterio.features import shapes
 
 from glocal.core.burn import burn
 from glocal.core.grid import area_geobox
+from glocal.core.typing import Bytes, Codes, Table
 from glocal.synthetic.fields import draw_wrong, normal, regions, voronoi
 from glocal.synthetic.world import CLASSES, World
 
@@ -41,39 +42,37 @@ class Ground:
     outline: NDArray[np.object_]
     """Shape (n,), polygons along cell edges in the grid's CRS."""
 
-    now: NDArray[np.uint8]
+    now: Bytes
     """Shape (n,), position of the class in ``CLASSES`` at the reference date."""
 
-    before: NDArray[np.uint8]
+    before: Bytes
     """Shape (n,), the class before the last change."""
 
-    changed: NDArray[np.float64]
+    changed: Table
     """Shape (n,), years from the last change to the reference date; infinite for none."""
 
-    region: NDArray[np.uint8]
+    region: Bytes
     """Region 0..3 of every cell, shape (H, W)."""
 
-    def classes(self, age: float = 0.0) -> NDArray[np.uint8]:
+    def classes(self, age: float = 0.0) -> Bytes:
         """Return the class of every cell ``age`` years before the reference date."""
         return self.classes_of(np.float64(age))[self.objects]
 
-    def classes_of(self, age: NDArray[np.float64] | np.float64) -> NDArray[np.uint8]:
+    def classes_of(self, age: Table | np.float64) -> Bytes:
         """Return the class of every object ``age`` years (one or each its own) before."""
         return np.where(self.changed < age, self.before, self.now)
 
-    def classes_of_some(
-        self, number: NDArray[np.int64], age: NDArray[np.float64]
-    ) -> NDArray[np.uint8]:
+    def classes_of_some(self, number: Codes, age: Table) -> Bytes:
         """Return the class of objects ``number`` (m,), each ``age`` (m,) years before."""
         return np.where(self.changed[number] < age, self.before[number], self.now[number])
 
     @property
-    def cells(self) -> NDArray[np.int64]:
+    def cells(self) -> Codes:
         """Shape (n,), number of cells of every object."""
         return np.bincount(self.objects.ravel(), minlength=len(self.now))
 
     @property
-    def centre(self) -> NDArray[np.int64]:
+    def centre(self) -> Codes:
         """Shape (n, 2), row and column of a cell near the middle of every object."""
         count, size = self.cells, len(self.objects)
         flat = self.objects.ravel()
@@ -110,7 +109,7 @@ def make_ground(world: World, rng: np.random.Generator) -> Ground:
     )
 
 
-def _patches(world: World, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _patches(world: World, rng: np.random.Generator) -> Bytes:
     """Return the highest of one smooth field per class, weighted until the shares fit."""
     height = np.stack([normal(rng, world.size, width) for width in WIDTH])
     wanted = np.array(world.shares) / sum(world.shares)
@@ -121,9 +120,7 @@ def _patches(world: World, rng: np.random.Generator) -> NDArray[np.uint8]:
     return np.asarray(height.argmax(axis=0), np.uint8)
 
 
-def _outlines(
-    labels: NDArray[np.int32], geobox: GeoBox
-) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+def _outlines(labels: NDArray[np.int32], geobox: GeoBox) -> tuple[NDArray[np.object_], Codes]:
     """Return the polygon and the label of every patch of cells that touch by edges."""
     found = list(shapes(labels, connectivity=4, transform=geobox.transform))
     outline = np.empty(len(found), object)
@@ -131,7 +128,7 @@ def _outlines(
     return outline, np.array([label for _, label in found], np.int64)
 
 
-def displaced(outline: NDArray[np.object_], step: NDArray[np.float64]) -> NDArray[np.object_]:
+def displaced(outline: NDArray[np.object_], step: Table) -> NDArray[np.object_]:
     """Return each geometry moved by its own (east, north) of ``step`` (n, 2), in metres."""
     xy, owner = shapely.get_coordinates(outline, return_index=True)
     return np.asarray(shapely.set_coordinates(outline.copy(), xy + step[owner]), object)

@@ -11,6 +11,8 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import Transformer
 
+from glocal.core.typing import Codes
+
 __all__ = ["Element", "osm_xml", "record_of"]
 
 FIRST_WAY = 1_000_000
@@ -84,7 +86,7 @@ def _tag(tag: str) -> str:
     return f"<tag k={quoteattr(key)} v={quoteattr(value)}/>"
 
 
-def _way(number: int, span: NDArray[np.int64], meta: str, tag: str) -> str:
+def _way(number: int, span: Codes, meta: str, tag: str) -> str:
     refs = [*range(int(span[0]), int(span[1])), int(span[0])]
     nodes = "".join(f'<nd ref="{one}"/>' for one in refs)
     return f'<way id="{number}" {meta}>{nodes}{tag}</way>'

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from glocal.core.typing import Bytes, Layers
 from glocal.synthetic.bands import (
     Optical,
     relief_of,
@@ -46,10 +46,10 @@ class Scene:
     seed: int
     geobox: GeoBox
     ground: Ground
-    maps: dict[str, NDArray[np.uint8]]
+    maps: dict[str, Bytes]
     """Class positions (H, W) of each map on the grid, ``SILENT`` where it says nothing."""
 
-    coarse: NDArray[np.uint8] | None
+    coarse: Bytes | None
     """Class positions of the coarse map on its own grid."""
 
     osm: Mapped
@@ -57,12 +57,12 @@ class Scene:
     """``field``, ``citizen`` and, unless there are none, ``anchors``."""
 
     images: list[Optical]
-    radar: NDArray[np.float32] | None
-    heights: NDArray[np.float32] | None
-    colour: NDArray[np.uint8] | None
+    radar: Layers | None
+    heights: Layers | None
+    colour: Bytes | None
 
     @property
-    def truth(self) -> NDArray[np.uint8]:
+    def truth(self) -> Bytes:
         """Class value of every cell at the reference date, shape (H, W)."""
         return np.array(CLASSES, np.uint8)[self.ground.classes()]
 
@@ -109,7 +109,7 @@ def simulate(world: World, seed: int) -> Scene:
     )
 
 
-def _vote(layers: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _vote(layers: list[Bytes]) -> Bytes:
     """Return what most layers say in each cell, ``SILENT`` where none speaks.
 
     Stands for what a naive earlier run would have given.

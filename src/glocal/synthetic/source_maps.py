@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from glocal.core.typing import Bools, Bytes, Layers
 from glocal.synthetic.fields import REGION_TILT, draw_wrong, majority, uniform
 from glocal.synthetic.ground import CELL, Ground
 from glocal.synthetic.world import CLASSES, FAMILY, World
@@ -28,13 +28,13 @@ EDGE_CELLS = 2
 class Shared:
     """The hidden field where all satellites find the ground ambiguous, shape (H, W) each."""
 
-    level: NDArray[np.float32]
+    level: Layers
     """Even over 0..1: a map of error rate p that reads it errs where it is below p."""
 
-    wrong: NDArray[np.float32]
+    wrong: Layers
     """Decides between the wrong classes."""
 
-    read: NDArray[np.bool_]
+    read: Bools
     """Where the maps take their errors from this field; elsewhere each errs by itself."""
 
 
@@ -46,7 +46,7 @@ def shared_field(world: World, rng: np.random.Generator) -> Shared:
     return Shared(level=level, wrong=wrong, read=read)
 
 
-def rates(world: World, ground: Ground, mean: float, age: float) -> NDArray[np.float32]:
+def rates(world: World, ground: Ground, mean: float, age: float) -> Layers:
     """Return the chance of a map error in every cell, of this ``mean`` over the area.
 
     It depends on class and region; in misspecified worlds also on what no confusion
@@ -61,7 +61,7 @@ def rates(world: World, ground: Ground, mean: float, age: float) -> NDArray[np.f
     return np.asarray(np.minimum(mean * factor / factor.mean(), 0.95), np.float32)
 
 
-def near_edge(truth: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def near_edge(truth: Bytes) -> Bools:
     """Return True for cells within ``EDGE_CELLS`` of another class."""
     side = 2 * EDGE_CELLS + 1
     low = ndimage.minimum_filter(truth, side)
@@ -70,7 +70,7 @@ def near_edge(truth: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def family_maps(
     world: World, ground: Ground, shared: Shared, rng: np.random.Generator
-) -> dict[str, NDArray[np.uint8]]:
+) -> dict[str, Bytes]:
     """Return each map's class positions (H, W), ``SILENT`` where it says nothing.
 
     A map errs where its field is below its rate. In the cells ``shared.read`` the field is
@@ -95,7 +95,7 @@ def family_maps(
     return maps
 
 
-def coarse_map(world: World, ground: Ground, rng: np.random.Generator) -> NDArray[np.uint8]:
+def coarse_map(world: World, ground: Ground, rng: np.random.Generator) -> Bytes:
     """Return the majority class of every coarse cell, some wrong; rows from the north."""
     truth = ground.classes(world.map_age)
     side = max(round(world.coarse_m / CELL), 1)
@@ -110,9 +110,7 @@ def coarse_map(world: World, ground: Ground, rng: np.random.Generator) -> NDArra
     return np.where(rng.random(most.shape) < world.coarse_errors, wrong, most)
 
 
-def learned_map(
-    values: NDArray[np.float32], labels: NDArray[np.uint8], side: int = 3
-) -> NDArray[np.uint8]:
+def learned_map(values: Layers, labels: Bytes, side: int = 3) -> Bytes:
     """Return a map that a linear discriminant makes of an image, from noisy labels.
 
     ``values`` has shape (B, H, W); ``labels`` (H, W) holds class positions, ``SILENT``

@@ -10,6 +10,7 @@ from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
 from glocal.core.burn import burn
+from glocal.core.typing import Bools, Bytes, Codes, Table
 from glocal.synthetic.fields import REGION_TILT, draw_wrong, uniform, voronoi
 from glocal.synthetic.ground import BUILT, CELL, Ground, displaced
 from glocal.synthetic.source_maps import SILENT
@@ -48,33 +49,33 @@ TRACE_GROUPS = 24
 class Mapped:
     """The m objects of an extract and, in the same order, what is wrong with them."""
 
-    object: NDArray[np.int64]
+    object: Codes
     """Shape (m,), the object of the ground."""
 
     outline: NDArray[np.object_]
     """Shape (m,), as drawn, in the grid's CRS."""
 
-    said: NDArray[np.uint8]
+    said: Bytes
     """Shape (m,), class position that the tag stands for."""
 
     tag: NDArray[np.str_]
     """Shape (m,), ``key=value``."""
 
-    version: NDArray[np.int64]
-    age: NDArray[np.float64]
+    version: Codes
+    age: Table
     """Shape (m,), years from the last edit to the reference date."""
 
-    person: NDArray[np.int64]
-    kind: NDArray[np.int64]
+    person: Codes
+    kind: Codes
     """Shape (m,), position in ``KINDS``."""
 
-    imported: NDArray[np.int64]
+    imported: Codes
     """Shape (m,), number of the import, -1 for none."""
 
-    by_use: NDArray[np.bool_]
+    by_use: Bools
     """Shape (m,), tagged by use and not by cover."""
 
-    step: NDArray[np.float64]
+    step: Table
     """Shape (m, 2), displacement (east, north) in metres."""
 
     def __len__(self) -> int:
@@ -115,7 +116,7 @@ def draw_osm(world: World, ground: Ground, rng: np.random.Generator) -> Mapped:
     )
 
 
-def _exists(world: World, ground: Ground, rng: np.random.Generator) -> NDArray[np.bool_]:
+def _exists(world: World, ground: Ground, rng: np.random.Generator) -> Bools:
     """Return which objects were mapped: by class and region, and in clusters."""
     centre = tuple(ground.centre.T)
     effort = uniform(rng, world.size, world.omission_cells)[centre]
@@ -127,7 +128,7 @@ def _exists(world: World, ground: Ground, rng: np.random.Generator) -> NDArray[n
     return np.asarray(found & (region != world.withheld_region))
 
 
-def _imports(world: World, ground: Ground, rng: np.random.Generator) -> NDArray[np.int64]:
+def _imports(world: World, ground: Ground, rng: np.random.Generator) -> Codes:
     """Return the import that brought each object, -1 for none: discs of two classes each."""
     imported = np.full(len(ground.now), -1, np.int64)
     middle = rng.uniform(0.2, 0.8, (len(IMPORTED), 2)) * world.size
@@ -140,7 +141,7 @@ def _imports(world: World, ground: Ground, rng: np.random.Generator) -> NDArray[
     return np.where(region == world.withheld_region, -1, imported)
 
 
-def _steps(world: World, group: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.float64]:
+def _steps(world: World, group: NDArray[np.int32], rng: np.random.Generator) -> Table:
     """Return the displacement of each object: all, its trace group, itself."""
     of_group = rng.normal(0, 1, (TRACE_GROUPS, 2)) * world.trace_sd_m
     of_itself = rng.normal(0, 1, (len(group), 2)) * world.object_sd_m
@@ -149,11 +150,11 @@ def _steps(world: World, group: NDArray[np.int32], rng: np.random.Generator) -> 
 
 def _said(
     world: World,
-    kind: NDArray[np.int64],
-    person: NDArray[np.int64],
-    then: NDArray[np.uint8],
-    chance: dict[str, NDArray[np.float64]],
-) -> NDArray[np.uint8]:
+    kind: Codes,
+    person: Codes,
+    then: Bytes,
+    chance: dict[str, Table],
+) -> Bytes:
     """Return the class each mapper saw ``then``, with the errors of their kind."""
     errs = chance["errs"] < np.array(world.contributor_errors)[kind]
     wrong = draw_wrong(then, chance["wrong"], world.structured)
@@ -161,12 +162,12 @@ def _said(
     return np.where(errs, wrong, then).astype(np.uint8)
 
 
-def favourite(person: NDArray[np.int64]) -> NDArray[np.int64]:
+def favourite(person: Codes) -> Codes:
     """Return the class position towards which a contributor leans, if biased."""
     return np.asarray(np.array(FAVOURITES)[person % len(FAVOURITES)])
 
 
-def _person(kind: NDArray[np.int64], chance: NDArray[np.float64]) -> NDArray[np.int64]:
+def _person(kind: Codes, chance: Table) -> Codes:
     """Return a contributor 100 * kind + rank; activity falls as one over the rank (Zipf)."""
     person = np.zeros(len(kind), np.int64)
     for number, people in enumerate(PEOPLE):
@@ -176,21 +177,19 @@ def _person(kind: NDArray[np.int64], chance: NDArray[np.float64]) -> NDArray[np.
     return person
 
 
-def _beside_settlements(
-    world: World, ground: Ground, classes: NDArray[np.uint8]
-) -> NDArray[np.bool_]:
+def _beside_settlements(world: World, ground: Ground, classes: Bytes) -> Bools:
     """Return which trees and grass lie within about 50 m of a settlement."""
     built = (ground.classes() == BUILT).astype(np.float32)
     near = ndimage.uniform_filter(built, 100 // CELL + 1)[tuple(ground.centre.T)] > 0
     return np.asarray(near & np.isin(classes, (CLASSES.index(10), CLASSES.index(30))))
 
 
-def _tags(said: NDArray[np.integer], chance: NDArray[np.float64]) -> NDArray[np.str_]:
+def _tags(said: NDArray[np.integer], chance: Table) -> NDArray[np.str_]:
     table = np.array([[tags[i % len(tags)] for i in range(6)] for tags in TAGS])
     return np.asarray(table[said, (chance * 6).astype(np.int64)])
 
 
-def painted(mapped: Mapped, geobox: GeoBox) -> NDArray[np.uint8]:
+def painted(mapped: Mapped, geobox: GeoBox) -> Bytes:
     """Return the class position that the extract shows in every cell, ``SILENT`` for none."""
     number = burn(mapped.outline, geobox)
     return np.append(np.uint8(SILENT), mapped.said)[number]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from glocal.core.typing import Bools, Bytes, Codes, Table
 from glocal.synthetic.fields import draw_wrong
 from glocal.synthetic.ground import BUILT, CELL, Ground, geobox_of
 from glocal.synthetic.source_maps import SILENT, near_edge
@@ -26,19 +26,19 @@ SPREAD = 1 / 12
 class Points:
     """n points: what is reported, and what was so."""
 
-    cell: NDArray[np.int64]
+    cell: Codes
     """Shape (n,), flat index of the cell where the observer really stood."""
 
-    truth: NDArray[np.uint8]
+    truth: Bytes
     """Shape (n,), class position there."""
 
-    said: NDArray[np.uint8]
+    said: Bytes
     """Shape (n,), class position that is reported."""
 
-    xy: NDArray[np.float64]
+    xy: Table
     """Shape (n, 2), reported place in the grid's CRS."""
 
-    step: NDArray[np.float64]
+    step: Table
     """Shape (n, 2), error of the reported place (east, north) in metres."""
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ def draw_citizens(world: World, ground: Ground, rng: np.random.Generator) -> Poi
 
 
 def draw_anchors(
-    world: World, ground: Ground, suggestion: NDArray[np.uint8], rng: np.random.Generator
+    world: World, ground: Ground, suggestion: Bytes, rng: np.random.Generator
 ) -> Points:
     """Draw reference points by the design of the world.
 
@@ -95,20 +95,18 @@ def draw_anchors(
     )
 
 
-def _open_to(world: World, ground: Ground) -> NDArray[np.bool_]:
+def _open_to(world: World, ground: Ground) -> Bools:
     return np.asarray(ground.region.ravel() != world.withheld_region)
 
 
-def _anywhere(
-    allowed: NDArray[np.bool_], count: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _anywhere(allowed: Bools, count: int, rng: np.random.Generator) -> Codes:
     return np.sort(rng.choice(np.flatnonzero(allowed), count, replace=False))
 
 
 def _reported(
     world: World,
     ground: Ground,
-    cell: NDArray[np.int64],
+    cell: Codes,
     errors: float,
     sd_m: float,
     rng: np.random.Generator,
@@ -127,13 +125,13 @@ def _reported(
     )
 
 
-def _centres(cell: NDArray[np.int64], geobox: GeoBox) -> NDArray[np.float64]:
+def _centres(cell: Codes, geobox: GeoBox) -> Table:
     row, column = np.divmod(cell, geobox.shape[1])
     left, _, _, top = geobox.extent.boundingbox.bbox
     return np.column_stack([left + (column + 0.5) * CELL, top - (row + 0.5) * CELL])
 
 
-def _kept_inside(xy: NDArray[np.float64], geobox: GeoBox) -> NDArray[np.float64]:
+def _kept_inside(xy: Table, geobox: GeoBox) -> Table:
     """Return the places, none outside the area or on its very edge."""
     left, bottom, right, top = geobox.extent.boundingbox.bbox
     edge = CELL / 10

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core import legends
+from glocal.core.typing import Bytes
 from glocal.errors import RunError
 from glocal.io.atomic import replacing_folder, write_json, write_text
 from glocal.io.raster import write_cog
@@ -164,7 +165,7 @@ def codes_of(name: str, world: World) -> tuple[int, ...]:
     return CODES["igbp"] if name == "modis" else CODES.get(name, CLASSES)
 
 
-def _coded(said: NDArray[np.uint8], codes: tuple[int, ...], silent: int) -> NDArray[np.uint8]:
+def _coded(said: Bytes, codes: tuple[int, ...], silent: int) -> Bytes:
     table = np.full(SILENT + 1, silent, np.uint8)
     table[: len(codes)] = codes
     return table[said]

@@ -29,6 +29,7 @@ from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
+from glocal.core.typing import Bools, Bytes, Table
 from glocal.errors import RunError
 
 __all__ = [
@@ -88,7 +89,7 @@ class MapView:
     values: NDArray[Any]
     """Shape (band, y, x), in the stored unit after scale and offset; 0 where invalid."""
 
-    valid: NDArray[np.bool_]
+    valid: Bools
     """Shape (y, x), True where every band has data."""
 
     crs: str
@@ -140,7 +141,7 @@ def _view(source: DatasetReader, resampling: Resampling) -> MapView:
     data = source.read(out_shape=(source.count, *shape), resampling=resampling, masked=True)
     values = np.ma.getdata(data)
     bad = np.ma.getmaskarray(data) | ~np.isfinite(values)
-    valid: NDArray[np.bool_] = np.logical_not(bad.any(axis=0))
+    valid: Bools = np.logical_not(bad.any(axis=0))
     scale, offset = source.scales[0], source.offsets[0]
     plain = (scale, offset) == (1.0, 0.0)
     if not plain:
@@ -202,7 +203,7 @@ def colour_map(view: MapView) -> str:
     return _uri(Image.fromarray(np.dstack([*bands, alpha])), "WEBP")
 
 
-def ramp_map(values: NDArray[Any], valid: NDArray[np.bool_], top: float, *, invert: bool) -> str:
+def ramp_map(values: NDArray[Any], valid: Bools, top: float, *, invert: bool) -> str:
     """Return values 0..``top``, shape (y, x), as WebP in the ramp of ``ramp_css``."""
     index = np.clip(np.nan_to_num(values) / top * 255, 0, 255).astype(np.uint8)
     colour = _ramp(invert)[index]
@@ -216,7 +217,7 @@ def ramp_css(*, invert: bool) -> str:
     return f"linear-gradient(to right,{stops})"
 
 
-def _ramp(invert: bool) -> NDArray[np.uint8]:
+def _ramp(invert: bool) -> Bytes:
     name = "cividis_r" if invert else "cividis"
     colours = matplotlib.colormaps[name](np.arange(256))
     return (np.asarray(colours)[:, :3] * 255).round().astype(np.uint8)
@@ -255,7 +256,7 @@ def _crop(source: DatasetReader, geometry: Any) -> tuple[str, float] | None:
     return _uri(picture, "WEBP"), side * abs(source.transform.a)
 
 
-def _to_cells(source: DatasetReader, xy: NDArray[np.float64]) -> Any:
+def _to_cells(source: DatasetReader, xy: Table) -> Any:
     """Return (column, row) of points on a north-up grid."""
     transform = source.transform
     return (xy - (transform.c, transform.f)) / (transform.a, transform.e)

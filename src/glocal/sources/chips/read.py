@@ -17,6 +17,7 @@ from glocal.core.grid import require_overlap
 from glocal.core.interval import Interval
 from glocal.core.provenance import Provenance
 from glocal.core.sensor import Band, Sensor, sensor
+from glocal.core.typing import Bools, Bytes, Layers
 from glocal.errors import BadSourceError, ConfigError, SourceUnavailableError, UnitError
 from glocal.io.raster import extent, info, read_on
 from glocal.sources.chips.sentinel2 import (
@@ -47,8 +48,8 @@ class _Layers:
 
     sensor: Sensor
     bands: tuple[Band, ...]
-    values: NDArray[np.float32]
-    valid: NDArray[np.bool_]
+    values: Layers
+    valid: Bools
     files: tuple[Path, ...]
     root: str
     interval: Interval | None
@@ -147,9 +148,7 @@ def _provenance(source: str, layers: _Layers, when: Interval, licence: str) -> P
     )
 
 
-def _checked(
-    path: Path, bands: Sequence[Band], values: NDArray[np.float32], valid: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def _checked(path: Path, bands: Sequence[Band], values: Layers, valid: Bools) -> Bools:
     """Return ``valid`` without outliers; refuse where many cells leave the band's range."""
     kept = valid.copy()
     for i, band in enumerate(bands):
@@ -245,9 +244,9 @@ def _dark_check(
     path: Path,
     product: Product,
     offset: float | None,
-    values: NDArray[np.float32],
-    valid: NDArray[np.bool_],
-    scl: NDArray[np.uint8] | None,
+    values: Layers,
+    valid: Bools,
+    scl: Bytes | None,
 ) -> None:
     """Refuse an offset that was forgotten or applied twice.
 
@@ -273,7 +272,7 @@ def _dark_check(
         )
 
 
-def read_scl(path: Path, geobox: GeoBox, *, crs: Any | None = None) -> NDArray[np.uint8] | None:
+def read_scl(path: Path, geobox: GeoBox, *, crs: Any | None = None) -> Bytes | None:
     """Return the scene classification on ``geobox``, shape (H, W), 0 where absent.
 
     None when the product has no SCL (Level-1C, or a stack without it).

@@ -9,16 +9,15 @@ neighbours seldom together.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from glocal.core.typing import Codes, Table
 
 __all__ = ["local_pivotal"]
 
 SETTLED = 1e-9
 
 
-def local_pivotal(
-    p: NDArray[np.float64], xy: NDArray[np.float64], rng: np.random.Generator
-) -> NDArray[np.int64]:
+def local_pivotal(p: Table, xy: Table, rng: np.random.Generator) -> Codes:
     """Return the units drawn, sorted.
 
     Parameters

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
+from glocal.core.typing import Codes, Floats, Table
 from glocal.errors import ConfigError
 from glocal.io.atomic import write_text
 from glocal.io.vector import write_csv, write_geojson
@@ -33,7 +34,6 @@ __all__ = [
     "expected_information", "inclusion_probabilities", "plan_visits", "raised", "write_visits",
 ]  # fmt: skip
 
-Floats = NDArray[np.float64]
 
 UNIFORM = 0.2
 """Share of the visits that falls anywhere, whatever the score."""
@@ -45,7 +45,7 @@ CANDIDATES = 40
 """Candidates per visit, of which the local pivotal method takes one."""
 
 
-def expected_information(p: NDArray[np.floating], answers: Floats) -> Floats:
+def expected_information(p: Floats, answers: Table) -> Table:
     """Return how many bits an observer's answer tells about the class, shape (H, W).
 
     The mutual information of class and answer: 0 where the class is certain, or where
@@ -68,11 +68,11 @@ def expected_information(p: NDArray[np.floating], answers: Floats) -> Floats:
     return np.maximum(out, 0.0)
 
 
-def _bits(p: NDArray[np.floating]) -> Floats:
+def _bits(p: Floats) -> Table:
     return np.asarray(-(p * np.log2(np.maximum(p, 1e-300))).sum(axis=-1), np.float64)
 
 
-def hilbert_index(row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.int64]:
+def hilbert_index(row: Codes, column: Codes) -> Codes:
     """Return the position of cells along the Hilbert curve that covers them all.
 
     >>> hilbert_index(np.array([0, 1, 1, 0]), np.array([0, 0, 1, 1])).tolist()
@@ -93,7 +93,7 @@ def hilbert_index(row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[
     return place
 
 
-def _capped(size: Floats, n: int) -> Floats:
+def _capped(size: Table, n: int) -> Table:
     """Return probabilities proportional to ``size`` that sum to ``n``, none above 1."""
     sure = np.zeros(size.shape, bool)
     while True:
@@ -105,7 +105,7 @@ def _capped(size: Floats, n: int) -> Floats:
         sure |= above
 
 
-def _sizes(score: Floats, n: int) -> Floats:
+def _sizes(score: Table, n: int) -> Table:
     """Return relative sizes that sum to 1, 0 outside the population; shape (H, W)."""
     population = np.isfinite(score)
     if n < 1 or (score[population] < 0).any():
@@ -119,7 +119,7 @@ def _sizes(score: Floats, n: int) -> Floats:
     return np.where(population, share, 0.0)
 
 
-def raised(size: Floats, places: NDArray[np.integer], n: int) -> Floats:
+def raised(size: Table, places: NDArray[np.integer], n: int) -> Table:
     """Return sizes in which every place is visited once, as far as the rest can spare.
 
     ``size`` (H, W) sums to 1. ``places`` (H, W) numbers places from 1; 0 is the rest of the
@@ -140,7 +140,7 @@ def raised(size: Floats, places: NDArray[np.integer], n: int) -> Floats:
     return np.asarray(size * factor[places])
 
 
-def _squares(geobox: GeoBox, square_m: float, rng: np.random.Generator) -> NDArray[np.int64]:
+def _squares(geobox: GeoBox, square_m: float, rng: np.random.Generator) -> Codes:
     """Return row and column of the square of each cell, (2, H, W); where they begin is drawn."""
     cell = min(abs(float(geobox.resolution.x)), abs(float(geobox.resolution.y)))
     side = max(1, int(np.ceil(square_m / cell)))
@@ -148,7 +148,7 @@ def _squares(geobox: GeoBox, square_m: float, rng: np.random.Generator) -> NDArr
     return np.asarray((np.indices(geobox.shape) + origin[:, None, None]) // side, np.int64)
 
 
-def _draw(p: Floats, order: NDArray[np.int64], start: float, n: int) -> NDArray[np.int64]:
+def _draw(p: Table, order: Codes, start: float, n: int) -> Codes:
     """Return ``n`` flat indices: equal steps of 1 through the probabilities in ``order``."""
     reach = np.cumsum(p[order])
     reach *= n / reach[-1]
@@ -157,14 +157,14 @@ def _draw(p: Floats, order: NDArray[np.int64], start: float, n: int) -> NDArray[
 
 
 def plan_visits(
-    inclusion_score: Floats,
+    inclusion_score: Table,
     geobox: GeoBox,
     n: int,
     *,
     seed: int,
     square_m: float = 0,
     places: NDArray[np.integer] | None = None,
-    entropy: Floats | None = None,
+    entropy: Table | None = None,
     reason: str | NDArray[np.str_] = "uncertain",
 ) -> gpd.GeoDataFrame:
     """Draw ``n`` cells to visit, spread over the area, with known probabilities.
@@ -215,7 +215,7 @@ def plan_visits(
     )
 
 
-def inclusion_probabilities(size: Floats, square: NDArray[np.int64], n: int) -> Floats:
+def inclusion_probabilities(size: Table, square: Codes, n: int) -> Table:
     """Return the probability that each cell is drawn, shape (H, W), which sums to ``n``.
 
     A square (``square`` holds its row and column, shape (2, H, W)) is drawn with
@@ -237,7 +237,7 @@ def inclusion_probabilities(size: Floats, square: NDArray[np.int64], n: int) -> 
     return np.asarray(size * inside[tuple(square)])
 
 
-def _mass(size: Floats, square: NDArray[np.int64]) -> Floats:
+def _mass(size: Table, square: Codes) -> Table:
     """Return the size of every square."""
     shape = tuple(int(one.max()) + 1 for one in square)
     flat = np.ravel_multi_index(tuple(square), shape).ravel()
@@ -245,9 +245,7 @@ def _mass(size: Floats, square: NDArray[np.int64]) -> Floats:
     return np.asarray(mass.reshape(shape), np.float64)
 
 
-def _drawn(
-    size: Floats, square: NDArray[np.int64], n: int, rng: np.random.Generator
-) -> tuple[Floats, NDArray[np.int64]]:
+def _drawn(size: Table, square: Codes, n: int, rng: np.random.Generator) -> tuple[Table, Codes]:
     """Return the probability of every cell, and the flat indices of the ``n`` that were drawn.
 
     Candidates are drawn with probability proportional to size too, so that what is left
@@ -271,7 +269,7 @@ def _drawn(
     )
 
 
-def _table(geobox: GeoBox, row: NDArray[np.int64], column: NDArray[np.int64]) -> gpd.GeoDataFrame:
+def _table(geobox: GeoBox, row: Codes, column: Codes) -> gpd.GeoDataFrame:
     a, b, c, d, e, f = tuple(geobox.transform)[:6]
     x = a * (column + 0.5) + b * (row + 0.5) + c
     y = d * (column + 0.5) + e * (row + 0.5) + f

@@ -20,6 +20,7 @@ from glocal.core.correction import Corrections
 from glocal.core.observation import Observations
 from glocal.core.placement import Places
 from glocal.core.result import Displacement
+from glocal.core.typing import Bytes, Floats, Table
 from glocal.io.atomic import write_json
 from glocal.io.vector import write_csv, write_gpkg, write_table
 from glocal.sources.points.personal import read_field_table
@@ -35,10 +36,10 @@ QARTOD = {1: "good", 2: "not evaluated", 3: "suspect", 4: "fail", 9: "missing"}
 class Verdicts:
     """What the loop says of each of n observations."""
 
-    p_correct: NDArray[np.floating]
+    p_correct: Floats
     """Shape (n,), probability that the class is right."""
 
-    flags: NDArray[np.uint8]
+    flags: Bytes
     """Shape (n,), QARTOD: 1 good, 2 not evaluated, 3 suspect, 4 fail, 9 missing."""
 
     suggested: NDArray[np.str_]
@@ -160,7 +161,7 @@ def _verdict(
 ) -> dict[str, list[Any]]:
     """Return our columns: verdicts of the points that spoke, and what stands elsewhere."""
     place = {name: i for i, name in enumerate(observations.record.tolist())}
-    numbers: dict[str, NDArray[np.float64]] = {
+    numbers: dict[str, Table] = {
         "loop_p": verdicts.p_correct.astype(np.float64).round(4),
         "loop_dx_m": np.round(verdicts.places.dx, 2),
         "loop_dy_m": np.round(verdicts.places.dy, 2),

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyproj
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from glocal.core.chip import Chip
+from glocal.core.typing import Bools, Bytes, Layers
 from glocal.errors import BadSourceError
 
 __all__ = ["CLEAR", "CLOUD", "NO_DATA", "SHADOW", "clear_cells", "require_clear"]
@@ -63,25 +63,23 @@ SEARCH_CELLS = 80_000
 class _Bands:
     """Reflectances of shape (H, W); ``swir`` and ``cirrus`` may be missing."""
 
-    blue: NDArray[np.float32]
-    green: NDArray[np.float32]
-    red: NDArray[np.float32]
-    nir: NDArray[np.float32]
-    swir: NDArray[np.float32] | None
-    swir2: NDArray[np.float32] | None
-    cirrus: NDArray[np.float32] | None
+    blue: Layers
+    green: Layers
+    red: Layers
+    nir: Layers
+    swir: Layers | None
+    swir2: Layers | None
+    cirrus: Layers | None
 
 
-def clear_cells(
-    chip: Chip, scl: NDArray[np.uint8] | None = None
-) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+def clear_cells(chip: Chip, scl: Bytes | None = None) -> tuple[Bools, Bytes]:
     """Return (clear, kind), both of shape (H, W).
 
     ``kind`` is 0 clear, 1 cloud, 2 cloud shadow, 3 no data. Chips without blue, green,
     red and near infrared (radar, heights, plain colour) can't be screened: every valid
     cell of theirs is clear.
     """
-    seen: NDArray[np.bool_] = np.asarray(chip.valid.all(axis=0))
+    seen: Bools = np.asarray(chip.valid.all(axis=0))
     kind = np.where(seen, CLEAR, NO_DATA).astype(np.uint8)
     if scl is not None:
         for value, codes in ((CLOUD, SCL_CLOUD), (SHADOW, SCL_SHADOW), (NO_DATA, SCL_NO_DATA)):
@@ -95,7 +93,7 @@ def clear_cells(
     return kind == CLEAR, kind
 
 
-def require_clear(name: str, kind: NDArray[np.uint8], least: float = 0.001) -> None:
+def require_clear(name: str, kind: Bytes, least: float = 0.001) -> None:
     """Refuse an image that shows almost no ground.
 
     Raises
@@ -113,11 +111,11 @@ def require_clear(name: str, kind: NDArray[np.uint8], least: float = 0.001) -> N
         )
 
 
-def _bands(chip: Chip, seen: NDArray[np.bool_]) -> _Bands:
-    def band(name: str) -> NDArray[np.float32]:
+def _bands(chip: Chip, seen: Bools) -> _Bands:
+    def band(name: str) -> Layers:
         return np.where(seen, chip.band(name), np.float32(0.05))
 
-    def optional(name: str) -> NDArray[np.float32] | None:
+    def optional(name: str) -> Layers | None:
         return band(name) if chip.has(name) else None
 
     return _Bands(
@@ -131,18 +129,18 @@ def _bands(chip: Chip, seen: NDArray[np.bool_]) -> _Bands:
     )
 
 
-def _ratio(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+def _ratio(a: Layers, b: Layers) -> Layers:
     """Return the normalised difference of ``a`` and ``b``."""
     return np.asarray((a - b) / np.maximum(a + b, np.float32(1e-4)))
 
 
-def _water(bands: _Bands) -> NDArray[np.bool_]:
+def _water(bands: _Bands) -> Bools:
     """Return cells that pass Fmask's water test."""
     ndvi = _ratio(bands.nir, bands.red)
     return np.asarray(((ndvi < 0.01) & (bands.nir < 0.11)) | ((ndvi < 0.1) & (bands.nir < 0.05)))
 
 
-def _snow(bands: _Bands) -> NDArray[np.bool_]:
+def _snow(bands: _Bands) -> Bools:
     """Return cells that pass Fmask's snow test, its thermal part left out."""
     if bands.swir is None:
         return np.zeros(bands.nir.shape, bool)
@@ -150,7 +148,7 @@ def _snow(bands: _Bands) -> NDArray[np.bool_]:
     return np.asarray((ndsi > 0.15) & (bands.nir > 0.11) & (bands.green > 0.1))
 
 
-def _potential(bands: _Bands) -> NDArray[np.bool_]:
+def _potential(bands: _Bands) -> Bools:
     """Return Fmask's potential cloud cells: white, hazy, neither green nor rock."""
     mean = (bands.blue + bands.green + bands.red) / 3
     spread = sum(np.abs(one - mean) for one in (bands.blue, bands.green, bands.red))
@@ -162,7 +160,7 @@ def _potential(bands: _Bands) -> NDArray[np.bool_]:
     return np.asarray(found)
 
 
-def _haze(bands: _Bands, land: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _haze(bands: _Bands, land: Bools) -> Layers:
     """Return the distance above the clear line of blue against red, in robust deviations.
 
     The line is fitted twice by least squares, the second time without the hazy half above
@@ -182,7 +180,7 @@ def _haze(bands: _Bands, land: NDArray[np.bool_]) -> NDArray[np.float32]:
     return np.asarray((rest - middle) / unit, np.float32)
 
 
-def _clouds(bands: _Bands, seen: NDArray[np.bool_], cell_m: float) -> NDArray[np.bool_]:
+def _clouds(bands: _Bands, seen: Bools, cell_m: float) -> Bools:
     water, snow = _water(bands), _snow(bands)
     land = seen & ~water & ~snow
     cloud = np.zeros(seen.shape, bool)
@@ -201,7 +199,7 @@ def _clouds(bands: _Bands, seen: NDArray[np.bool_], cell_m: float) -> NDArray[np
     return np.asarray(ndimage.binary_dilation(cloud, iterations=max(round(EDGE_M / cell_m), 1)))
 
 
-def _brightness(bands: _Bands, ground: NDArray[np.bool_], cell_m: float) -> NDArray[np.float32]:
+def _brightness(bands: _Bands, ground: Bools, cell_m: float) -> Layers:
     """Return the mean ratio of each band to its local mean over ``ground``."""
     width = 600 / cell_m
     weight = np.maximum(ndimage.gaussian_filter(ground.astype(np.float32), width), 1e-3)
@@ -213,7 +211,7 @@ def _brightness(bands: _Bands, ground: NDArray[np.bool_], cell_m: float) -> NDAr
     return np.asarray(np.mean(ratios, axis=0), np.float32)
 
 
-def _shadows(bands: _Bands, cloud: NDArray[np.bool_], chip: Chip) -> NDArray[np.bool_]:
+def _shadows(bands: _Bands, cloud: Bools, chip: Chip) -> Bools:
     """Return the dark cells under the clouds' shadows; none where no shift explains them."""
     cell_m = abs(float(chip.geobox.resolution.x))
     edge = ndimage.binary_dilation(cloud, iterations=max(round(50 / cell_m), 1))
@@ -243,9 +241,9 @@ def _steps(chip: Chip, cell_m: float) -> list[tuple[int, int]]:
 
 
 def _best_step(
-    cloud: NDArray[np.bool_],
-    dark: NDArray[np.bool_],
-    ground: NDArray[np.bool_],
+    cloud: Bools,
+    dark: Bools,
+    ground: Bools,
     steps: list[tuple[int, int]],
 ) -> tuple[int, int] | None:
     best = max(SIMILARITY, CONTRAST * float(dark.sum()) / max(int(ground.sum()), 1))
@@ -260,7 +258,7 @@ def _best_step(
     return found
 
 
-def _moved(mask: NDArray[np.bool_], down: int, right: int) -> NDArray[np.bool_]:
+def _moved(mask: Bools, down: int, right: int) -> Bools:
     """Return ``mask`` moved by whole cells, False where nothing comes in."""
     height, width = mask.shape
     moved = np.zeros_like(mask)

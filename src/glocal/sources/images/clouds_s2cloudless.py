@@ -6,9 +6,9 @@ Import this file only after asking for it: ``pip install glocal[clouds]``.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glocal.core.chip import Chip
+from glocal.core.typing import Bools, Bytes
 from glocal.errors import BadSourceError, MissingExtraError
 
 try:
@@ -23,14 +23,12 @@ __all__ = ["clear_cells_s2cloudless"]
 BANDS = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")
 
 
-def clear_cells_s2cloudless(
-    chip: Chip, threshold: float = 0.4
-) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+def clear_cells_s2cloudless(chip: Chip, threshold: float = 0.4) -> tuple[Bools, Bytes]:
     """Return (clear, kind) as `glocal.sources.images.clouds.clear_cells` does; Level-1C only."""
     lacking = [name for name in BANDS if not chip.has(name)]
     if lacking:
         raise BadSourceError(f"s2cloudless needs Level-1C bands; missing: {', '.join(lacking)}")
-    seen: NDArray[np.bool_] = np.asarray(chip.valid.all(axis=0))
+    seen: Bools = np.asarray(chip.valid.all(axis=0))
     cell_m = abs(float(chip.geobox.resolution.x))
     detector = S2PixelCloudDetector(
         threshold=threshold,

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingRegressor
+
+from glocal.core.typing import Bools, Bytes, Codes, Layers, Table
 
 __all__ = ["BASES", "BandScore", "Filling", "fill_gaps"]
 
@@ -40,9 +41,6 @@ NEAR = 6.0
 
 BINS = 4
 """Groups of equal size by distance to clear ground; each has intervals of its own."""
-
-Layers = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +73,7 @@ class Filling:
     half_width: Layers
     """Shape (B, H, W): half of the 90 % interval; NaN where the ground was seen."""
 
-    basis: NDArray[np.uint8]
+    basis: Bytes
     """Shape (H, W), see `BASES`."""
 
     scores: tuple[BandScore, ...]
@@ -90,10 +88,10 @@ class _Known:
     stack: Layers
     """Shape (P, H, W): other images and classes; NaN where unknown."""
 
-    label: NDArray[np.int64]
+    label: Codes
     """Shape (H, W), most probable class."""
 
-    def describe(self, clear: Mask, at: NDArray[np.int64]) -> tuple[Layers, Layers, Layers]:
+    def describe(self, clear: Bools, at: Codes) -> tuple[Layers, Layers, Layers]:
         """Return features (n, P + 1), neighbours (B, 3, n) and distances (n,) of flat cells."""
         far, there = _nearest(clear, at)
         alike = np.full(len(at), -1)
@@ -112,7 +110,7 @@ class _Known:
         return np.concatenate([stack, far[None]]).T, around, far
 
 
-def _nearest(clear: Mask, at: NDArray[np.int64]) -> tuple[Layers, NDArray[np.int64]]:
+def _nearest(clear: Bools, at: Codes) -> tuple[Layers, Codes]:
     """Return distance and flat index of the clear cell nearest to each of ``at``."""
     distance, index = ndimage.distance_transform_edt(~clear, return_indices=True)
     there = np.ravel_multi_index(tuple(one.ravel()[at] for one in index), clear.shape)
@@ -121,11 +119,11 @@ def _nearest(clear: Mask, at: NDArray[np.int64]) -> tuple[Layers, NDArray[np.int
 
 def fill_gaps(
     values: Layers,
-    clear: Mask,
-    hidden: Mask,
+    clear: Bools,
+    hidden: Bools,
     others: Sequence[tuple[Layers, bool]],
     classes: Layers,
-    fold: NDArray[np.uint8],
+    fold: Bytes,
     *,
     seed: int,
 ) -> Filling | str:
@@ -178,8 +176,8 @@ def fill_gaps(
 
 
 def _hidden_on_purpose(
-    known: _Known, clear: Mask, hidden: Mask, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], Layers, Layers, Layers] | None:
+    known: _Known, clear: Bools, hidden: Bools, rng: np.random.Generator
+) -> tuple[Codes, Layers, Layers, Layers] | None:
     """Return clear cells under moved clouds: flat index, features, neighbours, distance."""
     parts = []
     free = clear.copy()
@@ -203,16 +201,14 @@ def _hidden_on_purpose(
     )
 
 
-def _basis(others: Sequence[tuple[Layers, bool]], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _basis(others: Sequence[tuple[Layers, bool]], shape: tuple[int, ...]) -> Bytes:
     basis = np.full(shape, 3, np.uint8)
     for layers, same in sorted(others, key=lambda one: one[1]):
         basis[np.isfinite(layers).all(axis=0)] = 1 if same else 2
     return basis
 
 
-def _fitted(
-    features: Layers, truth: NDArray[np.float32], seed: int
-) -> HistGradientBoostingRegressor:
+def _fitted(features: Layers, truth: Layers, seed: int) -> HistGradientBoostingRegressor:
     use = np.random.default_rng(seed).permutation(len(truth))[:SAMPLES]
     model = HistGradientBoostingRegressor(
         max_iter=80,
@@ -225,12 +221,12 @@ def _fitted(
 
 
 def _half_widths(
-    said: NDArray[np.float64],
-    truth: NDArray[np.float32],
+    said: Table,
+    truth: Layers,
     far: Layers,
-    part: NDArray[np.uint8],
-    edges: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    part: Bytes,
+    edges: Table,
+) -> Table:
     """Return the half-width of each group of distances; NaN where filling gains nothing."""
     out = np.full(BINS, np.nan)
     group, spread = np.digitize(far, edges), float(truth[part > 0].var())
@@ -245,11 +241,11 @@ def _half_widths(
 
 
 def _score(
-    said: NDArray[np.float64],
-    truth: NDArray[np.float32],
-    half: NDArray[np.float64],
+    said: Table,
+    truth: Layers,
+    half: Table,
     nearest: Layers,
-    part: NDArray[np.uint8],
+    part: Bytes,
 ) -> BandScore:
     use = (part == 0) & np.isfinite(half)
     mean = float(truth[part == 2].mean())

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core.interval import Interval
 from glocal.core.legend import ClassDef, Legend
 from glocal.core.placement import Registration
 from glocal.core.sensor import Band
+from glocal.core.typing import Bytes
 from glocal.io.atomic import write_json
 from glocal.io.raster import write_cog, write_qml
 from glocal.sources.images.fill import Filling
@@ -39,7 +39,7 @@ def encode_image(
     folder: Path,
     *,
     registration: Registration | None,
-    cloud_kind: NDArray[np.uint8],
+    cloud_kind: Bytes,
     geobox: GeoBox,
     interval: Interval,
     scene: str = "",
@@ -112,7 +112,7 @@ def encode_image(
     return files
 
 
-def _quality(kind: NDArray[np.uint8]) -> dict[str, float]:
+def _quality(kind: Bytes) -> dict[str, float]:
     count = np.bincount(kind.ravel(), minlength=len(QUALITY))
     return {
         name: round(float(share), 6)

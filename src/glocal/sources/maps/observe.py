@@ -18,6 +18,7 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk, Legend
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
+from glocal.core.typing import Bytes, Codes
 from glocal.errors import BadSourceError, LegendMismatchError
 from glocal.io.raster import Pixels, cell_size_on, native_grid, read_pixels, warp
 
@@ -191,7 +192,7 @@ def _require_any(source: str, path: Path, symbols: NDArray[np.unsignedinteger]) 
         )
 
 
-def _symbols(pixels: Pixels, alphabet: _Alphabet) -> NDArray[np.uint8]:
+def _symbols(pixels: Pixels, alphabet: _Alphabet) -> Bytes:
     """Return the symbol of every pixel, 0 where invalid or unknown."""
     known = np.array(sorted(alphabet.codes), np.int64)
     meaning = np.array([alphabet.codes[int(code)] for code in known], np.uint8)
@@ -200,9 +201,7 @@ def _symbols(pixels: Pixels, alphabet: _Alphabet) -> NDArray[np.uint8]:
     return np.where(said, meaning[at], 0).astype(np.uint8)
 
 
-def _on_cells(
-    pixels: Pixels, geobox: GeoBox, alphabet: _Alphabet, resampling: str
-) -> NDArray[np.uint8]:
+def _on_cells(pixels: Pixels, geobox: GeoBox, alphabet: _Alphabet, resampling: str) -> Bytes:
     symbols = _symbols(pixels, alphabet)
     spoken = Pixels(values=symbols, valid=symbols > 0, grid=pixels.grid)
     values, valid = warp(spoken, geobox, resampling)
@@ -211,7 +210,7 @@ def _on_cells(
 
 def _coarse(
     pixels: Pixels, geobox: GeoBox, alphabet: _Alphabet
-) -> tuple[NDArray[np.uint8], NDArray[np.object_], NDArray[np.str_]]:
+) -> tuple[Bytes, NDArray[np.object_], NDArray[np.str_]]:
     """Return (symbols, polygons, records) of the native cells that overlap the area."""
     symbols = _symbols(pixels, alphabet)
     rows, columns = np.nonzero(symbols)
@@ -227,9 +226,7 @@ def _coarse(
     return symbols[rows, columns], outlines, record
 
 
-def _outlines(
-    grid: GeoBox, geobox: GeoBox, rows: NDArray[np.int64], columns: NDArray[np.int64]
-) -> NDArray[np.object_]:
+def _outlines(grid: GeoBox, geobox: GeoBox, rows: Codes, columns: Codes) -> NDArray[np.object_]:
     """Return the outlines of cells of ``grid``, with points along the edges, in the area's CRS."""
     step = np.arange(EDGE_POINTS) / EDGE_POINTS
     still, one = np.zeros(EDGE_POINTS), np.ones(EDGE_POINTS)

@@ -15,6 +15,7 @@ from pyproj import Transformer
 
 from glocal.core.accuracy import AccuracyReport
 from glocal.core.legend import Legend
+from glocal.core.typing import Floats
 from glocal.io.atomic import write_json, write_text
 from glocal.io.raster import write_cog, write_qml
 from glocal.io.vector import write_csv, write_gpkg, write_table
@@ -130,8 +131,8 @@ def encode_shares(
     folder: Path,
     geometry: NDArray[np.object_],
     records: NDArray[np.str_],
-    shares: NDArray[np.floating],
-    shares_sd: NDArray[np.floating],
+    shares: Floats,
+    shares_sd: Floats,
     legend: Legend,
     geobox: GeoBox,
     *,

@@ -19,6 +19,7 @@ from rasterio.io import MemoryFile
 
 from glocal.core.chip import Chip
 from glocal.core.legend import Legend
+from glocal.core.typing import Bytes, Layers
 from glocal.io.atomic import write_bytes
 from glocal.io.vector import write_csv
 
@@ -35,10 +36,10 @@ NO_CLASS = 255
 class StoredLabels:
     """StoredLabels of an area as they are stored."""
 
-    soft: NDArray[np.uint8]
+    soft: Bytes
     """Shape (K, H, W), scaled probabilities."""
 
-    weight: NDArray[np.float32]
+    weight: Layers
     """Shape (H, W); 0 keeps a cell out of training."""
 
     legend: Legend
@@ -47,7 +48,7 @@ class StoredLabels:
     """Value of ``soft`` where nothing is known."""
 
     @property
-    def mask(self) -> NDArray[np.uint8]:
+    def mask(self) -> Bytes:
         """Position of the likeliest class, shape (H, W), 255 where the weight is 0."""
         best = self.soft.argmax(axis=0).astype(np.uint8)
         return np.where(self.weight > 0, best, np.uint8(NO_CLASS))
@@ -59,7 +60,7 @@ def write_chips(
     images: Mapping[str, Chip],
     *,
     block: int,
-    fold: NDArray[np.uint8],
+    fold: Bytes,
     seed: int,
     copyright: str,
 ) -> list[Path]:
@@ -96,7 +97,7 @@ def write_chips(
 
 def _layers(
     labels: StoredLabels,
-    mask: NDArray[np.uint8],
+    mask: Bytes,
     images: Mapping[str, Chip],
     cut: tuple[slice, slice],
 ) -> dict[str, tuple[NDArray[Any], tuple[str, ...], float]]:

@@ -9,12 +9,12 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core.chip import Chip
 from glocal.core.grid import tiles
 from glocal.core.provenance import Provenance
+from glocal.core.typing import Bools, Layers, Window
 from glocal.errors import MissingExtraError, UnknownSensorError, install_line
 
 try:
@@ -44,10 +44,6 @@ STRIDES = (4, 8, 16, 32)
 COMPONENTS = 8
 """Principal components that are kept of each map."""
 
-Array = NDArray[np.float32]
-Bools = NDArray[np.bool_]
-Window = tuple[slice, slice]
-
 
 def scene_components(
     chips: Sequence[Chip],
@@ -55,7 +51,7 @@ def scene_components(
     *,
     encoder: Encoder | None = None,
     components: int = COMPONENTS,
-) -> list[tuple[str, Array]]:
+) -> list[tuple[str, Layers]]:
     """Return names and layers (H, W): the leading components of each image's feature maps.
 
     Each image goes through the encoder alone, tile by tile, with its pixel size and date; cells
@@ -69,7 +65,7 @@ def scene_components(
         The encoder knows the sensor of none of the images.
     """
     encoder = encoder or Encoder.from_pretrained(WEIGHTS)
-    out: list[tuple[str, Array]] = []
+    out: list[tuple[str, Layers]] = []
     for number, chip in enumerate(chips):
         short = _short(chip, encoder)
         if short is None:
@@ -121,7 +117,7 @@ def _batch(chip: Chip, short: str, clear: Bools) -> Batch:
     )
 
 
-def _maps(batch: Batch, geobox: GeoBox, encoder: Encoder) -> list[tuple[Array, Bools]]:
+def _maps(batch: Batch, geobox: GeoBox, encoder: Encoder) -> list[tuple[Layers, Bools]]:
     """Return each level's map (h, w, D) of a batch of one, and where it is known (h, w)."""
     shapes = [tuple(-(-n // stride) for n in batch.shape_yx) for stride in STRIDES]
     values = [
@@ -147,7 +143,7 @@ def _tokens(inner: Window, outer: Window, stride: int) -> tuple[Window, Window]:
     return (whole[0], whole[1]), (part[0], part[1])
 
 
-def _components(values: Array, known: Bools, count: int) -> Array:
+def _components(values: Layers, known: Bools, count: int) -> Layers:
     """Return the leading principal components (count, h, w) of a map (h, w, D); 0 is the mean."""
     rows = values[known].astype(np.float64)
     mean = rows.mean(axis=0)
@@ -159,7 +155,7 @@ def _components(values: Array, known: Bools, count: int) -> Array:
     return np.asarray(scores.transpose(2, 0, 1), np.float32)
 
 
-def _enlarged(layers: Array, stride: int, shape: tuple[int, ...]) -> Array:
+def _enlarged(layers: Layers, stride: int, shape: tuple[int, ...]) -> Layers:
     """Enlarge (n, h, w) to cells (n, H, W), bilinearly between the centres of tokens."""
     size = [n * stride for n in layers.shape[1:]]
     large = functional.interpolate(

@@ -25,6 +25,7 @@ from glocal.core.labels import Labels
 from glocal.core.legend import Crosswalk, Legend
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
+from glocal.core.typing import Bools, Bytes, Codes, Layers, Table
 from glocal.errors import BadSourceError
 from glocal.later import load
 from glocal.sources.kind import Features
@@ -59,12 +60,10 @@ BINS = (0.5, 0.65, 0.8, 0.9, 0.95)
 
 CHUNK = 1 << 16
 
-Array = NDArray[np.float32]
+Array = Layers
 
 
-def features(
-    chips: Sequence[Chip], clear: NDArray[np.bool_], kind: FeatureKind = "bands"
-) -> Features:
+def features(chips: Sequence[Chip], clear: Bools, kind: FeatureKind = "bands") -> Features:
     """Return band values, normalised differences and local statistics of ``chips``.
 
     All chips share one grid (H, W). Cells outside ``clear`` (H, W) are invalid. With the kind
@@ -143,11 +142,11 @@ def _local(layer: Array) -> tuple[Array, Array]:
 def predict(
     seen: Features,
     labels: Labels,
-    fold: NDArray[np.uint8],
+    fold: Bytes,
     *,
     seed: int = 0,
-    only: NDArray[np.int64] | None = None,
-) -> NDArray[np.float32]:
+    only: Codes | None = None,
+) -> Layers:
     """Return class probabilities of every cell, shape (cells, K), out of fold; NaN if invalid.
 
     ``fold`` (H, W) is constant in blocks; the model of a fold sees labels of the
@@ -178,8 +177,8 @@ def _train_folds(
     kernel: _Kernel,
     seen: Features,
     labels: Labels,
-    fold: NDArray[np.uint8],
-    folds: NDArray[np.uint8],
+    fold: Bytes,
+    folds: Bytes,
 ) -> list[Array]:
     """Train one model per fold, from the labels that lie and reach outside it."""
     lifted = kernel.lift(seen.values[labels.cell])
@@ -235,7 +234,7 @@ def _direct(kernel: _Kernel, model: Array) -> tuple[Array, Array, Array]:
     return kernel.whiten @ model[:n] * KERNEL, model[n:-1] * PLAIN, model[-1]
 
 
-def _train(x: Array, shares: NDArray[np.float64], weight: NDArray[np.float64]) -> Array:
+def _train(x: Array, shares: Table, weight: Table) -> Array:
     """Fit multinomial logistic regression to soft labels; returns (E, K).
 
     Minimises cross-entropy + L2 by steps against a fixed upper bound of the Hessian,
@@ -262,7 +261,7 @@ def _softmax(score: NDArray[Any]) -> NDArray[Any]:
 
 
 def observe_predicted(
-    probability: NDArray[np.float32],
+    probability: Layers,
     geobox: GeoBox,
     legend: Legend,
     *,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from glocal.core.findings import Findings
@@ -118,6 +117,6 @@ def _guarded(findings: Findings) -> Bools:
     return np.asarray(ndimage.binary_dilation(near, np.ones((2 * GUARD + 1,) * 2, bool)))
 
 
-def _likeliest(p: NDArray[np.float32]) -> Codes:
+def _likeliest(p: Layers) -> Codes:
     """Return the likeliest class (n,), -1 where nothing is known."""
     return np.where(np.isfinite(p[:, 0]), np.nan_to_num(p).argmax(axis=1), -1).astype(np.int64)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core.chip import Chip
 from glocal.core.interval import Interval
 from glocal.core.legend import Legend
+from glocal.core.typing import Bools, Bytes, Layers
 from glocal.io.atomic import write_json
 from glocal.io.raster import write_cog
 from glocal.io.stac import LICENCE_PAGES, MEDIA_TYPES, geographic_outline
@@ -30,14 +30,14 @@ UNKNOWN = 255
 def encode_model(
     folder: Path,
     *,
-    probability: NDArray[np.float32],
-    weight: NDArray[np.float32],
+    probability: Layers,
+    weight: Layers,
     geobox: GeoBox,
     legend: Legend,
     interval: Interval,
     images: Mapping[str, Chip] | None = None,
     block: int = 64,
-    fold: NDArray[np.uint8] | None = None,
+    fold: Bytes | None = None,
     seed: int = 0,
     source: str = "",
     licence: str,
@@ -109,9 +109,7 @@ def _write_whole(folder: Path, labels: StoredLabels, copyright: str) -> None:
     )
 
 
-def _check(
-    probability: NDArray[np.float32], weight: NDArray[np.float32], geobox: GeoBox, legend: Legend
-) -> NDArray[np.bool_]:
+def _check(probability: Layers, weight: Layers, geobox: GeoBox, legend: Legend) -> Bools:
     """Return which cells are known, shape (H, W); refuse what is no distribution."""
     shape = tuple(geobox.shape)
     if probability.shape != (*shape, len(legend)) or weight.shape != shape:

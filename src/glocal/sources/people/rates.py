@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glocal.core.burn import burn
 from glocal.core.grid import cells_of_points
 from glocal.core.observation import Anchors, Observations
+from glocal.core.typing import Table
 from glocal.sources.people.review import Bias
 
 __all__ = ["Rates", "learned", "rates_of", "tally"]
@@ -25,7 +25,7 @@ __all__ = ["Rates", "learned", "rates_of", "tally"]
 STRENGTH = 10.0
 """Answers of each kind that a declared rate, or that of other rounds, is worth."""
 
-Tally = NDArray[np.float64]
+Tally = Table
 """Shape (3, 2): right suggestions, wrong suggestions, own words; yes (or right), and all."""
 
 

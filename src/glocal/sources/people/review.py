@@ -13,7 +13,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core.answer import SPEAKS, Answered, on_the_ground
@@ -21,6 +20,7 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk, Legend
 from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance
+from glocal.core.typing import Table
 from glocal.errors import LegendMismatchError
 from glocal.sources.answers.store import Stored
 
@@ -55,7 +55,7 @@ class Bias:
             )
 
 
-def table_of(classes: int, bias: Bias) -> NDArray[np.float64]:
+def table_of(classes: int, bias: Bias) -> Table:
     """Return P(answer | class, question), shape (K + 1, K, 3 K).
 
     Question 0 is "what is there?", question 1 + c "is it c?". Answers: accepted class

@@ -17,6 +17,7 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk, Legend
 from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance
+from glocal.core.typing import Bools
 from glocal.errors import BadSourceError, ConfigError, LegendMismatchError
 from glocal.sources.points.table import PointTable, read_points
 from glocal.sources.points.words import CONFIDENCES, Shares, meanings
@@ -160,7 +161,7 @@ def read_anchors(
     )
 
 
-def in_part(record: NDArray[np.str_], part: str, seed: int) -> NDArray[np.bool_]:
+def in_part(record: NDArray[np.str_], part: str, seed: int) -> Bools:
     """Return which records fall into the ``first`` or ``second`` seeded random half.
 
     A record's half depends on its id and the seed only, so that two readers of one

@@ -20,6 +20,7 @@ from pyproj import CRS, Transformer
 
 from glocal.core.grid import cells_of_points
 from glocal.core.interval import Interval
+from glocal.core.typing import Bools, Codes, Table
 from glocal.errors import BadSourceError, ConfigError, GridMismatchError
 from glocal.sources.points.personal import read_field_table
 from glocal.sources.points.words import confidence_word, is_silent, lucas_confidence
@@ -60,10 +61,10 @@ class PointTable:
     record: NDArray[np.str_]
     """Shape (n,), the file's own ids."""
 
-    x: NDArray[np.float64]
+    x: Table
     """Shape (n,), in the CRS of the area's grid."""
 
-    y: NDArray[np.float64]
+    y: Table
     text: NDArray[np.str_]
     """Shape (n,), the class as the file says it."""
 
@@ -73,11 +74,11 @@ class PointTable:
     second: NDArray[np.str_]
     """Shape (n,), second choice, empty where there is none."""
 
-    position_sd_m: NDArray[np.float64]
-    weight: NDArray[np.float64]
+    position_sd_m: Table
+    weight: Table
     """Shape (n,), inverse inclusion probability; 1 where not stated."""
 
-    row: NDArray[np.int64]
+    row: Codes
     """Shape (n,), row of the file, from 0."""
 
     interval: Interval | None
@@ -233,7 +234,7 @@ def _located(
     record: NDArray[np.str_],
     geobox: GeoBox,
     crs: Any,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+) -> tuple[Table, Table, Bools]:
     """Return x, y in the grid's CRS and which points lie inside; refuse what can't be right."""
     x, y, crs = _coordinates(path, table, names, geobox, crs)
     bad = ~(np.isfinite(x) & np.isfinite(y))
@@ -264,9 +265,7 @@ def _located(
     return np.asarray(grid_x, float), np.asarray(grid_y, float), np.asarray(inside)
 
 
-def _inside(
-    geobox: GeoBox, to_grid: Transformer, x: NDArray[np.float64], y: NDArray[np.float64]
-) -> NDArray[np.bool_]:
+def _inside(geobox: GeoBox, to_grid: Transformer, x: Table, y: Table) -> Bools:
     # PROJ answers inf where a projection is not defined.
     found = (np.where(np.isfinite(v), v, np.nan) for v in to_grid.transform(x, y))
     return np.asarray(cells_of_points(geobox, *found) >= 0)
@@ -274,7 +273,7 @@ def _inside(
 
 def _coordinates(
     path: Path, table: pd.DataFrame, names: Mapping[str, str], geobox: GeoBox, crs: Any
-) -> tuple[NDArray[np.float64], NDArray[np.float64], Any]:
+) -> tuple[Table, Table, Any]:
     """Return x, y as the file has them, and their CRS."""
     if isinstance(table, gpd.GeoDataFrame) and not {"x", "y"} <= set(names):
         shape = table.geometry
@@ -293,7 +292,7 @@ def _coordinates(
     return x, y, crs or ("EPSG:4326" if degrees else str(geobox.crs))
 
 
-def _coordinate(path: Path, table: pd.DataFrame, column: str) -> NDArray[np.float64]:
+def _coordinate(path: Path, table: pd.DataFrame, column: str) -> Table:
     numbers = pd.to_numeric(table[column], errors="coerce")
     wrong = numbers.isna() & ~table[column].fillna("").astype(str).map(is_silent)
     if wrong.any():
@@ -306,7 +305,7 @@ def _coordinate(path: Path, table: pd.DataFrame, column: str) -> NDArray[np.floa
 
 def _numbers(
     path: Path, table: pd.DataFrame, column: str | None, default: float, *, zero: bool
-) -> NDArray[np.float64]:
+) -> Table:
     """Return a column of numbers >= 0 (> 0 without ``zero``), ``default`` where empty."""
     if column is None:
         return np.full(len(table), float(default))

@@ -21,7 +21,6 @@ surface, so Level-1C leans to the lower class; fusion learns by how much.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core.chip import Chip
@@ -29,6 +28,7 @@ from glocal.core.legend import Crosswalk, Legend
 from glocal.core.legends import crosswalk_from_concepts
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
+from glocal.core.typing import Bools, Bytes, Layers
 from glocal.errors import BadSourceError, GridMismatchError
 
 __all__ = ["SYMBOLS", "classify", "observe_rules", "rules_crosswalk"]
@@ -69,7 +69,7 @@ def rules_crosswalk(target: Legend) -> Crosswalk:
     return crosswalk_from_concepts(target, SHARES, CONFIDENCE)
 
 
-def classify(chip: Chip) -> NDArray[np.uint8]:
+def classify(chip: Chip) -> Bytes:
     """Return the symbol of every cell, shape (H, W), in 0..5 as `SYMBOLS` counts from 1.
 
     Raises
@@ -100,14 +100,14 @@ def classify(chip: Chip) -> NDArray[np.uint8]:
     return symbols
 
 
-def _index(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+def _index(a: Layers, b: Layers) -> Layers:
     """Return the normalised difference; NaN where a band is invalid, which no test passes."""
     return np.asarray((a - b) / np.maximum(a + b, np.float32(1e-4)))
 
 
 def observe_rules(
     chip: Chip,
-    clear: NDArray[np.bool_],
+    clear: Bools,
     geobox: GeoBox,
     legend: Legend,
     *,
