@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,10 @@ from glocal.core.grid import require_overlap
 from glocal.core.interval import Interval
 from glocal.core.provenance import Provenance
 from glocal.core.sensor import Band, Sensor, sensor
-from glocal.core.typing import Bools, Bytes, Layers
+from glocal.core.typing import Bools, Bytes, Layers, Table
 from glocal.errors import BadSourceError, ConfigError, SourceUnavailableError, UnitError
 from glocal.io.raster import extent, info, read_on
 from glocal.sources.chips.sentinel2 import (
-    QUANTIFICATION,
     Product,
     acquisition,
     band_files,
@@ -40,6 +40,34 @@ OUTLIERS = 0.01
 """Share of cells outside the valid range that is dropped quietly; more means a wrong unit."""
 
 _POLARISATION = re.compile(r"(?:^|[_.\-])(VV|VH)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Scene:
+    """Where an image lies, the grid that it is read onto, and what is said of how it is stored."""
+
+    path: Path
+    geobox: GeoBox
+    unit: str | None
+    offset: float | None
+    crs: Any | None
+    bands: Sequence[str] | None
+
+    def on_grid(self, file: Path, band: int, **how: Any) -> tuple[NDArray[Any], Bools]:
+        """Return values and validity of one band of ``file``, as `glocal.io.raster.read_on`."""
+        return read_on(file, self.geobox, band=band, crs=self.crs, **how)
+
+    def single_file(self) -> Path:
+        """Return the image's file, or the only raster of its folder."""
+        if not self.path.is_dir():
+            return self.path
+        every = sorted(self.path.iterdir())
+        found = [one for one in every if one.suffix.lower() in (".tif", ".tiff")]
+        if len(found) != 1:
+            raise BadSourceError(
+                f"{self.path} must hold one raster, it holds {len(found)}; name the file"
+            )
+        return found[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,22 +119,27 @@ def read_image(
     BadSourceError
         Bands can't be told apart, no valid cell, or dates that contradict.
     """
-    path = Path(path)
-    readers: dict[str, Callable[..., _Layers]] = {
-        "sentinel2": _sentinel2,
-        "sentinel1": _sentinel1,
-        "dsm": _dsm,
-        "rgb": _rgb,
-    }
+    readers = {"sentinel2": _sentinel2, "sentinel1": _sentinel1, "dsm": _dsm, "rgb": _rgb}
     if kind not in readers:
         raise ConfigError(f"{source}: kind must be one of {', '.join(readers)}, got {kind!r}")
-    layers = readers[kind](path, geobox, unit=unit, offset=offset, crs=crs, bands=bands)
+    scene = _Scene(path=Path(path), geobox=geobox, unit=unit, offset=offset, crs=crs, bands=bands)
+    layers = readers[kind](scene)
     if not layers.valid.any():
         raise BadSourceError(
             f"{source}: {path} has no valid cell inside the area (all are nodata, NaN or "
             "infinite); check the file, its nodata value and the area"
         )
-    when = _when(source, layers, interval)
+    when = layers.interval or interval
+    if when is None:
+        raise BadSourceError(
+            f"{source}: no acquisition date in the metadata or the name of "
+            f"{layers.files[0].name}; set interval: as 2017-02-16"
+        )
+    if interval and not when.overlaps(interval):
+        raise BadSourceError(
+            f"{source}: interval {interval.isoformat()} contradicts the file, which says "
+            f"{when.isoformat()}; leave interval: out, or correct it"
+        )
     return Chip(
         values=layers.values,
         valid=layers.valid,
@@ -118,27 +151,11 @@ def read_image(
     )
 
 
-def _when(source: str, layers: _Layers, given: Interval | None) -> Interval:
-    when = layers.interval or given
-    if when is None:
-        raise BadSourceError(
-            f"{source}: no acquisition date in the metadata or the name of "
-            f"{layers.files[0].name}; set interval: as 2017-02-16"
-        )
-    if given and layers.interval and not given.overlaps(layers.interval):
-        raise BadSourceError(
-            f"{source}: interval {given.isoformat()} contradicts the file, which says "
-            f"{layers.interval.isoformat()}; leave interval: out, or correct it"
-        )
-    return when
-
-
 def _provenance(source: str, layers: _Layers, when: Interval, licence: str) -> Provenance:
     esa = licence == "Copernicus" and layers.sensor.name.startswith("sentinel")
     credit = (f"Contains modified Copernicus Sentinel data {when.start.year}",) if esa else ()
-    activity = f"read {layers.sensor.title}" + (f" ({layers.note})" if layers.note else "")
     return Provenance(
-        activity=activity,
+        activity=f"read {layers.sensor.title}" + (f" ({layers.note})" if layers.note else ""),
         agent="Copernicus / ESA" if esa else source,
         used=tuple(one.name for one in layers.files),
         licences=frozenset({licence}) if licence else frozenset(),
@@ -168,36 +185,28 @@ def _checked(path: Path, bands: Sequence[Band], values: Layers, valid: Bools) ->
 # Sentinel-2 -----------------------------------------------------------------
 
 
-def _sentinel2(
-    path: Path,
-    geobox: GeoBox,
-    *,
-    unit: str | None,
-    offset: float | None,
-    crs: Any | None,
-    bands: Sequence[str] | None,
-) -> _Layers:
-    product = open_product(path, tuple(bands) if bands else None)
+def _sentinel2(scene: _Scene) -> _Layers:
+    product = open_product(scene.path, tuple(scene.bands) if scene.bands else None)
     table = sensor(f"sentinel2-{product.level.lower()}")
     wanted = tuple(table.band(name) for name in product.bands)
     files = tuple(dict.fromkeys(file for file, _ in product.bands.values()))
-    require_overlap(path.name, extent(files[0], crs), geobox)
-    stored = _stored_unit(product, unit, geobox, crs)
-    shape = (len(wanted), *geobox.shape)
+    require_overlap(scene.path.name, extent(files[0], scene.crs), scene.geobox)
+    numbers = _stored_unit(scene, product) == "DN"
+    shape = (len(wanted), *scene.geobox.shape)
     values, valid = np.zeros(shape, np.float32), np.zeros(shape, bool)
     for i, band in enumerate(wanted):
-        file, number = product.bands[band.name]
-        nodata = (0, 65535) if stored == "DN" else ()
-        values[i], valid[i] = read_on(
-            file, geobox, band=number, resampling="bilinear", crs=crs, nodata=nodata
+        nodata = (0, 65535) if numbers else ()
+        values[i], valid[i] = scene.on_grid(
+            *product.bands[band.name], resampling="bilinear", nodata=nodata
         )
-        if stored == "DN":
-            added = product.offsets.get(band.name, offset or 0.0)
-            values[i] = (values[i] + added) / (product.quantification or QUANTIFICATION)
+        if numbers:
+            added = product.offsets.get(band.name, scene.offset or 0.0)
+            values[i] = (values[i] + added) / product.quantification
+    # Some products write 0 in every band where nothing was seen, without calling it nodata.
     valid &= ~(values == 0).all(axis=0)
     values[~valid] = 0
-    valid = _checked(path, wanted, values, valid)
-    _dark_check(path, product, offset, values, valid, read_scl(path, geobox, crs=crs))
+    valid = _checked(scene.path, wanted, values, valid)
+    _dark_check(scene, product, values, valid)
     return _Layers(
         sensor=table,
         bands=wanted,
@@ -206,21 +215,21 @@ def _sentinel2(
         files=files,
         root=product.root,
         interval=product.interval,
-        note=_offset_text(product, offset),
+        note=_offset_text(product, scene.offset),
     )
 
 
-def _stored_unit(product: Product, unit: str | None, geobox: GeoBox, crs: Any | None) -> str:
-    """Return ``DN`` or ``1``, from ``unit`` or from type and size of the numbers."""
-    if unit not in (None, "DN", "1", "reflectance"):
-        raise UnitError(f"Sentinel-2 is stored as DN or 1 (reflectance), got unit {unit!r}")
+def _stored_unit(scene: _Scene, product: Product) -> str:
+    """Return ``DN`` or ``1``, as was said, or from type and size of the numbers."""
+    said = {"reflectance": "1"}.get(scene.unit or "", scene.unit)
+    if said not in (None, "DN", "1"):
+        raise UnitError(f"Sentinel-2 is stored as DN or 1 (reflectance), got unit {said!r}")
     file, number = product.bands.get("B08") or next(iter(product.bands.values()))
-    values, valid = read_on(file, geobox, band=number, crs=crs, nodata=(0, 65535))
+    values, valid = scene.on_grid(file, number, nodata=(0, 65535))
     high = float(np.percentile(values[valid], 99)) if valid.any() else np.nan
     looks = "DN" if high > 10 else "1"
-    said = {"reflectance": "1"}.get(unit or "", unit)
     if said is None:
-        whole = info(file, crs or "EPSG:4326").dtypes[number - 1].startswith(("int", "uint"))
+        whole = info(file, scene.crs or "EPSG:4326").dtypes[number - 1].startswith(("int", "uint"))
         said = "DN" if whole or product.described else "1"
     if np.isfinite(high) and said != looks:
         raise UnitError(
@@ -240,34 +249,34 @@ def _offset_text(product: Product, offset: float | None) -> str:
     return "no offset" if offset is None else f"offset {offset:g} as configured"
 
 
-def _dark_check(
-    path: Path,
-    product: Product,
-    offset: float | None,
-    values: Layers,
-    valid: Bools,
-    scl: Bytes | None,
-) -> None:
+def _dark_check(scene: _Scene, product: Product, values: Layers, valid: Bools) -> None:
     """Refuse an offset that was forgotten or applied twice.
 
     Dark cells (SCL water or dark where known) must have a 1st percentile within `DARK` in
     the darkest band. Above, only a lift by one offset is suspected: brighter scenes are
     bright (snow, full cloud). A configured offset is believed against that.
     """
+    scl = read_scl(scene.path, scene.geobox, crs=scene.crs)
     dark = np.isin(scl, (2, 6)) if scl is not None else np.zeros(valid.shape[1:], bool)
     known = int(dark.sum()) >= 50
-    cells = [
-        values[i][valid[i] & dark] if known else values[i][valid[i]] for i in range(len(values))
-    ]
-    darkest = min((float(np.percentile(one, 1)) for one in cells if one.size), default=0.0)
-    trusted = offset is not None or (product.described and not known)
+    cells = valid & dark if known else valid
+    darkest = min(
+        (
+            float(np.percentile(band[at], 1))
+            for band, at in zip(values, cells, strict=True)
+            if at.any()
+        ),
+        default=0.0,
+    )
+    trusted = scene.offset is not None or (product.described and not known)
     lifted = DARK[1] < darkest <= DARK[1] + OFFSET and not trusted
     if darkest < DARK[0] or lifted:
         hint = "offset: -1000" if lifted else "offset: 0"
+        applied = _offset_text(product, scene.offset)
         raise UnitError(
-            f"{path.name}: the 1st percentile of its darkest band is {darkest:.3f}, outside "
-            f"{DARK[0]}..{DARK[1]} reflectance, with {_offset_text(product, offset)} applied; the "
-            f"offset was probably {'forgotten' if lifted else 'taken off twice'}: set {hint} "
+            f"{scene.path.name}: the 1st percentile of its darkest band is {darkest:.3f}, outside "
+            f"{DARK[0]}..{DARK[1]} reflectance, with {applied} applied; the offset "
+            f"was probably {'forgotten' if lifted else 'taken off twice'}: set {hint} "
             "(a given offset: is believed for bright deserts)"
         )
 
@@ -283,34 +292,23 @@ def read_scl(path: Path, geobox: GeoBox, *, crs: Any | None = None) -> Bytes | N
     file = band_files(path).get("SCL")
     if file is None:
         return None
-    values, valid = read_on(file, geobox, resampling="nearest", crs=crs)
+    values, valid = read_on(file, geobox, crs=crs)
     return np.where(valid, values, 0).astype(np.uint8)
 
 
 # Sentinel-1 -----------------------------------------------------------------
 
 
-def _sentinel1(
-    path: Path,
-    geobox: GeoBox,
-    *,
-    unit: str | None,
-    offset: float | None,
-    crs: Any | None,
-    bands: Sequence[str] | None,
-) -> _Layers:
-    layers = _polarisations(path, bands)
+def _sentinel1(scene: _Scene) -> _Layers:
+    layers = _polarisations(scene)
     files = tuple(dict.fromkeys(file for file, _ in layers.values()))
-    require_overlap(path.name, extent(files[0], crs), geobox)
+    require_overlap(scene.path.name, extent(files[0], scene.crs), scene.geobox)
     table = sensor("sentinel1-db")
     wanted = tuple(table.band(name) for name in layers)
     values, valid = [], []
     for name, (file, number) in layers.items():
-        stored = _radar_unit(file, number, name, geobox, unit, crs)
-        power = _from_db if stored == "dB" else _as_power
-        one, there = read_on(
-            file, geobox, band=number, resampling="bilinear", crs=crs, nodata=(0,), before=power
-        )
+        power = partial(_power, decibels=_radar_unit(scene, file, number, name) == "dB")
+        one, there = scene.on_grid(file, number, resampling="bilinear", nodata=(0,), before=power)
         values.append(10 * np.log10(np.where(there & (one > 0), one, 1)))
         valid.append(there & (one > 0))
     stack, there = np.stack(values).astype(np.float32), np.stack(valid)
@@ -319,20 +317,21 @@ def _sentinel1(
         sensor=table,
         bands=wanted,
         values=stack,
-        valid=_checked(path, wanted, stack, there),
+        valid=_checked(scene.path, wanted, stack, there),
         files=files,
         root=f"S1:{identity}",
-        interval=when or acquisition(path.stem)[1],
+        interval=when or acquisition(scene.path.stem)[1],
     )
 
 
-def _polarisations(path: Path, bands: Sequence[str] | None) -> dict[str, tuple[Path, int]]:
+def _polarisations(scene: _Scene) -> dict[str, tuple[Path, int]]:
+    path = scene.path
     if not path.exists():
         raise SourceUnavailableError(f"{path} does not exist; check the path in area.yaml")
     if path.is_dir():
         found = {name: (file, 1) for name, file in band_files(path, _POLARISATION).items()}
     else:
-        names = tuple(bands or info(path, "EPSG:4326").descriptions)
+        names = tuple(scene.bands or info(path, "EPSG:4326").descriptions)
         if names == ("",):
             names = (path.stem,)
         matches = [_POLARISATION.search(name) for name in names]
@@ -345,23 +344,20 @@ def _polarisations(path: Path, bands: Sequence[str] | None) -> dict[str, tuple[P
     return {name: found[name] for name in ("VV", "VH") if name in found}
 
 
-def _from_db(values: NDArray[Any]) -> NDArray[Any]:
+def _power(values: NDArray[Any], *, decibels: bool) -> Table:
+    """Return linear power: the mean of decibels is no mean of what the radar received."""
+    if not decibels:
+        return values.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(np.power(10.0, values.astype(np.float64) / 10))
 
 
-def _as_power(values: NDArray[Any]) -> NDArray[Any]:
-    return values.astype(np.float64)
-
-
-def _radar_unit(
-    file: Path, number: int, name: str, geobox: GeoBox, unit: str | None, crs: Any | None
-) -> str:
+def _radar_unit(scene: _Scene, file: Path, number: int, name: str) -> str:
     """Return ``dB`` or ``linear``; refuse what neither can be."""
-    said = {"1": "linear", "power": "linear"}.get(unit or "", unit)
+    said = {"1": "linear", "power": "linear"}.get(scene.unit or "", scene.unit)
     if said not in (None, "dB", "linear"):
-        raise UnitError(f"Sentinel-1 is stored in dB or linear power, got unit {unit!r}")
-    values, valid = read_on(file, geobox, band=number, crs=crs, nodata=(0,))
+        raise UnitError(f"Sentinel-1 is stored in dB or linear power, got unit {said!r}")
+    values, valid = scene.on_grid(file, number, nodata=(0,))
     if not valid.any():
         return said or "dB"
     negative = float((values[valid] < 0).mean())
@@ -387,30 +383,14 @@ def _radar_unit(
 # Heights and colour ---------------------------------------------------------
 
 
-def _single_file(path: Path) -> Path:
-    """Return ``path``, or the only raster of a folder."""
-    if not path.is_dir():
-        return path
-    found = [one for one in sorted(path.iterdir()) if one.suffix.lower() in (".tif", ".tiff")]
-    if len(found) != 1:
-        raise BadSourceError(f"{path} must hold one raster, it holds {len(found)}; name the file")
-    return found[0]
-
-
-def _dsm(
-    path: Path,
-    geobox: GeoBox,
-    *,
-    unit: str | None,
-    offset: float | None,
-    crs: Any | None,
-    bands: Sequence[str] | None,
-) -> _Layers:
-    if unit not in (None, "m"):
-        raise UnitError(f"{path.name}: heights must be in m, got unit {unit!r}; convert them first")
-    file = _single_file(path)
-    require_overlap(file.name, extent(file, crs), geobox)
-    values, valid = read_on(file, geobox, resampling="bilinear", crs=crs)
+def _dsm(scene: _Scene) -> _Layers:
+    if scene.unit not in (None, "m"):
+        raise UnitError(
+            f"{scene.path.name}: heights must be in m, got unit {scene.unit!r}; convert them first"
+        )
+    file = scene.single_file()
+    require_overlap(file.name, extent(file, scene.crs), scene.geobox)
+    values, valid = scene.on_grid(file, 1, resampling="bilinear")
     table = sensor("dsm")
     return _Layers(
         sensor=table,
@@ -423,26 +403,19 @@ def _dsm(
     )
 
 
-def _rgb(
-    path: Path,
-    geobox: GeoBox,
-    *,
-    unit: str | None,
-    offset: float | None,
-    crs: Any | None,
-    bands: Sequence[str] | None,
-) -> _Layers:
-    file = _single_file(path)
-    header = info(file, crs)
-    require_overlap(file.name, header.grid.extent, geobox)
+def _rgb(scene: _Scene) -> _Layers:
+    file = scene.single_file()
+    header = info(file, scene.crs)
+    require_overlap(file.name, header.grid.extent, scene.geobox)
     if len(header.dtypes) < 3:
         raise BadSourceError(f"{file.name} has {len(header.dtypes)} bands, a colour image needs 3")
     table = sensor("rgb")
-    order = [list(bands).index(one.name) + 1 for one in table.bands] if bands else [1, 2, 3]
-    read = [read_on(file, geobox, band=i, resampling="bilinear", crs=crs) for i in order]
+    named = scene.bands and list(scene.bands)
+    order = [named.index(one.name) + 1 for one in table.bands] if named else [1, 2, 3]
+    read = [scene.on_grid(file, i, resampling="bilinear") for i in order]
     values = np.stack([one for one, _ in read]).astype(np.float32)
     valid = np.stack([there for _, there in read])
-    if unit == "DN" or (unit is None and header.dtypes[0] == "uint8"):
+    if scene.unit == "DN" or (scene.unit is None and header.dtypes[0] == "uint8"):
         values = values * np.float32(table.bands[0].scale)
     return _Layers(
         sensor=table,

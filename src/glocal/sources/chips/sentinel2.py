@@ -51,18 +51,16 @@ class Product:
     bands: dict[str, tuple[Path, int]]
     """Band name to (file, band number in the file), in the order of `BANDS`."""
 
-    scl: tuple[Path, int] | None
     root: str
     """Identity of the acquisition."""
 
     interval: Interval | None
-    quantification: float | None = None
-    """Divisor of the stored numbers; None without metadata."""
+    quantification: float = QUANTIFICATION
+    """Divisor of the stored numbers."""
 
     offsets: dict[str, float] = field(default_factory=dict)
     """Added to the stored numbers before division, by band; empty without metadata."""
 
-    baseline: str = ""
     described: bool = False
     """True when metadata gave level and offset."""
 
@@ -121,7 +119,11 @@ def band_files(folder: Path, named: re.Pattern[str] | None = None) -> dict[str, 
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in RASTERS or "QI_DATA" in path.parts:
             continue
-        found = _named(path.stem, named)
+        if named is None:
+            found = band_of_name(path.stem)
+        else:
+            match = named.search(path.stem)
+            found = (match.group(1).upper(), 0) if match else None
         if found is None:
             continue
         band, metres = found
@@ -133,13 +135,6 @@ def band_files(folder: Path, named: re.Pattern[str] | None = None) -> dict[str, 
         if band not in best or metres < best[band][0]:
             best[band] = (metres, path)
     return {band: path for band, (_, path) in best.items()}
-
-
-def _named(stem: str, named: re.Pattern[str] | None) -> tuple[str, int] | None:
-    if named is None:
-        return band_of_name(stem)
-    match = named.search(stem)
-    return (match.group(1).upper(), 0) if match else None
 
 
 def open_product(path: Path, bands: tuple[str, ...] | None = None) -> Product:
@@ -156,45 +151,30 @@ def open_product(path: Path, bands: tuple[str, ...] | None = None) -> Product:
     """
     if not path.exists():
         raise SourceUnavailableError(f"{path} does not exist; check the path in area.yaml")
-    files = _folder_bands(path) if path.is_dir() else _stack_bands(path, bands)
+    if path.is_dir():
+        files = {band: (file, 1) for band, file in band_files(path).items()}
+    else:
+        files = _stack_bands(path, bands)
     spectral = {name: files[name] for name in BANDS if name in files}
     if not spectral:
         raise BadSourceError(
             f"{path} holds no Sentinel-2 band; files must end in the band's name, as "
             "T33UUU_20170216T102101_B02.jp2 or scene_B8A.tif"
         )
-    metadata = _metadata_file(path)
-    if metadata is not None:
-        return _described(metadata, spectral, files.get("SCL"))
-    first = next(iter(spectral.values()))[0]
-    folder_name = path.name if path.is_dir() else path.stem
-    identity, interval = _identity(first.stem, folder_name)
+    if path.is_dir() and (metadata := sorted(path.rglob("MTD_MSIL*.xml"))):
+        return _described(metadata[0], spectral)
+    stem = next(iter(spectral.values()))[0].stem
+    container = path.name if path.is_dir() else path.stem
+    # The band file's name is believed before that of the folder, which people choose.
+    identity, interval = acquisition(_BAND.sub("", stem) or container)
+    named = [level for level in ("L1C", "L2A") if f"MSI{level}" in f"{container} {stem}"]
     return Product(
-        level=_level(spectral, f"{folder_name} {first.stem}"),
+        # L2A drops the cirrus band.
+        level=named[0] if named else "L1C" if "B10" in spectral else "L2A",
         bands=spectral,
-        scl=files.get("SCL"),
         root=f"S2:{identity}",
-        interval=interval,
+        interval=interval or acquisition(container)[1],
     )
-
-
-def _identity(band_stem: str, container: str) -> tuple[str, Interval | None]:
-    """Return identity and date, from the band file's name before the folder's."""
-    stem = _BAND.sub("", band_stem) or container
-    identity, interval = acquisition(stem)
-    return (identity, interval) if interval else (identity, acquisition(container)[1])
-
-
-def _level(bands: dict[str, tuple[Path, int]], names: str) -> str:
-    """Return the level: as named, else L1C when the cirrus band exists (L2A drops it)."""
-    for level in ("L1C", "L2A"):
-        if f"MSI{level}" in names:
-            return level
-    return "L1C" if "B10" in bands else "L2A"
-
-
-def _folder_bands(folder: Path) -> dict[str, tuple[Path, int]]:
-    return {band: (path, 1) for band, path in band_files(folder).items()}
 
 
 def _stack_bands(path: Path, bands: tuple[str, ...] | None) -> dict[str, tuple[Path, int]]:
@@ -216,16 +196,7 @@ def _stack_bands(path: Path, bands: tuple[str, ...] | None) -> dict[str, tuple[P
     return {one[0]: (path, i) for i, one in enumerate(found, start=1) if one is not None}
 
 
-def _metadata_file(path: Path) -> Path | None:
-    if not path.is_dir():
-        return None
-    found = sorted(path.rglob("MTD_MSIL*.xml"))
-    return found[0] if found else None
-
-
-def _described(
-    metadata: Path, bands: dict[str, tuple[Path, int]], scl: tuple[Path, int] | None
-) -> Product:
+def _described(metadata: Path, bands: dict[str, tuple[Path, int]]) -> Product:
     texts = _texts(metadata)
     level = "L2A" if "MSIL2A" in metadata.name else "L1C"
     name = texts.get("PRODUCT_URI", [("", metadata.parent.name)])[0][1]
@@ -236,12 +207,10 @@ def _described(
     return Product(
         level=level,
         bands=bands,
-        scl=scl,
         root=f"S2:{identity}",
         interval=Interval.parse(start[0][1][:10]) if start else by_name,
         quantification=float(divisor[0][1]) if divisor else QUANTIFICATION,
         offsets={BANDS[int(band)]: float(text) for band, text in offsets},
-        baseline=texts.get("PROCESSING_BASELINE", [("", "")])[0][1],
         described=True,
     )
 

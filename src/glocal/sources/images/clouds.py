@@ -71,6 +71,54 @@ class _Bands:
     swir2: Layers | None
     cirrus: Layers | None
 
+    @classmethod
+    def of(cls, chip: Chip, seen: Bools) -> _Bands:
+        """Return the bands of a chip, with an even grey where nothing was ``seen``."""
+
+        def band(name: str) -> Layers:
+            return np.where(seen, chip.band(name), np.float32(0.05))
+
+        def optional(name: str) -> Layers | None:
+            return band(name) if chip.has(name) else None
+
+        return cls(
+            blue=band("blue"),
+            green=band("green"),
+            red=band("red"),
+            nir=band("nir"),
+            swir=optional("swir16"),
+            swir2=optional("swir22"),
+            cirrus=optional("cirrus"),
+        )
+
+    def water(self) -> Bools:
+        """Return cells that pass Fmask's water test."""
+        ndvi = _ratio(self.nir, self.red)
+        return np.asarray(((ndvi < 0.01) & (self.nir < 0.11)) | ((ndvi < 0.1) & (self.nir < 0.05)))
+
+    def snow(self) -> Bools:
+        """Return cells that pass Fmask's snow test, its thermal part left out."""
+        if self.swir is None:
+            return np.zeros(self.nir.shape, bool)
+        ndsi = _ratio(self.green, self.swir)
+        return np.asarray((ndsi > 0.15) & (self.nir > 0.11) & (self.green > 0.1))
+
+    def potential(self) -> Bools:
+        """Return Fmask's potential cloud cells: white, hazy, neither green nor rock."""
+        mean = (self.blue + self.green + self.red) / 3
+        spread = sum(np.abs(one - mean) for one in (self.blue, self.green, self.red))
+        found = (spread / np.maximum(mean, 1e-4) < 0.7) & (_ratio(self.nir, self.red) < 0.8)
+        if self.swir2 is not None:
+            found &= self.swir2 > 0.03
+        if self.swir is not None:
+            found &= (_ratio(self.green, self.swir) < 0.8) & (self.nir / self.swir > 0.75)
+        return np.asarray(found)
+
+
+def _ratio(a: Layers, b: Layers) -> Layers:
+    """Return the normalised difference of ``a`` and ``b``."""
+    return np.asarray((a - b) / np.maximum(a + b, np.float32(1e-4)))
+
 
 def clear_cells(chip: Chip, scl: Bytes | None = None) -> tuple[Bools, Bytes]:
     """Return (clear, kind), both of shape (H, W).
@@ -85,9 +133,8 @@ def clear_cells(chip: Chip, scl: Bytes | None = None) -> tuple[Bools, Bytes]:
         for value, codes in ((CLOUD, SCL_CLOUD), (SHADOW, SCL_SHADOW), (NO_DATA, SCL_NO_DATA)):
             kind[np.isin(scl, codes) & seen] = value
     elif chip.has("blue", "green", "red", "nir") and seen.any():
-        bands = _bands(chip, seen)
-        cell_m = abs(float(chip.geobox.resolution.x))
-        cloud = _clouds(bands, seen, cell_m)
+        bands = _Bands.of(chip, seen)
+        cloud = _clouds(bands, seen, abs(float(chip.geobox.resolution.x)))
         kind[_shadows(bands, cloud, chip) & seen] = SHADOW
         kind[cloud & seen] = CLOUD
     return kind == CLEAR, kind
@@ -111,55 +158,6 @@ def require_clear(name: str, kind: Bytes, least: float = 0.001) -> None:
         )
 
 
-def _bands(chip: Chip, seen: Bools) -> _Bands:
-    def band(name: str) -> Layers:
-        return np.where(seen, chip.band(name), np.float32(0.05))
-
-    def optional(name: str) -> Layers | None:
-        return band(name) if chip.has(name) else None
-
-    return _Bands(
-        blue=band("blue"),
-        green=band("green"),
-        red=band("red"),
-        nir=band("nir"),
-        swir=optional("swir16"),
-        swir2=optional("swir22"),
-        cirrus=optional("cirrus"),
-    )
-
-
-def _ratio(a: Layers, b: Layers) -> Layers:
-    """Return the normalised difference of ``a`` and ``b``."""
-    return np.asarray((a - b) / np.maximum(a + b, np.float32(1e-4)))
-
-
-def _water(bands: _Bands) -> Bools:
-    """Return cells that pass Fmask's water test."""
-    ndvi = _ratio(bands.nir, bands.red)
-    return np.asarray(((ndvi < 0.01) & (bands.nir < 0.11)) | ((ndvi < 0.1) & (bands.nir < 0.05)))
-
-
-def _snow(bands: _Bands) -> Bools:
-    """Return cells that pass Fmask's snow test, its thermal part left out."""
-    if bands.swir is None:
-        return np.zeros(bands.nir.shape, bool)
-    ndsi = _ratio(bands.green, bands.swir)
-    return np.asarray((ndsi > 0.15) & (bands.nir > 0.11) & (bands.green > 0.1))
-
-
-def _potential(bands: _Bands) -> Bools:
-    """Return Fmask's potential cloud cells: white, hazy, neither green nor rock."""
-    mean = (bands.blue + bands.green + bands.red) / 3
-    spread = sum(np.abs(one - mean) for one in (bands.blue, bands.green, bands.red))
-    found = (spread / np.maximum(mean, 1e-4) < 0.7) & (_ratio(bands.nir, bands.red) < 0.8)
-    if bands.swir2 is not None:
-        found &= bands.swir2 > 0.03
-    if bands.swir is not None:
-        found &= (_ratio(bands.green, bands.swir) < 0.8) & (bands.nir / bands.swir > 0.75)
-    return np.asarray(found)
-
-
 def _haze(bands: _Bands, land: Bools) -> Layers:
     """Return the distance above the clear line of blue against red, in robust deviations.
 
@@ -181,44 +179,41 @@ def _haze(bands: _Bands, land: Bools) -> Layers:
 
 
 def _clouds(bands: _Bands, seen: Bools, cell_m: float) -> Bools:
-    water, snow = _water(bands), _snow(bands)
+    water, snow, potential = bands.water(), bands.snow(), bands.potential()
     land = seen & ~water & ~snow
     cloud = np.zeros(seen.shape, bool)
     if int(land.sum()) >= 100:
         haze = ndimage.median_filter(_haze(bands, land), size=3)
-        cloud = land & _potential(bands) & (haze > SIGMAS)
+        cloud = land & potential & (haze > SIGMAS)
+    # Where all is hazy the line itself is cloud: what Fmask's own haze test finds there.
     hot = bands.blue - 0.5 * bands.red - 0.08
-    cloud |= ~snow & _potential(bands) & (bands.blue > BRIGHT) & (hot > 0)
+    cloud |= ~snow & potential & (bands.blue > BRIGHT) & (hot > 0)
     if bands.swir is not None:  # over water, clouds are bright in the short-wave infrared
         cloud |= water & (bands.swir > 0.055) & (bands.blue > 0.15)
     if bands.cirrus is not None:
         cloud |= bands.cirrus > 0.01
     # Roofs are as white as clouds but small: what an opening of about 70 m removes is none.
-    size = 2 * max(round(EDGE_M / cell_m), 1) + 1
-    cloud = ndimage.binary_opening(cloud & seen, np.ones((size, size), bool))
-    return np.asarray(ndimage.binary_dilation(cloud, iterations=max(round(EDGE_M / cell_m), 1)))
-
-
-def _brightness(bands: _Bands, ground: Bools, cell_m: float) -> Layers:
-    """Return the mean ratio of each band to its local mean over ``ground``."""
-    width = 600 / cell_m
-    weight = np.maximum(ndimage.gaussian_filter(ground.astype(np.float32), width), 1e-3)
-    used = [one for one in (bands.blue, bands.red, bands.nir, bands.swir) if one is not None]
-    ratios = [
-        one / np.maximum(ndimage.gaussian_filter(one * ground, width) / weight, 1e-3)
-        for one in used
-    ]
-    return np.asarray(np.mean(ratios, axis=0), np.float32)
+    edge = max(round(EDGE_M / cell_m), 1)
+    cloud = ndimage.binary_opening(cloud & seen, np.ones((2 * edge + 1, 2 * edge + 1), bool))
+    return np.asarray(ndimage.binary_dilation(cloud, iterations=edge))
 
 
 def _shadows(bands: _Bands, cloud: Bools, chip: Chip) -> Bools:
     """Return the dark cells under the clouds' shadows; none where no shift explains them."""
     cell_m = abs(float(chip.geobox.resolution.x))
     edge = ndimage.binary_dilation(cloud, iterations=max(round(50 / cell_m), 1))
-    ground = ~edge & ~_water(bands)
+    ground = ~edge & ~bands.water()
     if not cloud.any() or not ground.any():
         return np.zeros(cloud.shape, bool)
-    dark = ground & (_brightness(bands, ground, cell_m) < DARK)
+    # Dark is what is darker than the ground around it, in the mean of all bands.
+    width = 600 / cell_m
+    weight = np.maximum(ndimage.gaussian_filter(ground.astype(np.float32), width), 1e-3)
+    ratios = [
+        band / np.maximum(ndimage.gaussian_filter(band * ground, width) / weight, 1e-3)
+        for band in (bands.blue, bands.red, bands.nir, bands.swir)
+        if band is not None
+    ]
+    dark = ground & (np.mean(ratios, axis=0) < DARK)
     thin = max(1, round(np.sqrt(cloud.size / SEARCH_CELLS)))
     every = np.s_[::thin, ::thin]
     step = _best_step(cloud[every], dark[every], ground[every], _steps(chip, cell_m * thin))
@@ -246,6 +241,7 @@ def _best_step(
     ground: Bools,
     steps: list[tuple[int, int]],
 ) -> tuple[int, int] | None:
+    # A shift must explain more than chance: dark ground is everywhere in some scenes.
     best = max(SIMILARITY, CONTRAST * float(dark.sum()) / max(int(ground.sum()), 1))
     found = None
     for step in steps:

@@ -48,18 +48,20 @@ class BandScore:
     """How well a band is filled, at cells hidden on purpose that nothing was fitted to."""
 
     n: int
-    mae: float
-    bias: float
-    skill: float
+    mae: float = np.nan
+    """This and all that follows is NaN where there is no such cell."""
+
+    bias: float = np.nan
+    skill: float = np.nan
     """1 - mean square error / variance: 1 is perfect, 0 no better than the mean."""
 
-    coverage: float
+    coverage: float = np.nan
     """Share of these cells inside their 90 % interval."""
 
-    mae_of_nearest: float
+    mae_of_nearest: float = np.nan
     """Of the nearest clear cell's value, to compare with."""
 
-    mae_of_mean: float
+    mae_of_mean: float = np.nan
     """Of the scene's mean."""
 
 
@@ -156,14 +158,21 @@ def fill_gaps(
     goal = np.flatnonzero(hidden)
     goal_x, goal_around, goal_far = known.describe(clear, goal)
     edges = np.quantile(far[part == 1], np.arange(1, BINS) / BINS)
-    basis = np.where(hidden, _basis(others, clear.shape), np.where(clear, 0, 4)).astype(np.uint8)
+    basis = np.where(hidden, 3, np.where(clear, 0, 4)).astype(np.uint8)
+    for layers, same in sorted(others, key=lambda one: one[1]):
+        basis[hidden & np.isfinite(layers).all(axis=0)] = 1 if same else 2
+    teach = np.flatnonzero(part == 2)
+    teach = teach[np.random.default_rng(seed).permutation(len(teach))[:SAMPLES]]
+    model = HistGradientBoostingRegressor(
+        max_iter=80, max_leaf_nodes=15, min_samples_leaf=40, early_stopping=False, random_state=seed
+    )
     filled = np.where(clear, values, np.float32(np.nan))
     width = np.full_like(filled, np.nan)
     scores = []
     for b in range(len(values)):
         truth = values[b].ravel()[at]
         features = np.column_stack([x, around[b].T])
-        model = _fitted(features[part == 2], truth[part == 2], seed)
+        model.fit(features[teach], truth[teach])
         said = model.predict(features)
         half = _half_widths(said, truth, far, part, edges)
         scores.append(_score(said, truth, half[np.digitize(far, edges)], around[b][0], part))
@@ -182,6 +191,7 @@ def _hidden_on_purpose(
     parts = []
     free = clear.copy()
     for _ in range(TRIES):
+        # Moved as on a torus, and mirrored: the same shapes, over ground that can be checked.
         moved = np.roll(hidden, rng.integers(0, clear.shape), axis=(0, 1))
         moved = moved[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))] & free
         free &= ~moved
@@ -201,25 +211,6 @@ def _hidden_on_purpose(
     )
 
 
-def _basis(others: Sequence[tuple[Layers, bool]], shape: tuple[int, ...]) -> Bytes:
-    basis = np.full(shape, 3, np.uint8)
-    for layers, same in sorted(others, key=lambda one: one[1]):
-        basis[np.isfinite(layers).all(axis=0)] = 1 if same else 2
-    return basis
-
-
-def _fitted(features: Layers, truth: Layers, seed: int) -> HistGradientBoostingRegressor:
-    use = np.random.default_rng(seed).permutation(len(truth))[:SAMPLES]
-    model = HistGradientBoostingRegressor(
-        max_iter=80,
-        max_leaf_nodes=15,
-        min_samples_leaf=40,
-        early_stopping=False,
-        random_state=seed,
-    )
-    return model.fit(features[use], truth[use])
-
-
 def _half_widths(
     said: Table,
     truth: Layers,
@@ -235,6 +226,7 @@ def _half_widths(
         n = int(use.sum())
         if not n or ((said - truth)[use] ** 2).mean() >= spread:
             continue
+        # Of n errors, this one bounds a further error with probability COVERAGE (Lei et al., 2018).
         level = min(1.0, np.ceil((n + 1) * COVERAGE) / n)
         out[i] = np.quantile(np.abs(said - truth)[use], level)
     return out
@@ -248,18 +240,9 @@ def _score(
     part: Bytes,
 ) -> BandScore:
     use = (part == 0) & np.isfinite(half)
-    mean = float(truth[part == 2].mean())
     if not use.any():
-        nothing = float("nan")
-        return BandScore(
-            n=0,
-            mae=nothing,
-            bias=nothing,
-            skill=nothing,
-            coverage=nothing,
-            mae_of_nearest=nothing,
-            mae_of_mean=nothing,
-        )
+        return BandScore(n=0)
+    mean = float(truth[part == 2].mean())
     error, true = (said - truth)[use], truth[use].astype(np.float64)
     return BandScore(
         n=int(use.sum()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.legend import ClassDef, Legend
 from glocal.core.sensor import Band
+from glocal.io.atomic import write_json
 from glocal.io.raster import write_cog, write_qml
-from glocal.sources.images.fill import BASES, COVERAGE, BandScore, Filling
+from glocal.sources.images.fill import BASES, COVERAGE, Filling
 
 __all__ = ["filling_report", "write_filling"]
 
@@ -39,7 +41,16 @@ def filling_report(filling: Filling | str, bands: tuple[Band, ...]) -> dict[str,
         "interval": COVERAGE,
         "cells": dict(zip(BASES, count.tolist(), strict=True)),
         "held_out": [
-            {"band": band.name, "unit": band.unit, **_rounded(score)}
+            {
+                "band": band.name,
+                "unit": band.unit,
+                "n": score.n,
+                **{
+                    key: round(value, 6) if np.isfinite(value) else None
+                    for key, value in asdict(score).items()
+                    if key != "n"
+                },
+            }
             for band, score in zip(bands, filling.scores, strict=True)
         ],
         "note": "held_out is measured on blocks that nothing was fitted to; real clouds may hide "
@@ -47,51 +58,48 @@ def filling_report(filling: Filling | str, bands: tuple[Band, ...]) -> dict[str,
     }
 
 
-def _rounded(score: BandScore) -> dict[str, Any]:
-    values = asdict(score)
-    return {
-        key: value if key == "n" else round(value, 6) if np.isfinite(value) else None
-        for key, value in values.items()
-    }
-
-
 def write_filling(
-    folder: Path, filling: Filling, bands: tuple[Band, ...], geobox: GeoBox, credit: str
+    folder: Path,
+    filling: Filling | str,
+    bands: tuple[Band, ...],
+    geobox: GeoBox,
+    head: dict[str, Any],
+    credit: str,
 ) -> list[Path]:
-    """Write image and half-widths in the bands' units (NaN: unknown), and the basis."""
-    names = tuple(band.name for band in bands)
-    layers = {
-        "filled_image": (
+    """Write ``filled.json``; and image and half-widths in the bands' units (NaN: unknown), basis.
+
+    ``head`` is what the report says before what this file knows.
+    """
+    files = [folder / "filled.json"]
+    told = {"type": "glocal-filled-image", **head, **filling_report(filling, bands)}
+    write_json(files[0], told)
+    if isinstance(filling, str):
+        return files
+    write = partial(write_cog, geobox=geobox, copyright=credit)
+    for name, values, text in (
+        (
+            "filled_image",
             filling.values,
             "image with hidden cells filled; a proposal, not reviewed",
         ),
-        "filled_half_width": (
+        (
+            "filled_half_width",
             filling.half_width,
             f"half of the {COVERAGE:.0%} interval of filled cells; not a number where seen",
         ),
-    }
-    files = []
-    for name, (values, text) in layers.items():
+    ):
         files.append(folder / f"{name}.tif")
-        write_cog(
+        names = tuple(band.name for band in bands)
+        write(
             files[-1],
             values,
-            geobox,
             nodata=float("nan"),
             band_names=names,
-            copyright=credit,
             description=text,
             categorical=False,
         )
     files += [folder / "filled_basis.tif", folder / "filled_basis.qml"]
-    write_cog(
-        files[-2],
-        filling.basis,
-        geobox,
-        band_names=("basis",),
-        colors=BASIS,
-        copyright=credit,
-        description="; ".join(f"{i} {name}" for i, name in enumerate(BASES)),
-    )
+    meaning = "; ".join(f"{i} {name}" for i, name in enumerate(BASES))
+    write(files[-2], filling.basis, band_names=("basis",), colors=BASIS, description=meaning)
     write_qml(files[-1], BASIS)
     return files

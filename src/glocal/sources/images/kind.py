@@ -18,8 +18,7 @@ from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.core.sensor import Sensor, sensor
 from glocal.core.typing import Bools, Codes
-from glocal.io.raster import info, read_on
-from glocal.io.stac import multihash
+from glocal.io.raster import read_on
 from glocal.sources.chips.read import read_image, read_scl
 from glocal.sources.config import Crs, Date, FilePath, Licence, Names, SourceConfig
 from glocal.sources.images.clouds import NO_DATA, clear_cells, require_clear
@@ -40,7 +39,6 @@ SENSORS = {
 
 ALONE = "no source without a root in common with the image"
 NO_PEAK = "no peak: the others' classes do not show in this image"
-SINGLE = (".tif", ".tiff", ".jp2")
 PICTURE = "usable cells that show the ground"
 
 Unit = Annotated[
@@ -143,7 +141,7 @@ class Images(Kind):
             geobox=window.geobox,
             interval=image.chip.interval,
             scene=", ".join(sorted(reading.provenance.roots)),
-            file=_single(reading.config),
+            file=SceneFile.of(reading.config.path, reading.config.crs),
             filling=filling,
             bands=image.chip.bands,
             why_no_registration=NO_PEAK if findings.because else ALONE,
@@ -202,13 +200,3 @@ def _filled(reading: Reading, others: Any) -> Filling | str:
         window.fold,
         seed=window.seed,
     )
-
-
-def _single(config: ImageConfig) -> SceneFile | None:
-    """Return the scene's raster where it is a single file with a grid."""
-    path = config.path
-    if not path.is_file() or path.suffix.lower() not in SINGLE:
-        return None
-    content = path.read_bytes()
-    grid = info(path, config.crs).grid
-    return SceneFile(name=path.name, grid=grid, size=len(content), checksum=multihash(content))

@@ -12,12 +12,14 @@ from pyproj import CRS
 from rasterio.transform import Affine
 
 from glocal.core.placement import Registration
-from glocal.core.result import Displacement
 from glocal.io.atomic import write_json, write_text
+from glocal.io.raster import native_grid
+from glocal.io.stac import multihash
 
-__all__ = ["SceneFile", "registration_report", "write_registration"]
+__all__ = ["SceneFile", "corrected_transform", "registration_report", "write_registration"]
 
-CONTROL = "measured against surveyed control"
+SINGLE = (".tif", ".tiff", ".jp2")
+
 RELATIVE = (
     "prior-driven: only the shift relative to the other sources is observable; whether the scene "
     "or they are off can't be told without control points"
@@ -34,6 +36,19 @@ class SceneFile:
     checksum: str
     """Multihash of the SHA-256, hexadecimal."""
 
+    @classmethod
+    def of(cls, path: Path, crs: Any | None) -> SceneFile | None:
+        """Return the scene's raster; None where it is no single file with a grid."""
+        if not path.is_file() or path.suffix.lower() not in SINGLE:
+            return None
+        content = path.read_bytes()
+        return cls(
+            name=path.name,
+            grid=native_grid(path, crs),
+            size=len(content),
+            checksum=multihash(content),
+        )
+
 
 def write_registration(
     folder: Path, registration: Registration | None, geobox: GeoBox, scene: SceneFile | None
@@ -49,21 +64,19 @@ def write_registration(
     files = []
     if registration.points:
         files.append(folder / "gcps.points")
-        write_text(files[-1], _points(registration, geobox))
+        lines = [
+            f"#CRS: {CRS.from_user_input(str(geobox.crs)).to_wkt()}",
+            "mapX,mapY,sourceX,sourceY,enable,dX,dY,residual",
+        ]
+        for one in registration.points:
+            x, y = geobox.transform * (one.column, one.row)
+            to_x, to_y = x + one.shift.dx, y + one.shift.dy
+            lines.append(f"{to_x:.3f},{to_y:.3f},{x:.3f},{y:.3f},1,0,0,0")
+        write_text(files[-1], "\n".join(lines) + "\n")
     if scene is not None and registration.shift.significant and scene.grid.crs == geobox.crs:
         files.append(folder / "stac_patch.json")
         write_json(files[-1], _patch(registration, geobox, scene))
     return files
-
-
-def _points(registration: Registration, geobox: GeoBox) -> str:
-    lines = [f"#CRS: {CRS.from_user_input(str(geobox.crs)).to_wkt()}"]
-    lines.append("mapX,mapY,sourceX,sourceY,enable,dX,dY,residual")
-    for one in registration.points:
-        x, y = geobox.transform * (one.column, one.row)
-        to_x, to_y = x + one.shift.dx, y + one.shift.dy
-        lines.append(f"{to_x:.3f},{to_y:.3f},{x:.3f},{y:.3f},1,0,0,0")
-    return "\n".join(lines) + "\n"
 
 
 def _patch(registration: Registration, geobox: GeoBox, scene: SceneFile) -> dict[str, Any]:
@@ -90,6 +103,7 @@ def corrected_transform(registration: Registration, geobox: GeoBox, transform: A
     if registration.affine is None:
         shift = registration.shift
         return Affine.translation(shift.dx, shift.dy) * transform
+    # The affine shift counts cells from the middle; the map's transform from the corner.
     height, width = geobox.shape
     east, north = registration.affine
     move = Affine(
@@ -105,7 +119,7 @@ def corrected_transform(registration: Registration, geobox: GeoBox, transform: A
 
 
 def registration_report(
-    registration: Registration | None, geobox: GeoBox, absolute: bool, why: str
+    registration: Registration | None, geobox: GeoBox, why: str
 ) -> dict[str, Any]:
     """Return what ``registration.json`` says of the position."""
     if registration is None:
@@ -113,6 +127,14 @@ def registration_report(
     shift = registration.shift
     variance = np.asarray(shift.covariance, float)
     affine = registration.affine
+    parts = []
+    for one in registration.points:
+        x, y = geobox.transform * (one.column, one.row)
+        sd_north, sd_east = (one.shift.covariance[i][i] ** 0.5 for i in range(2))
+        part = {"north": round(one.shift.dy, 3), "east": round(one.shift.dx, 3)}
+        sd = {"north": round(float(sd_north), 3), "east": round(float(sd_east), 3)}
+        place = {"x": round(float(x), 3), "y": round(float(y), 3)}
+        parts.append({**place, "shift_m": part, "standard_uncertainty_m": sd})
     return {
         "available": True,
         "shift_m": {"north": shift.dy, "east": shift.dx},
@@ -124,22 +146,9 @@ def registration_report(
         },
         "significant": shift.significant,
         "gauge": shift.gauge,
-        "note": CONTROL if absolute else RELATIVE,
-        "parts": [_part(one.row, one.column, one.shift, geobox) for one in registration.points],
+        "note": RELATIVE,
+        "parts": parts,
         "affine": None
         if affine is None
         else {"east": affine[0], "north": affine[1], "unit": "m at the middle, m per cell"},
-    }
-
-
-def _part(row: float, column: float, shift: Displacement, geobox: GeoBox) -> dict[str, Any]:
-    x, y = geobox.transform * (column, row)
-    return {
-        "x": round(float(x), 3),
-        "y": round(float(y), 3),
-        "shift_m": {"north": round(shift.dy, 3), "east": round(shift.dx, 3)},
-        "standard_uncertainty_m": {
-            "north": round(float(shift.covariance[0][0] ** 0.5), 3),
-            "east": round(float(shift.covariance[1][1] ** 0.5), 3),
-        },
     }

@@ -15,7 +15,7 @@ from glocal.core.typing import Bytes
 from glocal.io.atomic import write_json
 from glocal.io.raster import write_cog, write_qml
 from glocal.sources.images.fill import Filling
-from glocal.sources.images.filled import filling_report, write_filling
+from glocal.sources.images.filled import write_filling
 from glocal.sources.images.registration import (
     SceneFile,
     registration_report,
@@ -46,7 +46,6 @@ def encode_image(
     file: SceneFile | None = None,
     filling: Filling | str = "not asked for",
     bands: tuple[Band, ...] = (),
-    absolute_control: bool = False,
     why_no_registration: str = "",
     licence: str,
     attribution: str,
@@ -70,27 +69,31 @@ def encode_image(
     filling
         The image without gaps, of ``bands``; or why there is none. Its licence is that of
         all evidence: a file of its own.
-    absolute_control
-        True when surveyed points pin the shift down; otherwise only the shift relative to
-        the other sources is known, and any split between them rests on stated accuracies.
     """
     unknown = sorted(set(np.unique(cloud_kind).tolist()) - set(QUALITY.values))
     if unknown:
         raise ValueError(f"cloud_kind must be 0 clear, 1 cloud, 2 shadow, 3 no data; got {unknown}")
-    folder, notes = Path(folder), {"licence": licence, "attribution": attribution}
+    folder = Path(folder)
     head = {
         "version": "1.0",
         "status": "proposed, not reviewed",
         "scene": scene,
         "phenomenon_time": interval.isoformat(),
         "crs": str(geobox.crs),
-        **notes,
+        "licence": licence,
+        "attribution": attribution,
     }
-    report = registration_report(registration, geobox, absolute_control, why_no_registration)
-    quality = {"quality": _quality(cloud_kind)}
-    write_json(
-        folder / "registration.json", {"type": "glocal-registration", **head, **report, **quality}
-    )
+    share = np.bincount(cloud_kind.ravel(), minlength=len(QUALITY)) / max(cloud_kind.size, 1)
+    placed = {
+        "type": "glocal-registration",
+        **head,
+        **registration_report(registration, geobox, why_no_registration),
+        "quality": {
+            name: round(float(one), 6) for name, one in zip(QUALITY.names, share, strict=True)
+        },
+    }
+    write_json(folder / "registration.json", placed)
+    copyright = f"{attribution}; licence {licence}"
     write_cog(
         folder / "quality_mask.tif",
         cloud_kind,
@@ -98,23 +101,10 @@ def encode_image(
         nodata=3,
         band_names=("quality",),
         colors=QUALITY,
-        copyright=f"{attribution}; licence {licence}",
+        copyright=copyright,
         description="0 clear, 1 cloud, 2 cloud shadow, 3 no data",
     )
     write_qml(folder / "quality_mask.qml", QUALITY)
     files = [folder / one for one in ("registration.json", "quality_mask.tif", "quality_mask.qml")]
     files += write_registration(folder, registration, geobox, file)
-    told = {"type": "glocal-filled-image", **head, **filling_report(filling, bands)}
-    write_json(folder / "filled.json", told)
-    files.append(folder / "filled.json")
-    if isinstance(filling, Filling):
-        files += write_filling(folder, filling, bands, geobox, f"{attribution}; licence {licence}")
-    return files
-
-
-def _quality(kind: Bytes) -> dict[str, float]:
-    count = np.bincount(kind.ravel(), minlength=len(QUALITY))
-    return {
-        name: round(float(share), 6)
-        for name, share in zip(QUALITY.names, count / max(kind.size, 1), strict=True)
-    }
+    return files + write_filling(folder, filling, bands, geobox, head, copyright)
