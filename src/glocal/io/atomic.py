@@ -50,8 +50,10 @@ def replacing(path: Path) -> Iterator[Path]:
     except GlocalError:
         raise
     except Exception as error:
-        # drivers have exceptions of their own for what the system refuses
-        if isinstance(error, OSError) or _is_full(path.parent):
+        # Drivers have exceptions of their own for what the system refuses.
+        folder = path.parent
+        full = folder.is_dir() and shutil.disk_usage(folder).free < FULL
+        if full or isinstance(error, OSError):
             raise _refused(path, error) from error
         raise
     finally:
@@ -78,10 +80,6 @@ def append_line(path: Path, line: str) -> None:
             handle.write(line + "\n")
     except OSError as error:
         raise _refused(path, error) from error
-
-
-def _is_full(folder: Path) -> bool:
-    return folder.is_dir() and shutil.disk_usage(folder).free < FULL
 
 
 @contextmanager

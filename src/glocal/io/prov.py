@@ -13,6 +13,15 @@ __all__ = ["prov_document"]
 PREFIX = "https://glocal.invalid/ns#"
 """Names in a document are its own; nothing is to be fetched from this address."""
 
+LETTERS = {
+    "used": "u",
+    "wasGeneratedBy": "g",
+    "wasDerivedFrom": "d",
+    "wasAssociatedWith": "w",
+    "wasAttributedTo": "t",
+}
+"""What the relations of each kind are numbered with."""
+
 
 def prov_document(
     outputs: Mapping[str, Provenance],
@@ -53,41 +62,35 @@ def prov_document(
         for name, version in sorted(software.items())
     }
     people = {_name(one.agent): {"prov:label": one.agent} for _, one in sorted(inputs.items())}
-    used = [_name(name) for name in sorted(inputs)]
     made = [_name(name) for name in sorted(outputs)]
     entity = {_name(name): _entity(one) for name, one in sorted({**inputs, **outputs}.items())}
-    before = [_name(previous)] if previous else []
-    for name in before:
+    used = [_name(name) for name in [*sorted(inputs), *([previous] if previous else [])]]
+    for name in used:
         entity.setdefault(name, {})
+    relations = {
+        "used": [{"prov:activity": act, "prov:entity": one} for one in used],
+        "wasGeneratedBy": [{"prov:entity": one, "prov:activity": act} for one in made],
+        "wasDerivedFrom": [
+            {"prov:generatedEntity": new, "prov:usedEntity": old, "prov:activity": act}
+            for new in made
+            for old in used
+        ],
+        "wasAssociatedWith": [{"prov:activity": act, "prov:agent": one} for one in agents],
+        "wasAttributedTo": [
+            {"prov:entity": _name(name), "prov:agent": _name(one.agent)}
+            for name, one in sorted(inputs.items())
+        ],
+    }
+    numbered = {
+        name: {f"_:{LETTERS[name]}{i}": row for i, row in enumerate(rows, start=1)}
+        for name, rows in relations.items()
+    }
     return {
         "prefix": {"gl": PREFIX},
         "entity": entity,
         "activity": {act: {"prov:label": activity}},
         "agent": {**people, **agents},
-        "used": _relations(
-            "u", [{"prov:activity": act, "prov:entity": one} for one in used + before]
-        ),
-        "wasGeneratedBy": _relations(
-            "g", [{"prov:entity": one, "prov:activity": act} for one in made]
-        ),
-        "wasDerivedFrom": _relations(
-            "d",
-            [
-                {"prov:generatedEntity": new, "prov:usedEntity": old, "prov:activity": act}
-                for new in made
-                for old in used + before
-            ],
-        ),
-        "wasAssociatedWith": _relations(
-            "w", [{"prov:activity": act, "prov:agent": one} for one in agents]
-        ),
-        "wasAttributedTo": _relations(
-            "t",
-            [
-                {"prov:entity": _name(name), "prov:agent": _name(one.agent)}
-                for name, one in sorted(inputs.items())
-            ],
-        ),
+        **numbered,
     }
 
 
@@ -108,7 +111,3 @@ def _entity(one: Provenance) -> dict[str, Any]:
     if one.generated_at is not None:
         said["prov:generatedAtTime"] = one.generated_at.isoformat()
     return {key: value for key, value in said.items() if value}
-
-
-def _relations(kind: str, rows: list[dict[str, str]]) -> dict[str, dict[str, str]]:
-    return {f"_:{kind}{i}": row for i, row in enumerate(rows, start=1)}

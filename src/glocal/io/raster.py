@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +40,7 @@ __all__ = [
     "read_pixels",
     "warp",
     "write_cog",
+    "write_geotiff",
     "write_qml",
 ]
 
@@ -75,16 +76,6 @@ class Pixels:
     grid: GeoBox
     offset_yx: tuple[int, int] = (0, 0)
     """Row and column of the first pixel in the file."""
-
-
-def _plain_crs(crs: CRS) -> CRS:
-    """Return longitude and latitude for a geographic CRS on an unnamed datum.
-
-    Global products on "unknown" ellipsoids mean plain degrees: the shift that a datum
-    transformation would invent is far below their cell size.
-    """
-    unnamed = "unknown" in crs.to_wkt().split("SPHEROID")[0].lower()
-    return LON_LAT if crs.is_geographic and crs.to_epsg() is None and unnamed else crs
 
 
 @contextmanager
@@ -145,8 +136,12 @@ def _grid(dataset: DatasetReader, crs: Any | None) -> GeoBox:
             f"{dataset.name} has no geotransform, so its place is not known; "
             "use the georeferenced file"
         )
-    plain = _plain_crs(found)
-    return GeoBox(dataset.shape, dataset.transform, plain.to_string())
+    # Global products on "unknown" ellipsoids mean plain degrees: the shift that a datum
+    # transformation would invent is far below their cell size.
+    if found.is_geographic and found.to_epsg() is None:
+        unnamed = "unknown" in found.to_wkt().split("SPHEROID")[0].lower()
+        found = LON_LAT if unnamed else found
+    return GeoBox(dataset.shape, dataset.transform, found.to_string())
 
 
 def info(path: Path, crs: Any | None = None) -> RasterInfo:
@@ -338,51 +333,74 @@ def write_cog(
     layers = array[None] if array.ndim == 2 else array
     if layers.shape[1:] != tuple(geobox.shape):
         raise ValueError(f"array must have the grid's shape {geobox.shape}, got {array.shape}")
-    profile = {
-        "driver": "GTiff",
-        "count": len(layers),
-        "height": layers.shape[1],
-        "width": layers.shape[2],
-        "dtype": layers.dtype.name,
-        "crs": _crs(geobox),
-        "transform": geobox.transform,
-        "nodata": nodata,
+    options = {
+        "driver": "COG",
+        "BLOCKSIZE": 512,
+        "COMPRESS": "DEFLATE",
+        "LEVEL": 6,
+        "PREDICTOR": "FLOATING_POINT" if layers.dtype.kind == "f" else "NO",
+        "OVERVIEW_RESAMPLING": "MODE" if categorical else "AVERAGE",
+        "BIGTIFF": "IF_SAFER",
+        "NUM_THREADS": 1,
     }
     tags = {"TIFFTAG_COPYRIGHT": copyright, "TIFFTAG_IMAGEDESCRIPTION": description}
+    with (
+        _in_memory(layers, geobox, nodata, band_names, tags, colors) as memory,
+        memory.open() as dataset,
+        MemoryFile() as packed,
+    ):
+        # Packed in memory: on a full disk GDAL may print an error and return as if all were well.
+        copy_raster(dataset, packed.name, **options)
+        write_bytes(Path(path), packed.read())
+
+
+def write_geotiff(
+    path: Path,
+    layers: NDArray[Any],
+    geobox: GeoBox,
+    *,
+    nodata: float,
+    band_names: Sequence[str],
+    copyright: str,
+) -> None:
+    """Write ``layers``, shape (band, H, W), as a plain deflated GeoTIFF, atomically."""
+    tags = {"TIFFTAG_COPYRIGHT": copyright}
+    with _in_memory(layers, geobox, nodata, band_names, tags, compress="deflate") as memory:
+        write_bytes(path, memory.read())
+
+
+@contextmanager
+def _in_memory(
+    layers: NDArray[Any],
+    geobox: GeoBox,
+    nodata: float | None,
+    band_names: Sequence[str],
+    tags: Mapping[str, str],
+    colors: Legend | None = None,
+    **options: str,
+) -> Iterator[MemoryFile]:
+    """Yield a plain GeoTIFF in memory."""
     # Without PAM no .aux.xml appears beside the file.
     with rasterio.Env(GDAL_PAM_ENABLED=False), MemoryFile() as memory:
-        with memory.open(**profile) as dataset:
+        with memory.open(
+            driver="GTiff",
+            count=len(layers),
+            height=layers.shape[1],
+            width=layers.shape[2],
+            dtype=layers.dtype.name,
+            crs=_crs(geobox),
+            transform=geobox.transform,
+            nodata=nodata,
+            **options,
+        ) as dataset:
             dataset.write(layers)
             dataset.update_tags(**{key: text for key, text in tags.items() if text})
             for band, name in enumerate(band_names, start=1):
                 dataset.set_band_description(band, name)
             if colors is not None and len(layers) == 1 and layers.dtype == np.uint8:
-                dataset.write_colormap(1, _palette(colors))
-        # packed in memory: on a full disk GDAL may print an error and return as if all were well
-        with memory.open() as dataset, MemoryFile() as packed:
-            copy_raster(dataset, packed.name, **_cog_options(layers.dtype, categorical))
-            write_bytes(Path(path), packed.read())
-
-
-def _cog_options(dtype: np.dtype[Any], categorical: bool) -> dict[str, Any]:
-    return {
-        "driver": "COG",
-        "BLOCKSIZE": 512,
-        "COMPRESS": "DEFLATE",
-        "LEVEL": 6,
-        "PREDICTOR": "FLOATING_POINT" if dtype.kind == "f" else "NO",
-        "OVERVIEW_RESAMPLING": "MODE" if categorical else "AVERAGE",
-        "BIGTIFF": "IF_SAFER",
-        "NUM_THREADS": 1,
-    }
-
-
-def _palette(colors: Legend) -> dict[int, tuple[int, int, int, int]]:
-    palette = {}
-    for one in colors.classes:
-        red, green, blue = bytes.fromhex(one.color)
-        palette[one.value] = (red, green, blue, 255)
-    return palette
+                palette = {one.value: (*bytes.fromhex(one.color), 255) for one in colors.classes}
+                dataset.write_colormap(1, palette)
+        yield memory
 
 
 def write_qml(path: Path, legend: Legend) -> None:

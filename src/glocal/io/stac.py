@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,15 @@ from glocal.core.legend import Legend
 from glocal.core.provenance import Provenance
 from glocal.errors import RunError
 
-__all__ = ["Asset", "class_band", "geographic_outline", "multihash", "round_item"]
+__all__ = [
+    "Asset",
+    "class_band",
+    "geographic_outline",
+    "grid_fields",
+    "multihash",
+    "round_item",
+    "stac_item",
+]
 
 MEDIA_TYPES = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
@@ -56,6 +65,33 @@ class Asset:
 
     geobox: GeoBox | None = None
     """Grid of a raster."""
+
+    def entry(self, folder: Path) -> dict[str, Any]:
+        """Return what an item in ``folder`` says of the file.
+
+        Paths are relative to the item, so that a run folder can be moved as a whole.
+
+        Raises
+        ------
+        RunError
+            The file does not exist.
+        """
+        if not self.path.is_file():
+            raise RunError(f"asset {self.path.name} does not exist; write it before the item")
+        content = self.path.read_bytes()
+        href = Path(os.path.relpath(self.path.resolve(), folder.resolve())).as_posix()
+        entry: dict[str, Any] = {
+            "href": href if href.startswith("../") else f"./{href}",
+            "title": self.title,
+            "roles": list(self.roles),
+            "file:checksum": multihash(content),
+            "file:size": len(content),
+        }
+        if self.path.suffix in MEDIA_TYPES:
+            entry["type"] = MEDIA_TYPES[self.path.suffix]
+        if self.bands:
+            entry["bands"] = [dict(band) for band in self.bands]
+        return entry | (grid_fields(self.geobox) if self.geobox is not None else {})
 
 
 def class_band(name: str, legend: Legend) -> dict[str, Any]:
@@ -106,6 +142,58 @@ def geographic_outline(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
     return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}, box
 
 
+def grid_fields(geobox: GeoBox) -> dict[str, Any]:
+    """Return shape and transform of a grid as the projection extension names them."""
+    return {
+        "proj:shape": [int(n) for n in geobox.shape],
+        "proj:transform": [float(v) for v in tuple(geobox.transform)[:6]],
+    }
+
+
+def stac_item(
+    name: str,
+    extensions: Iterable[str],
+    geobox: GeoBox,
+    interval: Interval,
+    licence: str,
+    properties: Mapping[str, Any],
+    *,
+    links: Sequence[Mapping[str, str]],
+    assets: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return a STAC 1.1 item: what all items of a run share, and ``properties`` of its own.
+
+    No time of creation is written: equal runs give equal items. ``interval.stop`` lies
+    just outside, so ``end_datetime`` is the instant of the stop.
+    """
+    geometry, box = geographic_outline(geobox)
+    start, stop = interval.isoformat().split("/")
+    crs = CRS.from_user_input(str(geobox.crs))
+    authority = crs.to_authority()
+    projection = {"proj:code": ":".join(authority) if authority else None}
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": [
+            f"https://stac-extensions.github.io/{one}/schema.json" for one in extensions
+        ],
+        "id": name,
+        "geometry": geometry,
+        "bbox": box,
+        "properties": {
+            "datetime": None,
+            "start_datetime": start,
+            "end_datetime": stop,
+            "license": licence if licence in LICENCE_PAGES else "other",
+            **(projection if authority else {**projection, "proj:wkt2": crs.to_wkt()}),
+            "glocal:status": "proposed, not reviewed",
+            **properties,
+        },
+        "links": list(links),
+        "assets": dict(assets),
+    }
+
+
 def round_item(
     *,
     area: str,
@@ -138,59 +226,11 @@ def round_item(
     previous, prov
         Relative paths of the item of the round before and of the PROV document.
 
-    No time of creation is written: equal runs give equal items. ``interval.stop`` lies
-    just outside, so ``end_datetime`` is the instant of the stop.
-
     Raises
     ------
     RunError
         An asset does not exist.
     """
-    geometry, box = geographic_outline(geobox)
-    start, stop = interval.isoformat().split("/")
-    spdx = licence if licence in LICENCE_PAGES else "other"
-    return {
-        "type": "Feature",
-        "stac_version": "1.1.0",
-        "stac_extensions": [
-            f"https://stac-extensions.github.io/{name}/schema.json" for name in EXTENSIONS
-        ],
-        "id": f"{area}-r{round}",
-        "geometry": geometry,
-        "bbox": box,
-        "properties": {
-            "title": title or f"{area}, round {round}",
-            "datetime": None,
-            "start_datetime": start,
-            "end_datetime": stop,
-            "license": spdx,
-            "attribution": "; ".join(provenance.attribution),
-            **_projection(geobox),
-            "processing:lineage": f"round {round}: " + ", ".join(sorted(provenance.roots)),
-            "processing:software": dict(software),
-            "glocal:legend": legend.name,
-            "glocal:licences": sorted(provenance.licences),
-            "glocal:round": round,
-            "glocal:status": "proposed, not reviewed",
-        },
-        "links": _links(licence, derived_from, previous, prov),
-        "assets": {key: _asset(one, Path(folder)) for key, one in sorted(assets.items())},
-    }
-
-
-def _projection(geobox: GeoBox) -> dict[str, Any]:
-    crs = CRS.from_user_input(str(geobox.crs))
-    authority = crs.to_authority()
-    return (
-        {"proj:code": ":".join(authority)}
-        if authority
-        else {"proj:code": None, "proj:wkt2": crs.to_wkt()}
-    )
-
-
-def _links(
-    licence: str, derived_from: Iterable[str], previous: str, prov: str
-) -> list[dict[str, str]]:
     links = [{"rel": "derived_from", "href": one} for one in sorted(set(derived_from))]
     if licence in LICENCE_PAGES:
         page = {"rel": "license", "href": LICENCE_PAGES[licence], "type": "text/html"}
@@ -202,34 +242,22 @@ def _links(
         links.append(
             {"rel": "predecessor-version", "href": previous, "type": "application/geo+json"}
         )
-    return links
-
-
-def _asset(one: Asset, folder: Path) -> dict[str, Any]:
-    if not one.path.is_file():
-        raise RunError(f"asset {one.path.name} does not exist; write it before the item")
-    content = one.path.read_bytes()
-    entry: dict[str, Any] = {
-        "href": _href(one.path, folder),
-        "title": one.title,
-        "roles": list(one.roles),
-        "file:checksum": multihash(content),
-        "file:size": len(content),
+    properties = {
+        "title": title or f"{area}, round {round}",
+        "attribution": "; ".join(provenance.attribution),
+        "processing:lineage": f"round {round}: " + ", ".join(sorted(provenance.roots)),
+        "processing:software": dict(software),
+        "glocal:legend": legend.name,
+        "glocal:licences": sorted(provenance.licences),
+        "glocal:round": round,
     }
-    if one.path.suffix in MEDIA_TYPES:
-        entry["type"] = MEDIA_TYPES[one.path.suffix]
-    if one.bands:
-        entry["bands"] = [dict(band) for band in one.bands]
-    if one.geobox is not None:
-        entry["proj:shape"] = [int(v) for v in one.geobox.shape]
-        entry["proj:transform"] = [float(v) for v in tuple(one.geobox.transform)[:6]]
-    return entry
-
-
-def _href(path: Path, folder: Path) -> str:
-    """Return a path relative to the item, so that a run folder can be moved as a whole."""
-    path, folder = path.resolve(), folder.resolve()
-    up = 0
-    while not path.is_relative_to(folder):
-        folder, up = folder.parent, up + 1
-    return ("../" * up or "./") + path.relative_to(folder).as_posix()
+    return stac_item(
+        f"{area}-r{round}",
+        EXTENSIONS,
+        geobox,
+        interval,
+        licence,
+        properties,
+        links=links,
+        assets={key: one.entry(Path(folder)) for key, one in sorted(assets.items())},
+    )

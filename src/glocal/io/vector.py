@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ def read_table(path: Path) -> gpd.GeoDataFrame | pd.DataFrame:
         if suffix in (".csv", ".tsv", ".txt"):
             return _read_csv(path)
         if suffix in (".parquet", ".geoparquet"):
-            return _read_parquet(path)
+            located = b"geo" in (pq.read_schema(path).metadata or {})
+            return gpd.read_parquet(path) if located else pd.read_parquet(path)
         if suffix in (".geojson", ".json", ".gpkg", ".fgb"):
             return _read_layer(path)
     except (OSError, UnicodeDecodeError, RuntimeError, pa.ArrowException) as error:
@@ -100,12 +101,6 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if len(set(header)) != len(header):
         raise BadSourceError(f"{path.name}: column names must be unique, got {header}")
     return pd.DataFrame(body, columns=header, dtype=object)
-
-
-def _read_parquet(path: Path) -> gpd.GeoDataFrame | pd.DataFrame:
-    if b"geo" in (pq.read_schema(path).metadata or {}):
-        return gpd.read_parquet(path)
-    return pd.read_parquet(path)
 
 
 def _read_layer(path: Path) -> gpd.GeoDataFrame:
@@ -174,15 +169,11 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) 
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([guard(str(name)) for name in header])
-    writer.writerows([[_cell(value) for value in row] for row in rows])
+    for row in rows:
+        texts = [guard(value) if isinstance(value, str) else value for value in row]
+        writer.writerow(["" if _missing(value) else value for value in texts])
     write_text(Path(path), out.getvalue())
     return Path(path)
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str):
-        return guard(value)
-    return "" if _missing(value) else value
 
 
 def _missing(value: Any) -> bool:
@@ -199,9 +190,9 @@ def write_geojson(path: Path, table: gpd.GeoDataFrame, *, licence: str, attribut
         {
             "type": "Feature",
             "properties": {name: _plain(value) for name, value in row.items()},
-            "geometry": _rounded(shapely.geometry.mapping(shape)),
+            "geometry": {"type": shape["type"], "coordinates": _rounded(shape["coordinates"])},
         }
-        for row, shape in zip(values, degrees, strict=True)
+        for row, shape in zip(values, map(shapely.geometry.mapping, degrees), strict=True)
     ]
     document = {
         "type": "FeatureCollection",
@@ -218,11 +209,9 @@ def _plain(value: Any) -> Any:
     return None if _missing(value) else value
 
 
-def _rounded(geometry: Mapping[str, Any]) -> dict[str, Any]:
-    def tidy(part: Any) -> Any:
-        return round(part, 7) if isinstance(part, float) else [tidy(one) for one in part]
-
-    return {"type": geometry["type"], "coordinates": tidy(geometry["coordinates"])}
+def _rounded(part: Any) -> Any:
+    """Return nested coordinates with 7 decimals, about 1 cm."""
+    return round(part, 7) if isinstance(part, float) else [_rounded(one) for one in part]
 
 
 def polygons_of_labels(labels: NDArray[np.int32], geobox: GeoBox) -> NDArray[np.object_]:

@@ -7,20 +7,18 @@ no ground. Plain GeoTIFFs of one name in four folders, as torchgeo (read with 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.io import MemoryFile
 
 from glocal.core.chip import Chip
 from glocal.core.legend import Legend
-from glocal.core.typing import Bytes, Layers
-from glocal.io.atomic import write_bytes
+from glocal.core.typing import Bytes, Layers, Window
+from glocal.io.raster import write_geotiff
 from glocal.io.vector import write_csv
 
 __all__ = ["MOST_CHIPS", "StoredLabels", "write_chips"]
@@ -34,7 +32,7 @@ NO_CLASS = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StoredLabels:
-    """StoredLabels of an area as they are stored."""
+    """Labels of an area as they are stored."""
 
     soft: Bytes
     """Shape (K, H, W), scaled probabilities."""
@@ -46,6 +44,12 @@ class StoredLabels:
     geobox: GeoBox
     nodata: int
     """Value of ``soft`` where nothing is known."""
+
+    def part(self, cut: Window) -> StoredLabels:
+        """Return the labels of a part of the area."""
+        return replace(
+            self, soft=self.soft[:, *cut], weight=self.weight[cut], geobox=self.geobox[cut]
+        )
 
     @property
     def mask(self) -> Bytes:
@@ -77,60 +81,31 @@ def write_chips(
         if (labels.weight[top : top + block, left : left + block] > 0).any()
     ]
     order = np.random.default_rng(seed).permutation(len(corners))[:MOST_CHIPS]
-    mask, rows, files = labels.mask, [], []
+    rows, files = [], []
     for top, left in sorted(corners[i] for i in order):
         cut = (slice(top, top + block), slice(left, left + block))
-        name = f"chip_{top:05d}_{left:05d}.tif"
-        layers = _layers(labels, mask, images, cut)
+        part, unknown = labels.part(cut), float("nan")
+        layers: dict[str, tuple[NDArray[Any], tuple[str, ...], float]] = {}
+        for name, chip in sorted(images.items()):
+            values = np.where(chip.valid[:, *cut], chip.values[:, *cut], np.float32(np.nan))
+            layers[f"images/{name}"] = (values, chip.band_names, unknown)
+        layers["masks"] = (part.mask[None], ("class",), NO_CLASS)
+        layers["soft"] = (part.soft, part.legend.names, part.nodata)
+        layers["weights"] = (part.weight[None], ("weight",), unknown)
+        file = f"chip_{top:05d}_{left:05d}.tif"
         for where, (values, names, nodata) in layers.items():
-            files.append(folder / where / name)
-            box = labels.geobox[cut]
-            write_bytes(files[-1], _geotiff(values, names, nodata, box, copyright))
-        weight = labels.weight[cut]
-        told = [float(weight.mean()), float((weight > 0).mean())]
-        row = [name, top, left, block, int(fold[top, left]), *np.round(told, 4).tolist()]
-        rows.append([*row, *(f"{where}/{name}" for where in layers)])
+            files.append(folder / where / file)
+            write_geotiff(
+                files[-1],
+                values,
+                part.geobox,
+                nodata=nodata,
+                band_names=names,
+                copyright=copyright,
+            )
+        told = [float(part.weight.mean()), float((part.weight > 0).mean())]
+        row = [file, top, left, block, int(fold[top, left]), *np.round(told, 4).tolist()]
+        rows.append([*row, *(f"{where}/{file}" for where in layers)])
     header = ["chip", "row", "column", "size", "fold", "mean_weight", "labelled_share"]
     header += [*(f"image_{name}" for name in sorted(images)), "mask", "soft", "weight"]
     return [write_csv(folder / "index.csv", header, rows), *files]
-
-
-def _layers(
-    labels: StoredLabels,
-    mask: Bytes,
-    images: Mapping[str, Chip],
-    cut: tuple[slice, slice],
-) -> dict[str, tuple[NDArray[Any], tuple[str, ...], float]]:
-    """Return folder → (layers, band names, nodata) of one chip."""
-    out: dict[str, tuple[NDArray[Any], tuple[str, ...], float]] = {}
-    for name in sorted(images):
-        chip = images[name]
-        values = np.where(chip.valid[:, *cut], chip.values[:, *cut], np.float32(np.nan))
-        out[f"images/{name}"] = (values, chip.band_names, float("nan"))
-    out["masks"] = (mask[cut][None], ("class",), NO_CLASS)
-    out["soft"] = (labels.soft[:, *cut], labels.legend.names, labels.nodata)
-    out["weights"] = (labels.weight[cut][None], ("weight",), float("nan"))
-    return out
-
-
-def _geotiff(
-    values: NDArray[Any], names: tuple[str, ...], nodata: float, geobox: GeoBox, copyright: str
-) -> bytes:
-    profile = {
-        "driver": "GTiff",
-        "count": len(values),
-        "height": values.shape[1],
-        "width": values.shape[2],
-        "dtype": values.dtype.name,
-        "crs": str(geobox.crs),
-        "transform": geobox.transform,
-        "nodata": nodata,
-        "compress": "deflate",
-    }
-    with rasterio.Env(GDAL_PAM_ENABLED=False), MemoryFile() as memory:
-        with memory.open(**profile) as dataset:
-            dataset.write(values)
-            dataset.update_tags(TIFFTAG_COPYRIGHT=copyright)
-            for band, name in enumerate(names, start=1):
-                dataset.set_band_description(band, name)
-        return bytes(memory.read())

@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from glocal.core.chip import Chip
 from glocal.core.grid import tiles
 from glocal.core.provenance import Provenance
-from glocal.core.typing import Bools, Layers, Window
+from glocal.core.typing import Bools, Layers
 from glocal.errors import MissingExtraError, UnknownSensorError, install_line
 
 try:
@@ -65,14 +65,26 @@ def scene_components(
         The encoder knows the sensor of none of the images.
     """
     encoder = encoder or Encoder.from_pretrained(WEIGHTS)
+    height, width = clear.shape
     out: list[tuple[str, Layers]] = []
     for number, chip in enumerate(chips):
-        short = _short(chip, encoder)
-        if short is None:
+        shorts = [
+            one
+            for one in encoder.config.sensors
+            if set(chip.band_names) <= {band.name for band in bands_of(one)}
+        ]
+        if not shorts:
             continue
-        maps = _maps(_batch(chip, short, clear), chip.geobox, encoder)
+        short = shorts[0]
+        batch = batch_of(
+            {short: np.where(chip.valid & clear, chip.values, np.float32(np.nan))[None]},
+            bands={short: chip.band_names},
+            gsd_m={short: abs(float(chip.geobox.resolution.x))},
+            day={short: chip.interval.day_of_year},
+        )
+        maps = _maps(batch, chip.geobox, encoder)
         for stride, (values, known) in zip(STRIDES, maps, strict=True):
-            layers = _enlarged(_components(values, known, components), stride, clear.shape)
+            layers = _components(values, known, components, stride)[:, :height, :width]
             out += [(f"{number}:map {stride} {i}", layer) for i, layer in enumerate(layers)]
     if not out:
         raise UnknownSensorError(
@@ -99,24 +111,6 @@ def weights_provenance() -> Provenance:
     )
 
 
-def _short(chip: Chip, encoder: Encoder) -> str | None:
-    """Return the encoder's name of the sensor that has all bands of ``chip``."""
-    names = set(chip.band_names)
-    for short in encoder.config.sensors:
-        if names <= {band.name for band in bands_of(short)}:
-            return short
-    return None
-
-
-def _batch(chip: Chip, short: str, clear: Bools) -> Batch:
-    return batch_of(
-        {short: np.where(chip.valid & clear, chip.values, np.float32(np.nan))[None]},
-        bands={short: chip.band_names},
-        gsd_m={short: abs(float(chip.geobox.resolution.x))},
-        day={short: chip.interval.day_of_year},
-    )
-
-
 def _maps(batch: Batch, geobox: GeoBox, encoder: Encoder) -> list[tuple[Layers, Bools]]:
     """Return each level's map (h, w, D) of a batch of one, and where it is known (h, w)."""
     shapes = [tuple(-(-n // stride) for n in batch.shape_yx) for stride in STRIDES]
@@ -125,40 +119,35 @@ def _maps(batch: Batch, geobox: GeoBox, encoder: Encoder) -> list[tuple[Layers, 
     ]
     known = [np.zeros(shape, bool) for shape in shapes]
     for inner, outer in tiles(geobox, SIDE, HALO):
-        # in 32 bits everywhere, so that results do not depend on the processor
+        # In 32 bits everywhere, so that results do not depend on the processor
         with torch.no_grad():
             seen = encoder(batch.window(*outer))
         for level, stride in enumerate(STRIDES):
-            whole, part = _tokens(inner, outer, stride)
+            # The tokens that a tile decides, counted in the scene and in the tile.
+            whole = tuple(slice(one.start // stride, -(-one.stop // stride)) for one in inner)
+            first = [one.start // stride for one in outer]
+            part = tuple(slice(w.start - f, w.stop - f) for w, f in zip(whole, first, strict=True))
             values[level][whole] = seen.maps[level][0].numpy()[part]
             known[level][whole] = seen.known[level][0].numpy()[part]
     return list(zip(values, known, strict=True))
 
 
-def _tokens(inner: Window, outer: Window, stride: int) -> tuple[Window, Window]:
-    """Return the tokens that a tile decides, counted in the scene and in the tile."""
-    whole = [slice(one.start // stride, -(-one.stop // stride)) for one in inner]
-    first = [one.start // stride for one in outer]
-    part = [slice(w.start - f, w.stop - f) for w, f in zip(whole, first, strict=True)]
-    return (whole[0], whole[1]), (part[0], part[1])
+def _components(values: Layers, known: Bools, count: int, stride: int) -> Layers:
+    """Return the leading principal components of a map (h, w, D) as cells; 0 is the mean.
 
-
-def _components(values: Layers, known: Bools, count: int) -> Layers:
-    """Return the leading principal components (count, h, w) of a map (h, w, D); 0 is the mean."""
+    Shape (count, h * stride, w * stride), bilinear between the centres of tokens.
+    """
     rows = values[known].astype(np.float64)
     mean = rows.mean(axis=0)
     _, axes = np.linalg.eigh((rows - mean).T @ (rows - mean))
     leading = axes[:, ::-1][:, :count]
-    # an eigenvector has no sign of its own: its largest entry is made positive
+    # An eigenvector has no sign of its own: its largest entry is made positive.
     leading *= np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
-    scores = np.where(known[..., None], (values - mean) @ leading, 0)
-    return np.asarray(scores.transpose(2, 0, 1), np.float32)
-
-
-def _enlarged(layers: Layers, stride: int, shape: tuple[int, ...]) -> Layers:
-    """Enlarge (n, h, w) to cells (n, H, W), bilinearly between the centres of tokens."""
-    size = [n * stride for n in layers.shape[1:]]
+    scores = np.where(known[..., None], (values - mean) @ leading, 0).transpose(2, 0, 1)
     large = functional.interpolate(
-        torch.from_numpy(layers)[None], size=size, mode="bilinear", align_corners=False
+        torch.from_numpy(np.asarray(scores, np.float32))[None],
+        scale_factor=stride,
+        mode="bilinear",
+        align_corners=False,
     )
-    return np.asarray(large[0, :, : shape[0], : shape[1]].numpy())
+    return np.asarray(large[0].numpy())

@@ -60,8 +60,6 @@ BINS = (0.5, 0.65, 0.8, 0.9, 0.95)
 
 CHUNK = 1 << 16
 
-Array = Layers
-
 
 def features(chips: Sequence[Chip], clear: Bools, kind: FeatureKind = "bands") -> Features:
     """Return band values, normalised differences and local statistics of ``chips``.
@@ -76,7 +74,7 @@ def features(chips: Sequence[Chip], clear: Bools, kind: FeatureKind = "bands") -
     MissingExtraError
         ``msgfm`` without PyTorch.
     """
-    layers: list[Array] = []
+    layers: list[Layers] = []
     names: list[str] = []
     for number, chip in enumerate(chips):
         for name, layer in _of_chip(chip):
@@ -109,7 +107,7 @@ def _msgfm() -> Any:
     return load("glocal.sources.models.features_msgfm", "model")
 
 
-def _of_chip(chip: Chip) -> list[tuple[str, Array]]:
+def _of_chip(chip: Chip) -> list[tuple[str, Layers]]:
     # atmospheric bands say nothing of the ground
     used = [band.name for band in chip.bands if band.common_name not in ("cirrus", "nir09")]
     bands = {name: chip.band(name) for name in used}
@@ -127,7 +125,7 @@ def _of_chip(chip: Chip) -> list[tuple[str, Array]]:
     return out
 
 
-def _local(layer: Array) -> tuple[Array, Array]:
+def _local(layer: Layers) -> tuple[Layers, Layers]:
     """Return mean and log standard deviation in the window, from valid cells only."""
     valid = np.isfinite(layer)
     filled = np.where(valid, layer, 0).astype(np.float64)
@@ -155,18 +153,18 @@ def predict(
     """
     fold = fold.ravel()
     folds = np.unique(fold)
-    kernel = _landmarks(seen, seed)
-    models = _train_folds(kernel, seen, labels, fold, folds)
-    # a fold's model speaks of the landmarks through one product, so no cell is lifted twice
-    direct = [_direct(kernel, model) for model in models]
+    cells = np.flatnonzero(seen.valid)
+    drawn = np.random.default_rng(seed).choice(cells, min(COMPONENTS, len(cells)), replace=False)
+    kernel = _Kernel.around(seen.values[drawn])
+    models = [kernel.parts(one) for one in _train_folds(kernel, seen, labels, fold, folds)]
     of_fold = np.searchsorted(folds, fold)
     out = np.full((len(seen.valid), labels.shares.shape[1]), np.nan, np.float32)
-    cells = np.flatnonzero(seen.valid) if only is None else only[seen.valid[only]]
+    cells = cells if only is None else only[seen.valid[only]]
     for start in range(0, len(cells), CHUNK):
         part = cells[start : start + CHUNK]
         x = seen.values[part]
         near = kernel.near(x)
-        for i, (by_landmark, by_feature, constant) in enumerate(direct):
+        for i, (by_landmark, by_feature, constant) in enumerate(models):
             mine = of_fold[part] == i
             score = near[mine] @ by_landmark + x[mine] @ by_feature + constant
             out[part[mine]] = _softmax(score)
@@ -179,11 +177,12 @@ def _train_folds(
     labels: Labels,
     fold: Bytes,
     folds: Bytes,
-) -> list[Array]:
+) -> list[Layers]:
     """Train one model per fold, from the labels that lie and reach outside it."""
     lifted = kernel.lift(seen.values[labels.cell])
     models = []
     for f in folds:
+        # An object's label is barred where any of its cells lies in the fold.
         reaching = np.flatnonzero(np.bincount(labels.owner[fold == f]))
         barred = np.isin(labels.bars, reaching[reaching > 0])
         train = seen.valid[labels.cell] & (fold[labels.cell] != f) & ~barred
@@ -200,41 +199,41 @@ def _train_folds(
 class _Kernel:
     """A Gaussian kernel seen through landmarks (Nyström approximation)."""
 
-    landmarks: Array
+    landmarks: Layers
     """Shape (L, D)."""
 
-    whiten: Array
+    whiten: Layers
     """Shape (L, L), inverse square root of the landmarks' own kernel."""
 
-    def near(self, x: Array) -> Array:
+    @classmethod
+    def around(cls, landmarks: Layers) -> _Kernel:
+        """Return the kernel seen through cells drawn from the scene, shape (L, D)."""
+        bare = cls(landmarks=landmarks, whiten=np.empty((0, 0), np.float32))
+        value, vector = np.linalg.eigh(bare.near(landmarks).astype(np.float64))
+        whiten = (vector / np.sqrt(np.maximum(value, 1e-4))) @ vector.T
+        return cls(landmarks=landmarks, whiten=whiten.astype(np.float32))
+
+    def near(self, x: Layers) -> Layers:
         """Return the kernel between cells (n, D) and landmarks, shape (n, L)."""
         square = (x * x).sum(axis=1)[:, None] + (self.landmarks**2).sum(axis=1)[None, :]
         square -= 2 * (x @ self.landmarks.T)
         return np.asarray(np.exp(square * np.float32(-0.5 / x.shape[1])))
 
-    def lift(self, x: Array) -> Array:
+    def lift(self, x: Layers) -> Layers:
         """Return kernel features beside the plain ones and a constant, shape (n, L + D + 1)."""
         one = np.ones((len(x), 1), np.float32)
         return np.concatenate([self.near(x) @ self.whiten * KERNEL, x * PLAIN, one], axis=1)
 
+    def parts(self, model: Layers) -> tuple[Layers, Layers, Layers]:
+        """Split a model of lifted features (L + D + 1, K): per landmark, per feature, constant.
 
-def _landmarks(seen: Features, seed: int) -> _Kernel:
-    """Return a kernel around cells drawn from the scene."""
-    cells = np.flatnonzero(seen.valid)
-    drawn = np.random.default_rng(seed).choice(cells, min(COMPONENTS, len(cells)), replace=False)
-    kernel = _Kernel(landmarks=seen.values[drawn], whiten=np.empty((0, 0), np.float32))
-    value, vector = np.linalg.eigh(kernel.near(kernel.landmarks).astype(np.float64))
-    whiten = (vector / np.sqrt(np.maximum(value, 1e-4))) @ vector.T
-    return _Kernel(landmarks=kernel.landmarks, whiten=whiten.astype(np.float32))
+        So a model speaks of the landmarks through one product, and no cell is lifted twice.
+        """
+        n = len(self.landmarks)
+        return self.whiten @ model[:n] * KERNEL, model[n:-1] * PLAIN, model[-1]
 
 
-def _direct(kernel: _Kernel, model: Array) -> tuple[Array, Array, Array]:
-    """Split a model (L + D + 1, K) into its parts per landmark, per feature and the constant."""
-    n = len(kernel.landmarks)
-    return kernel.whiten @ model[:n] * KERNEL, model[n:-1] * PLAIN, model[-1]
-
-
-def _train(x: Array, shares: Table, weight: Table) -> Array:
+def _train(x: Layers, shares: Table, weight: Table) -> Layers:
     """Fit multinomial logistic regression to soft labels; returns (E, K).
 
     Minimises cross-entropy + L2 by steps against a fixed upper bound of the Hessian,
@@ -290,13 +289,15 @@ def observe_predicted(
     shares = np.full((len(symbols), classes), np.nan, np.float32)
     shares[speaks] = p
     matrix = mean / count[:, None]
+    pair, bin_ = np.divmod(present, len(BINS) + 1)
+    named = zip(*np.divmod(pair, classes), bin_, strict=True)
     return Observations(
         source=source,
         support="cells",
         geobox=geobox,
         symbols=symbols.reshape(geobox.shape),
         crosswalk=Crosswalk(
-            symbols=tuple(_name(int(one), legend) for one in present),
+            symbols=tuple(f"{legend.names[a]}>{legend.names[b]}/{c}" for a, b, c in named),
             target=legend,
             matrix=matrix / matrix.sum(axis=1, keepdims=True),
             confidence=np.full(len(present), 0.95),
@@ -305,9 +306,3 @@ def observe_predicted(
         provenance=provenance,
         shares=shares.reshape(*geobox.shape, classes),
     )
-
-
-def _name(code: int, legend: Legend) -> str:
-    pair, confidence = divmod(code, len(BINS) + 1)
-    first, second = divmod(pair, len(legend))
-    return f"{legend.names[first]}>{legend.names[second]}/{confidence}"

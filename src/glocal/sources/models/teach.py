@@ -10,7 +10,7 @@ from glocal.core.grid import cells_of_points
 from glocal.core.labels import Labels
 from glocal.core.result import relative_entropy
 from glocal.core.setting import ENGINE
-from glocal.core.typing import Bools, Codes, Floats, Layers, Table
+from glocal.core.typing import Codes, Floats, Layers, Table
 from glocal.sources.kind import Exam, Reading
 from glocal.sources.models.predict import predict
 
@@ -39,8 +39,12 @@ def labels_given(reading: Reading, findings: Findings) -> tuple[Layers, Layers]:
     certain = 1 - relative_entropy(findings.others)
     images = reading.window.images
     seen = np.logical_and.reduce([images[name].clear for name in reading.config.of])
-    use = seen & ~_guarded(findings)
-    weight = np.where(use, np.clip(certain, 0, 1), 0).astype(np.float32)
+    if findings.reference is not None:
+        near = np.zeros(seen.shape, bool)
+        at = cells_of_points(findings.estimate.geobox, findings.reference.x, findings.reference.y)
+        near.ravel()[at[at >= 0]] = True
+        seen &= ~ndimage.binary_dilation(near, np.ones((2 * GUARD + 1,) * 2, bool))
+    weight = np.where(seen, np.clip(certain, 0, 1), 0).astype(np.float32)
     if weight.any():
         weight *= np.float32(_worth(reading, findings, probability, weight))
     return probability.astype(np.float32), weight
@@ -104,17 +108,6 @@ def _worth(reading: Reading, findings: Findings, probability: Floats, weight: Fl
         log_p = np.log(np.maximum(np.nan_to_num(p, nan=1.0), 1e-6))
         loss.append(-(anchors.weight[use, None] * anchors.shares[use] * log_p).sum())
     return WORTHS[int(np.argmin(loss))]
-
-
-def _guarded(findings: Findings) -> Bools:
-    """Return the cells at and around all reference points, shape (H, W)."""
-    geobox = findings.estimate.geobox
-    near = np.zeros(geobox.shape, bool)
-    if findings.reference is None:
-        return near
-    at = cells_of_points(geobox, findings.reference.x, findings.reference.y)
-    near.ravel()[at[at >= 0]] = True
-    return np.asarray(ndimage.binary_dilation(near, np.ones((2 * GUARD + 1,) * 2, bool)))
 
 
 def _likeliest(p: Layers) -> Codes:

@@ -15,7 +15,7 @@ from glocal.core.legend import Legend
 from glocal.core.typing import Bools, Bytes, Layers
 from glocal.io.atomic import write_json
 from glocal.io.raster import write_cog
-from glocal.io.stac import LICENCE_PAGES, MEDIA_TYPES, geographic_outline
+from glocal.io.stac import MEDIA_TYPES, grid_fields, stac_item
 from glocal.sources.models.chips import StoredLabels, write_chips
 
 __all__ = ["SCALE", "UNKNOWN", "encode_model"]
@@ -25,6 +25,14 @@ SCALE = 250
 
 UNKNOWN = 255
 """Stored label where there is no probability."""
+
+EXTENSIONS = ("label/v1.0.1", "projection/v2.0.0")
+
+MEANING = (
+    "Probabilities of each class from all sources but the model itself. Weights say how much a "
+    "cell counts: 1 where the class is certain, 0 where nothing is known, where the images show no "
+    "ground, and around reference points."
+)
 
 
 def encode_model(
@@ -73,7 +81,25 @@ def encode_model(
         nodata=UNKNOWN,
     )
     folder, copyright = Path(folder), f"{attribution}; licence {licence}"
-    _write_whole(folder, labels, copyright)
+    write_cog(
+        folder / "soft_labels.tif",
+        labels.soft,
+        geobox,
+        nodata=UNKNOWN,
+        band_names=legend.names,
+        copyright=copyright,
+        description=f"probability = value / {SCALE}; {UNKNOWN} not known; legend {legend.name}",
+        categorical=False,
+    )
+    write_cog(
+        folder / "label_weight.tif",
+        labels.weight,
+        geobox,
+        band_names=("weight",),
+        copyright=copyright,
+        description="weight of a cell's label in training; 0 keeps it out",
+        categorical=False,
+    )
     chips: list[Path] = []
     if images:
         parts = fold if fold is not None else np.zeros(weight.shape, np.uint8)
@@ -84,29 +110,6 @@ def encode_model(
     write_json(folder / "labels.json", item)
     names = ("soft_labels.tif", "label_weight.tif", "labels.json")
     return [*(folder / name for name in names), *chips]
-
-
-def _write_whole(folder: Path, labels: StoredLabels, copyright: str) -> None:
-    write_cog(
-        folder / "soft_labels.tif",
-        labels.soft,
-        labels.geobox,
-        nodata=UNKNOWN,
-        band_names=labels.legend.names,
-        copyright=copyright,
-        description=f"probability = value / {SCALE}; {UNKNOWN} not known; "
-        f"legend {labels.legend.name}",
-        categorical=False,
-    )
-    write_cog(
-        folder / "label_weight.tif",
-        labels.weight,
-        labels.geobox,
-        band_names=("weight",),
-        copyright=copyright,
-        description="weight of a cell's label in training; 0 keeps it out",
-        categorical=False,
-    )
 
 
 def _check(probability: Layers, weight: Layers, geobox: GeoBox, legend: Legend) -> Bools:
@@ -135,65 +138,43 @@ def _item(
     attribution: str,
 ) -> dict[str, Any]:
     """Return the labels as a STAC 1.1 item with the label extension 1.0.1."""
-    geometry, box = geographic_outline(labels.geobox)
-    start, stop = interval.isoformat().split("/")
-    legend = labels.legend
-    tif = MEDIA_TYPES[".tif"]
+    legend, tif = labels.legend, MEDIA_TYPES[".tif"]
+    band = {"data_type": "uint8", "nodata": UNKNOWN, "raster:scale": 1 / SCALE}
     assets: dict[str, Any] = {
         "labels": {
             "href": "./soft_labels.tif",
             "type": tif,
             "roles": ["labels", "data"],
-            "bands": [
-                {
-                    "name": name,
-                    "data_type": "uint8",
-                    "nodata": UNKNOWN,
-                    "raster:scale": 1 / SCALE,
-                }
-                for name in legend.names
-            ],
+            "bands": [{"name": name, **band} for name in legend.names],
         },
         "weight": {"href": "./label_weight.tif", "type": tif, "roles": ["weights"]},
     }
     if chips:
         assets["chips"] = {"href": "./index.csv", "type": "text/csv", "roles": ["index"]}
-    links = [{"rel": "source", "href": source, "type": "application/geo+json"}] if source else []
-    return {
-        "type": "Feature",
-        "stac_version": "1.1.0",
-        "stac_extensions": [
-            f"https://stac-extensions.github.io/{name}/schema.json"
-            for name in ("label/v1.0.1", "projection/v2.0.0")
+    properties = {
+        "attribution": attribution,
+        "label:type": "raster",
+        "label:properties": None,
+        "label:tasks": ["segmentation"],
+        "label:methods": ["automated"],
+        "label:classes": [{"name": None, "classes": list(legend.names)}],
+        "label:description": MEANING,
+        **grid_fields(labels.geobox),
+        "glocal:legend": legend.name,
+        "glocal:licence": licence,
+        "glocal:classes": [
+            {"value": c.value, "name": c.name, "description": c.title, "band": i + 1, "mask": i}
+            for i, c in enumerate(legend.classes)
         ],
-        "id": "soft-labels",
-        "geometry": geometry,
-        "bbox": box,
-        "properties": {
-            "datetime": None,
-            "start_datetime": start,
-            "end_datetime": stop,
-            "license": licence if licence in LICENCE_PAGES else "other",
-            "attribution": attribution,
-            "label:type": "raster",
-            "label:properties": None,
-            "label:tasks": ["segmentation"],
-            "label:methods": ["automated"],
-            "label:classes": [{"name": None, "classes": list(legend.names)}],
-            "label:description": "Probabilities of each class from all sources but the model "
-            "itself. Weights say how much a cell counts: 1 where the class is certain, 0 where "
-            "nothing is known, where the images show no ground, and around reference points.",
-            "proj:code": str(labels.geobox.crs),
-            "proj:shape": [int(n) for n in labels.geobox.shape],
-            "proj:transform": [float(v) for v in tuple(labels.geobox.transform)[:6]],
-            "glocal:legend": legend.name,
-            "glocal:licence": licence,
-            "glocal:status": "proposed, not reviewed",
-            "glocal:classes": [
-                {"value": c.value, "name": c.name, "description": c.title, "band": i + 1, "mask": i}
-                for i, c in enumerate(legend.classes)
-            ],
-        },
-        "links": links,
-        "assets": assets,
     }
+    links = [{"rel": "source", "href": source, "type": "application/geo+json"}] if source else []
+    return stac_item(
+        "soft-labels",
+        EXTENSIONS,
+        labels.geobox,
+        interval,
+        licence,
+        properties,
+        links=links,
+        assets=assets,
+    )
