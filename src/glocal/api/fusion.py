@@ -89,44 +89,37 @@ def fuse(
             f"meaning and roots name sources, {', '.join(given)}, and meaning needs classes=[...]; "
             f"got {', '.join(strangers) or 'no classes'}"
         )
-    stated = {name for name, one in given.items() if is_stated(one)}
+    stated = {name: one for name, one in given.items() if is_stated(one)}
     said = {name: read(label_of(given[name], name), name) for name in given if name not in stated}
     if classes is None and stated:
-        classes = stated_classes(given[min(stated)])
+        classes = stated_classes(next(iter(stated.values())))
     legend = legend_of(classes, list(said.values()))
-    observations = {
-        name: observe(
+    observations = {}
+    for name, one in given.items():
+        root = roots.get(name, name)
+        observations[name] = observe(
             one,
             said.get(name),
             layout,
             legend,
             source=name,
             meaning=meaning.get(name),
-            roots=_roots(roots.get(name, name)),
+            roots=frozenset({root} if isinstance(root, str) else root),
         )
-        for name, one in given.items()
-    }
     if not isinstance(layout, Grid):
         setting = replace(setting, spatial=False, parts=0, cells_per_statement=1.0)
+    known = None if anchors is None else anchors_at(anchors, layout, legend)
     with threadpool_limits(1):  # so that results do not depend on the number of cores
-        fused = fuse_observations(
-            list(observations.values()),
-            None if anchors is None else anchors_at(anchors, layout, legend),
-            seed=seed,
-            setting=setting,
-        )
+        fused = fuse_observations([*observations.values()], known, seed=seed, setting=setting)
+    names = all(one.names for one in said.values() if one.known)
     return Fusion(
         fused=fused,
         layout=layout,
         legend=legend,
         observations=observations,
         given=given,
-        names=all(one.names for one in said.values() if one.known),
+        names=names,
     )
-
-
-def _roots(given: str | Iterable[str]) -> frozenset[str]:
-    return frozenset({given} if isinstance(given, str) else given)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,7 +19,7 @@ from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance
 from glocal.errors import BadSourceError, GridMismatchError
 from glocal.io.labelled import CLASS
-from glocal.sources.models.predict import observe_predicted
+from glocal.sources.stated import observe_stated
 
 __all__ = ["anchors_at", "is_stated", "label_of", "observe", "stated_classes"]
 
@@ -70,7 +70,7 @@ def observe(
     """Return what one source says; ``said`` are its words, None where it states probabilities."""
     provenance = Provenance(activity="hand over", agent=source, roots=roots)
     if said is None:
-        return observe_predicted(
+        return observe_stated(
             _stated(given, len(legend), source),
             layout.geobox,
             legend,

@@ -21,7 +21,6 @@ from glocal.sources.models.predict import (
     Features,
     Labels,
     features,
-    observe_predicted,
     predict,
     weights_behind,
 )
@@ -129,7 +128,7 @@ def test_symbols_carry_the_mean_of_their_probabilities(seed):
     rng = np.random.default_rng(seed)
     p = rng.dirichlet(np.full(K, 0.4), CELLS).astype(np.float32)
     p[rng.random(CELLS) < 0.2] = np.nan
-    one = observe_predicted(
+    one = observe_stated(
         p,
         grid(H, W),
         LEGEND,

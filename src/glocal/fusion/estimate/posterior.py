@@ -7,7 +7,7 @@ longer the ascent of a likelihood: it stops after some sweeps, not at a toleranc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -123,53 +123,55 @@ def estimate(
             term.name: initial(term, _frequency(problem, term), prior, setting) for term in terms
         }
         confusion = with_rate(confusion, problem, prior_rate(problem), prior)
-    # what anchors say is known, and is added to every count
-    fixed = {term.name: anchor_counts(term, anchors, setting) for term in terms}
-    messages = hear(problem, log_prior, exponents, confusion)
-    bound = -np.inf
-    for sweep in range(setting.sweeps):
-        # E-step (F4); votes instead, where the first tables are not worth starting from
-        if sweep == 0 and setting.start == "votes":
-            q = _votes(problem)
-        else:
-            q = np.exp(log_normalise(log_prior + pool(problem, exponents, messages)))
-        # M-step: counts (F14), rates of change (F12), tables (F3)
-        seen = {
-            term.name: counts(problem, term, confusion[term.name], messages[term.name], q)
-            + fixed[term.name]
-            for term in terms
-        }
-        rate = learned_rate(problem, confusion, seen)
-        tables = {name: update(confusion[name], one, setting) for name, one in seen.items()}
-        tables = with_rate(tables, problem, rate, prior)
-        if setting.prior == "posterior":
-            share = problem.units.count @ q / problem.units.count.sum()
-            class_shares = np.log(np.maximum(share, 1e-12))
-        else:
-            class_shares = log_prior
-        told = hear(problem, class_shares, exponents, tables)
-        # a step that gains too little is not taken
-        if setting.tolerance and sweep:
-            before, bound = bound, _bound(problem, q, class_shares, told)
-            if bound - before < setting.tolerance:
-                break
-        log_prior, confusion, messages = class_shares, tables, told
-    return Fit(
+    fit = Fit(
         problem=problem,
         log_prior=log_prior,
         exponents=exponents,
         confusion=confusion,
-        messages=messages,
+        messages=hear(problem, log_prior, exponents, confusion),
     )
+    # what anchors say is known, and is added to every count
+    fixed = {term.name: anchor_counts(term, anchors, setting) for term in terms}
+    bound = -np.inf
+    for sweep in range(setting.sweeps):
+        # E-step (F4); votes instead, where the first tables are not worth starting from
+        votes = sweep == 0 and setting.start == "votes"
+        q = _votes(problem) if votes else np.exp(fit.log_q())
+        after = _maximised(fit, q, fixed, prior)
+        if setting.tolerance and sweep:
+            before, bound = bound, _bound(after, q)
+            if bound - before < setting.tolerance:
+                break  # a step that gains too little is not taken
+        fit = after
+    return fit
 
 
-def _bound(problem: Problem, q: Table, log_prior: Table, messages: dict[str, Message]) -> float:
-    """Return the evidence lower bound per statement, in nats, as crowd-kit has it.
+def _maximised(fit: Fit, q: Table, fixed: dict[str, Table], prior: Table) -> Fit:
+    """Return the tables that fit posteriors ``q`` (U, K) best, and what sources tell by them."""
+    problem, old = fit.problem, fit.confusion
+    # counts (F14), rates of change (F12), tables (F3)
+    seen = {
+        term.name: counts(problem, term, old[term.name], fit.messages[term.name], q)
+        + fixed[term.name]
+        for term in problem.terms
+    }
+    rate = learned_rate(problem, old, seen)
+    new = {name: update(old[name], one, problem.setting) for name, one in seen.items()}
+    new = with_rate(new, problem, rate, prior)
+    log_prior = fit.log_prior
+    if problem.setting.prior == "posterior":
+        share = problem.units.count @ q / problem.units.count.sum()
+        log_prior = np.log(np.maximum(share, 1e-12))
+    told = hear(problem, log_prior, fit.exponents, new)
+    return replace(fit, log_prior=log_prior, confusion=new, messages=told)
 
-    It counts the prior with every statement, not with every unit, so that steps end early.
-    """
+
+def _bound(fit: Fit, q: Table) -> float:
+    """Return the evidence lower bound per statement, in nats, as crowd-kit has it."""
+    # it counts the prior with every statement, not with every unit, so that steps end early
+    problem = fit.problem
     voices = np.sum([term.speaks for term in problem.terms], axis=0)
-    said = sum(one.log_p for one in messages.values()) + voices[:, None] * log_prior
+    said = pool(problem, fit.exponents, fit.messages) + voices[:, None] * fit.log_prior
     per_unit = (q * (said - np.log(np.maximum(q, 1e-10)))).sum(axis=1)
     return float(problem.units.count @ per_unit / (problem.units.count @ voices))
 

@@ -21,13 +21,13 @@ from glocal.sources.kind import Exam, Kind, Learner, Reading, Score, Truth, Wind
 from glocal.sources.models.predict import (
     FeatureKind,
     features,
-    observe_predicted,
     predict,
     weights_behind,
 )
 from glocal.sources.models.teach import GUARD, labels_given, taught_anew, taught_raw
 from glocal.sources.models.write import encode_model
 from glocal.sources.scoring import pair, right_or_wrong
+from glocal.sources.stated import observe_stated
 
 __all__ = ["ModelConfig", "Models"]
 
@@ -77,7 +77,7 @@ class Models(Kind, Learner):
     def state(self, reading: Reading, probability: Layers, provenance: Provenance) -> Observations:
         """Return the probabilities as symbols, with the probabilities beside them."""
         window = reading.window
-        return observe_predicted(
+        return observe_stated(
             probability,
             window.geobox,
             window.legend,
