@@ -24,6 +24,7 @@ from glocal.sources.models.predict import (
     predict,
     weights_behind,
 )
+from glocal.sources.stated import observe_stated
 from glocal.testing import grid, legend_of, provenance_of
 from msgfm import Encoder, EncoderConfig, batch_of
 
