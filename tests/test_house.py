@@ -28,7 +28,7 @@ def house():
 
 def test_it_knows_all_kinds_by_their_words(house):
     rooms = {type(kind).__module__.split(".")[2]: kind.words() for kind in KINDS}
-    assert house.WORDS == rooms
+    assert rooms == house.WORDS
 
 
 def test_no_file_names_a_kind_outside_its_room(house):

@@ -21,7 +21,7 @@ from glocal.core.provenance import Provenance
 
 __all__ = [
     "SUPPORTS",
-    "World",
+    "Panel",
     "anchors_at",
     "crosswalks",
     "grid",
@@ -37,7 +37,7 @@ CELL = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class World:
+class Panel:
     """Sources on one grid, with or without reference points."""
 
     sources: tuple[Observations, ...]
@@ -167,7 +167,7 @@ def worlds(
     sources: tuple[int, int] = (2, 4),
     anchors: bool | None = None,
     side: tuple[int, int] = (6, 12),
-) -> World:
+) -> Panel:
     """Draw 2 to 4 sources of any support on one grid, some sharing roots, and perhaps anchors."""
     legend = legend_of(draw(st.integers(2, 4)))
     geobox = grid(draw(st.integers(*side)), draw(st.integers(*side)))
@@ -180,4 +180,4 @@ def worlds(
         seed = draw(st.integers(0, 2**16))
         truth = np.random.default_rng(seed).integers(-1, len(legend), geobox.shape)
         points = anchors_at(geobox, truth, 60, legend, seed=seed)
-    return World(sources=tuple(seen), anchors=points)
+    return Panel(sources=tuple(seen), anchors=points)

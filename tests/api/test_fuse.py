@@ -20,6 +20,7 @@ from glocal.api.given import read
 from glocal.errors import BadSourceError, ConfigError, GridMismatchError, LegendMismatchError
 
 CLASSES = ["tree", "grass", "water"]
+ONES = np.eye(3, dtype=int)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -118,7 +119,9 @@ class TestGrid:
         truth, told, rng = made_up()
         crs = "EPSG:32633"
         x, y = np.arange(96) * 10.0 + 400_005, 5_800_955 - np.arange(96) * 10.0
-        layer = xr.DataArray(told(0.7), dims=("y", "x"), coords={"y": y, "x": x}, attrs={"crs": crs})
+        layer = xr.DataArray(
+            told(0.7), dims=("y", "x"), coords={"y": y, "x": x}, attrs={"crs": crs}
+        )
         row, column = rng.integers(0, 96, (2, 80))
         label = told(0.9)[row, column]
         by_cell = pd.DataFrame({"row": row, "column": column, "label": label})
@@ -220,7 +223,7 @@ class TestTable:
         assert (long.classes == truth.reindex(long.classes.index)).mean() > 0.85
         assert isinstance(long.entropy, pd.Series)
         people = glocal.fuse({"people": frame})
-        assert list(people.reliability)[0] == "people/w0"
+        assert next(iter(people.reliability)) == "people/w0"
 
     def test_gold_calibrates(self):
         frame, truth = crowd_table(6, workers=10)
@@ -269,7 +272,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("sources", "options", "error", "says"),
         [
-            ({"a": np.zeros((3, 4), int), "b": np.zeros((4, 4), int)}, {}, GridMismatchError, "resample"),
+            ({"a": ONES, "b": np.zeros((4, 4), int)}, {}, GridMismatchError, "resample"),
             ({"a": np.full((3, 4), 5)}, {"classes": CLASSES}, LegendMismatchError, "meaning="),
             ({"a": np.full((3, 4), 0.5)}, {}, BadSourceError, "positions"),
             ({"a": np.full((3, 4), -7)}, {}, BadSourceError, "-1 for nothing"),
@@ -279,11 +282,11 @@ class TestRefusals:
             ({"a": [0, 0]}, {}, ConfigError, "2 to 256"),
             ({"a": [0, 1]}, {"roots": {"b": "x"}}, ConfigError, "b"),
             ({"a": [0, 1]}, {"anchors": {7: 1}}, BadSourceError, "none of the anchors"),
-            ({"a": np.eye(3, dtype=int), "f": pd.DataFrame({"row": [1]})}, {}, BadSourceError, "label"),
-            ({"a": np.eye(3, dtype=int), "f": pd.DataFrame({"label": [1]})}, {}, BadSourceError, "row"),
+            ({"a": ONES, "f": pd.DataFrame({"row": [1]})}, {}, BadSourceError, "label"),
+            ({"a": ONES, "f": pd.DataFrame({"label": [1]})}, {}, BadSourceError, "row"),
             (pd.DataFrame({"task": [1, 1], "worker": [2, 2], "label": [0, 1]}), {}, BadSourceError,
              "drop_duplicates"),
-            ({"a": np.eye(3, dtype=int), "net": np.ones((3, 3, 2))}, {}, BadSourceError, "sum to 1"),
+            ({"a": ONES, "net": np.ones((3, 3, 2))}, {}, BadSourceError, "sum to 1"),
         ],
     )  # fmt: skip
     def test_it_says_what_to_do(self, sources, options, error, says):

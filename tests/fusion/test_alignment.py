@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import shapely
 
+from glocal.core.setting import ENGINE
 from glocal.fusion.place.alignment import relative_shift
 from glocal.fusion.problem.support import paint
-from glocal.core.setting import ENGINE
 from glocal.testing import CELL, grid
 
 SIDE, K = 160, 3

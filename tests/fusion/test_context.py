@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glocal.core.result import log_normalise
+from glocal.core.setting import ENGINE
 from glocal.fusion.decode.context import (
     Readout,
     learn_readout,
@@ -15,7 +16,6 @@ from glocal.fusion.decode.context import (
     usual_readout,
 )
 from glocal.fusion.decode.regression import Linear
-from glocal.core.setting import ENGINE
 
 
 def drawn(seed: int, shape: tuple[int, int] = (30, 26), classes: int = 3) -> np.ndarray:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glocal.core.setting import ENGINE
 from glocal.fusion.problem.terms import Located, prepare
 from glocal.fusion.reliability.dependence import (
     conservative,
@@ -14,7 +15,6 @@ from glocal.fusion.reliability.dependence import (
     learn,
     merge_copies,
 )
-from glocal.core.setting import ENGINE
 from glocal.testing import worlds
 
 

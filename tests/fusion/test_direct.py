@@ -15,10 +15,10 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
+from glocal.core.setting import ENGINE
 from glocal.fusion.decode.direct import blend, learn_direct
 from glocal.fusion.decode.regression import CONSTANT_PULL, cross_fitted
 from glocal.fusion.problem.terms import Located, prepare
-from glocal.core.setting import ENGINE
 from glocal.testing import legend_of
 
 SHAPE = (12, 12)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from glocal.core.result import ShiftField
+from glocal.core.setting import ENGINE
 from glocal.fusion.place.alignment import TileScores, lattice_of, tile_scores
 from glocal.fusion.place.displacement import (
     Pair,
@@ -17,7 +18,6 @@ from glocal.fusion.place.displacement import (
     solve,
 )
 from glocal.fusion.place.shifts import layer_shift
-from glocal.core.setting import ENGINE
 from glocal.testing import CELL, grid
 from tests.fusion.test_alignment import SIDE, K, scene
 

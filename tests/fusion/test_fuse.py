@@ -10,11 +10,11 @@ import pytest
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Anchors, Observations
+from glocal.core.setting import ENGINE
 from glocal.errors import GridMismatchError, LegendMismatchError
 from glocal.fusion.fuse import fuse
 from glocal.fusion.propose import cell_doubts
 from glocal.fusion.reliability.dependence import families_of, gammas
-from glocal.core.setting import ENGINE
 from glocal.testing import anchors_at, grid, legend_of, provenance_of
 
 

@@ -12,6 +12,7 @@ import shapely
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
+from glocal.core.setting import ENGINE
 from glocal.fusion.fuse import fuse
 from glocal.fusion.reliability.confusion import update
 from glocal.fusion.reliability.hazard import (
@@ -20,7 +21,6 @@ from glocal.fusion.reliability.hazard import (
     then_given_now,
     years_apart,
 )
-from glocal.core.setting import ENGINE
 from glocal.testing import CELL, grid, legend_of, provenance_of
 
 K, SIDE, BLOCK = 3, 150, 5

@@ -14,10 +14,10 @@ from glocal.core.observation import Observations
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.problem.terms import prepare
 from glocal.fusion.reliability.dependence import families_of
-from glocal.testing import World, observations, provenance_of, worlds
+from glocal.testing import Panel, observations, provenance_of, worlds
 
 
-def fused_of(world: World, *more: Observations) -> Fused:
+def fused_of(world: Panel, *more: Observations) -> Fused:
     return fuse([*world.sources, *more], world.anchors)
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
+from glocal.core.setting import ENGINE
 from glocal.fusion.estimate.messages import listen
 from glocal.fusion.problem.terms import prepare
 from glocal.fusion.reliability.confusion import Confusion
-from glocal.core.setting import ENGINE
 from glocal.testing import grid, legend_of, provenance_of
 
 K, M = 3, 2

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
-from glocal.fusion.place.misplaced import Misplaced, _judged, misplaced_objects
 from glocal.core.setting import ENGINE
+from glocal.fusion.place.misplaced import Misplaced, _judged, misplaced_objects
 from glocal.loop.area.area import read_area
 from glocal.loop.area.config import load
 from glocal.loop.rounds.turns import start

@@ -11,11 +11,11 @@ import pytest
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
+from glocal.core.setting import ENGINE
 from glocal.fusion.estimate.posterior import estimate
 from glocal.fusion.fuse import fuse
 from glocal.fusion.problem.terms import locate
 from glocal.fusion.reliability.dependence import Exponents
-from glocal.core.setting import ENGINE
 from glocal.testing import anchors_at, grid, legend_of, provenance_of
 
 K, SIDE = 4, 700

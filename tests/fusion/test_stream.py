@@ -11,8 +11,8 @@ import pytest
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Anchors
-from glocal.fusion.fuse import fuse
 from glocal.core.setting import ENGINE
+from glocal.fusion.fuse import fuse
 from glocal.fusion.tiles.stream import TiledSource, fuse_stream
 from glocal.testing import grid, legend_of, provenance_of
 

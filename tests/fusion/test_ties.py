@@ -11,11 +11,11 @@ from glocal.core.grid import cells_of_points
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
+from glocal.core.setting import ENGINE, Setting
 from glocal.fusion.fuse import fuse
 from glocal.fusion.problem.terms import locate, prepare
 from glocal.fusion.reliability.dependence import families_of
 from glocal.fusion.reliability.ties import Tie, _holm, hidden_ties, joined
-from glocal.core.setting import ENGINE, Setting
 from glocal.testing import anchors_at, grid, legend_of, provenance_of
 
 K, SIDE = 4, 50

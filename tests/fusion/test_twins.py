@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
+from glocal.core.setting import DAWID_SKENE, ENGINE
 from glocal.fusion.estimate.posterior import estimate
 from glocal.fusion.fuse import fuse
 from glocal.fusion.problem.terms import Located, prepare, regions
 from glocal.fusion.reliability.dependence import Exponents, families_of, gammas
-from glocal.core.setting import DAWID_SKENE, ENGINE
 from glocal.testing import grid, legend_of, provenance_of
 from tests.fusion.slow_twin import slow_posterior
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from glocal.api.given import Meaning, laid_out, legend_of, read
-from glocal.api.layout import Grid, Layout
+from glocal.api.layout import Cells, Layout
 from glocal.api.observed import anchors_at, is_stated, label_of, observe, stated_classes
 from glocal.api.pictures import bars, class_maps, picture_tag
 from glocal.core.legend import Legend
@@ -106,7 +106,7 @@ def fuse(
             meaning=meaning.get(name),
             roots=frozenset({root} if isinstance(root, str) else root),
         )
-    if not isinstance(layout, Grid):
+    if not isinstance(layout, Cells):
         setting = replace(setting, spatial=False, parts=0, cells_per_statement=1.0)
     known = None if anchors is None else anchors_at(anchors, layout, legend)
     with threadpool_limits(1):  # so that results do not depend on the number of cores
@@ -246,7 +246,7 @@ class Fusion:
 
     def plot(self) -> Figure:
         """Return a figure: classes and entropy as maps, or of a table the sources as bars."""
-        if isinstance(self.layout, Grid):
+        if isinstance(self.layout, Cells):
             return class_maps(self._p.argmax(axis=-1), self.entropy.values, self.legend)
         return bars(self.sources)
 

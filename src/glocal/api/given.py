@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from glocal.api.layout import Grid, Items, Layout
+from glocal.api.layout import Cells, Items, Layout
 from glocal.core.legend import ClassDef, Crosswalk, Legend
 from glocal.errors import BadSourceError, ConfigError, GridMismatchError, LegendMismatchError
 from glocal.io.labelled import CLASS, described, geobox_of
@@ -242,7 +242,7 @@ def _table(given: Mapping[str, Any]) -> tuple[Items, dict[str, Any]]:
     return Items(index=frame.index), dict(frame.items())
 
 
-def _grid(arrays: Mapping[str, Any]) -> Grid:
+def _grid(arrays: Mapping[str, Any]) -> Cells:
     """Return the grid that all arrays share; those that know their place say where it is."""
     placed = {
         name: one.isel({CLASS: 0}, drop=True) if CLASS in one.dims else one
@@ -260,7 +260,7 @@ def _grid(arrays: Mapping[str, Any]) -> Grid:
                 f"all sources must lie on one grid of rows and columns: {name} has the shape "
                 f"{other}, {first} {shape}; resample one of them onto the other"
             )
-    grid = Grid(place=next(iter(placed.values()), xr.DataArray(np.empty(shape), dims=("y", "x"))))
+    grid = Cells(place=next(iter(placed.values()), xr.DataArray(np.empty(shape), dims=("y", "x"))))
     for name, one in placed.items():
         if geobox_of(one) != grid.given:
             raise GridMismatchError(

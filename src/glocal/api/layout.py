@@ -24,14 +24,14 @@ from glocal.core.typing import Codes, Layers, Table
 from glocal.errors import BadSourceError, GridMismatchError
 from glocal.io.labelled import described, geobox_of, on_cells
 
-__all__ = ["Grid", "Items", "Layout"]
+__all__ = ["Cells", "Items", "Layout"]
 
 DEGREE_M = 111_320.0
 """Length of a degree of latitude in metres."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Grid:
+class Cells:
     """The cells of arrays of shape (H, W)."""
 
     place: xr.DataArray
@@ -140,7 +140,7 @@ class Items:
         return pd.DataFrame(index=self.index[at])
 
 
-Layout = Grid | Items
+Layout = Cells | Items
 
 
 def _moved(xy: Table, transform: Affine) -> Table:

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from glocal.api.given import Meaning, Words, crosswalk, read, symbols
-from glocal.api.layout import Grid, Items, Layout
+from glocal.api.layout import Cells, Items, Layout
 from glocal.core.grid import cells_of_points
 from glocal.core.interval import Interval
 from glocal.core.legend import Legend
@@ -95,7 +95,7 @@ def observe(
     )
 
 
-def _places(frame: pd.DataFrame, grid: Grid, source: str) -> dict[str, Any]:
+def _places(frame: pd.DataFrame, grid: Cells, source: str) -> dict[str, Any]:
     """Return what makes statements at points, or about polygons, of the rows of a frame."""
     geometry = grid.located(frame, source)
     areas = shapely.get_dimensions(geometry) == 2
@@ -139,7 +139,7 @@ def anchors_at(given: Any, layout: Layout, legend: Legend) -> Anchors:
     if isinstance(given, pd.DataFrame):
         weight = given.get("weight")
         labels = label_of(given, "anchors")
-        if isinstance(layout, Grid):
+        if isinstance(layout, Cells):
             x, y = shapely.get_coordinates(shapely.centroid(layout.located(given, "anchors"))).T
             cell = cells_of_points(layout.geobox, x, y)
         else:

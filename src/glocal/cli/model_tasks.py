@@ -12,7 +12,7 @@ from rich.table import Table
 from glocal.cli.shell import Json, print_rows, readable_errors, stdout
 from glocal.core.interval import Interval
 from glocal.errors import ConfigError
-from glocal.train.data.rasters import Images
+from glocal.train.data.rasters import Rasters
 from glocal.train.tasks import segment
 from glocal.train.tasks.classification import classify as scenes
 from glocal.train.tasks.clouds import files as clouds
@@ -230,12 +230,12 @@ def _images(
     unit: str | None,
     offset: float | None,
     **others: Path | None,
-) -> Images:
+) -> Rasters:
     try:
         when = Interval.parse(interval) if interval else None
     except ValueError as error:
         raise ConfigError(f"--interval: {error}") from error
-    return Images(
+    return Rasters(
         s2=s2,
         sar=sar,
         interval=when,

@@ -16,7 +16,7 @@ from glocal.synthetic.world import CONFUSED, World
 
 __all__ = [
     "BANDS",
-    "Optical",
+    "OpticalImage",
     "relief_of",
     "render_colour",
     "render_heights",
@@ -56,7 +56,7 @@ SHADOW_CELLS = (-12, 9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Optical:
+class OpticalImage:
     """One optical image."""
 
     values: Layers
@@ -76,7 +76,7 @@ def render_optical(
     shared: Shared,
     relief: Layers,
     streams: Sequence[np.random.Generator],
-) -> list[Optical]:
+) -> list[OpticalImage]:
     """Return one image per entry of ``world.image_ages``, each from its own stream."""
     images = []
     for number, age in enumerate(world.image_ages):
@@ -90,7 +90,7 @@ def render_optical(
         shadow = _shadow(cover)
         shaded = np.where(shadow, 0.45, 1).astype(np.float32) * values
         seen = np.where(cover, _cloud_top(rng, world.size), shaded)
-        images.append(Optical(values=seen, ground=values, cloud=cover, shadow=shadow, age=age))
+        images.append(OpticalImage(values=seen, ground=values, cloud=cover, shadow=shadow, age=age))
     return images
 
 
@@ -184,7 +184,7 @@ def render_heights(
     return np.asarray(relief + above + noise, np.float32)
 
 
-def render_colour(image: Optical, rng: np.random.Generator) -> Bytes:
+def render_colour(image: OpticalImage, rng: np.random.Generator) -> Bytes:
     """Return a colour image (3, H, W) of 8 bits, without clouds, from another day."""
     rgb = image.ground[[2, 1, 0]] * np.exp(0.05 * rng.standard_normal((3, 1, 1)))
     return np.asarray(np.clip(np.sqrt(rgb / 0.35) * 255, 0, 255).round(), np.uint8)

@@ -9,7 +9,7 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.typing import Bytes, Layers
 from glocal.synthetic.bands import (
-    Optical,
+    OpticalImage,
     relief_of,
     render_colour,
     render_heights,
@@ -56,7 +56,7 @@ class Scene:
     points: dict[str, Points]
     """``field``, ``citizen`` and, unless there are none, ``anchors``."""
 
-    images: list[Optical]
+    images: list[OpticalImage]
     radar: Layers | None
     heights: Layers | None
     colour: Bytes | None

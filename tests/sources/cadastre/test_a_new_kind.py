@@ -78,8 +78,10 @@ def test_a_cadastre_is_read_fused_corrected_and_scored(package, tmp_path):
     assert row["after"] >= row["before"]
     told = gpd.read_file(tmp_path / "out" / "corrections" / "parcels" / "parcels.geojson")
     kept = pd.read_parquet(tmp_path / "out" / "corrections.parquet")
-    assert len(told) == (kept["source"] == "parcels").sum() == sum(
-        metrics["corrections"]["parcels"]["count"].values()
+    assert (
+        len(told)
+        == (kept["source"] == "parcels").sum()
+        == sum(metrics["corrections"]["parcels"]["count"].values())
     )
     spoiled = {f"parcel/{i}" for i in wrong if use[i] != "water"}
     assert len(set(told["parcel"]) & spoiled) >= len(told) / 2 > 0

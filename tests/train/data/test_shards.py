@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from glocal.errors import BadSourceError, SourceUnavailableError, UnknownSensorError
 from glocal.train.data.pool import Pool
 from glocal.train.data.shards import (
-    Window,
+    Crop,
     band_names,
     coverage,
     crops,
@@ -35,7 +35,7 @@ def a_window(rng, sensors, origin="a", side=8, holes=0.2):
         one = rng.uniform(*RANGES[name], shape).astype(np.float32)
         one[rng.random(shape) < holes] = np.nan
         values[name] = one
-    return Window(
+    return Crop(
         values=values,
         gsd_m=dict.fromkeys(sensors, float(np.float32(rng.uniform(0.1, 30)))),
         day={name: float(rng.choice([np.nan, 1, 200, 366])) for name in sensors},
@@ -83,7 +83,7 @@ def test_stored_numbers_come_back_exactly():
         "rgb": (colours / 255).astype(np.float32),
     }
     every = dict.fromkeys(values, 10.0)
-    shard = shard_of([Window(values=values, gsd_m=every, day=every, origin="a")], LICENCES)
+    shard = shard_of([Crop(values=values, gsd_m=every, day=every, origin="a")], LICENCES)
     arrays = shard.batch([0])["arrays"]
     assert (np.round(arrays["s2"][0] * 1e4) == numbers).all()
     assert (np.round(arrays["rgb"][0] * 255) == colours).all()
@@ -196,7 +196,7 @@ def test_windows_that_do_not_fit_together_are_refused():
     with pytest.raises(BadSourceError, match="at least one"):
         shard_of([], LICENCES)
     wrong = a_window(rng, ["s2"])
-    wrong = Window(
+    wrong = Crop(
         values={"s2": wrong.values["s2"] * 10_000},
         gsd_m=wrong.gsd_m,
         day=wrong.day,
@@ -299,7 +299,7 @@ def test_turning_moves_all_sensors_of_a_window_alike(tmp_path):
     ramp = np.arange(64, dtype=np.float32).reshape(8, 8)
     values = {"rgb": np.stack([ramp / 255] * 3), "dsm": ramp[None]}
     every = dict.fromkeys(values, 1.0)
-    shard = shard_of([Window(values=values, gsd_m=every, day=every, origin="a")], LICENCES)
+    shard = shard_of([Crop(values=values, gsd_m=every, day=every, origin="a")], LICENCES)
     write_shard(tmp_path / "x", shard)
     arrays = Pool([tmp_path]).draw(("rgb", "dsm"), 100, np.random.default_rng(0))["arrays"]
     assert np.allclose(arrays["rgb"][:, :1] * 255, arrays["dsm"], atol=1e-3)

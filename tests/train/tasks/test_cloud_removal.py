@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from glocal.core.interval import Interval
 from glocal.errors import BadSourceError
 from glocal.io.raster import write_cog
-from glocal.train.data.rasters import Images
+from glocal.train.data.rasters import Rasters
 from glocal.train.tasks.clouds import files as clouds
 from glocal.train.tasks.clouds import pairs as cp
 from glocal.train.tasks.clouds import removal as cr
@@ -158,7 +158,7 @@ NAMES = ("B02", "B03", "B04", "B08")
 DAY = Interval.parse("2020-06-01")
 
 
-def files(folder: Path, *, size: tuple[int, int] = (150, 140)) -> tuple[Images, Path, np.ndarray]:
+def files(folder: Path, *, size: tuple[int, int] = (150, 140)) -> tuple[Rasters, Path, np.ndarray]:
     """Write an image with a cloud, its radar and its cloud mask."""
     rng = np.random.default_rng(0)
     field = rng.uniform(size=(size[0] // 10, size[1] // 10)).repeat(10, 0).repeat(10, 1)
@@ -172,7 +172,7 @@ def files(folder: Path, *, size: tuple[int, int] = (150, 140)) -> tuple[Images, 
     radar = np.stack([-15 + 8 * field, -22 + 8 * field]).astype(np.float32)
     write_cog(folder / "s1.tif", radar, grid, band_names=("VV", "VH"))
     write_cog(folder / "cloud.tif", mask, grid)
-    images = Images(s2=folder / "s2.tif", sar=folder / "s1.tif", interval=DAY)
+    images = Rasters(s2=folder / "s2.tif", sar=folder / "s1.tif", interval=DAY)
     return images, folder / "cloud.tif", clear
 
 
@@ -208,7 +208,7 @@ def test_run_says_what_is_missing(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(BadSourceError, match="give cloud="):
         clouds.run(images, tmp_path / "out.tif", weights=weights)
     with pytest.raises(BadSourceError, match="needs a Sentinel-2 image"):
-        clouds.run(Images(sar=images.sar, interval=DAY), tmp_path / "out.tif")
+        clouds.run(Rasters(sar=images.sar, interval=DAY), tmp_path / "out.tif")
     whole = np.ones((150, 140), np.uint8)
     write_cog(tmp_path / "all.tif", whole, images.grid())
     with pytest.raises(BadSourceError, match="nothing can be learned"):

@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, jaccard_score
 from glocal.core.interval import Interval
 from glocal.errors import BadSourceError, ConfigError
 from glocal.io.raster import write_cog
-from glocal.train.data.rasters import Images
+from glocal.train.data.rasters import Rasters
 from glocal.train.tasks import segment
 from glocal.train.tasks.dense import Settings, tiles
 from msgfm import Batch, Encoder, EncoderConfig, batch_of
@@ -135,7 +135,7 @@ def test_tiles_cover_every_pixel_once(shape: tuple[int, int]) -> None:
     assert (count == 1).all()
 
 
-def files(folder: Path) -> tuple[Images, Path, np.ndarray]:
+def files(folder: Path) -> tuple[Rasters, Path, np.ndarray]:
     """Write a picture, labels of a part of it, and weights; return its true codes too."""
     rng = np.random.default_rng(0)
     codes = np.array([10, 20, 30], np.uint8)
@@ -148,7 +148,7 @@ def files(folder: Path) -> tuple[Images, Path, np.ndarray]:
     part[:, 290:] = 0
     write_cog(folder / "labels.tif", part, grid, nodata=0)
     encoder().save_pretrained(folder / "small")
-    images = Images(rgb=folder / "rgb.tif", interval=Interval.parse("2020-06-01"))
+    images = Rasters(rgb=folder / "rgb.tif", interval=Interval.parse("2020-06-01"))
     return images, folder / "labels.tif", truth
 
 
@@ -205,7 +205,7 @@ def test_run_refuses_labels_that_teach_nothing(tmp_path: Path) -> None:
     with pytest.raises(BadSourceError, match="whole numbers"):
         segment.run(images, labels, tmp_path / "map.tif", weights=tmp_path / "small")
     with pytest.raises(ConfigError, match="no image is given"):
-        segment.run(Images(), labels, tmp_path / "map.tif", weights=tmp_path / "small")
+        segment.run(Rasters(), labels, tmp_path / "map.tif", weights=tmp_path / "small")
 
 
 def test_real_folds_score_nothing_that_was_learned(shared: Path) -> None:

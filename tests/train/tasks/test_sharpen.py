@@ -13,8 +13,8 @@ from glocal.errors import BadSourceError, ConfigError
 from glocal.train.tasks.quality import mae
 from glocal.train.tasks.sharpening.floors import FLOORS, degrade, enlarge, hypersharpen
 from glocal.train.tasks.sharpening.network import (
+    BandPair,
     FitConfig,
-    Scene,
     Task,
     fit,
     load,
@@ -56,7 +56,7 @@ def texture(bands, side, seed=0):
 
 def scene(name="made", seed=0, side=48):
     six = texture(6, side, seed)
-    return Scene(
+    return BandPair(
         name=name, fine=six[:4], coarse=degrade(six[4:], 2), truth=six[4:], gsd_m=10.0
     )  # fmt: skip
 
@@ -227,7 +227,7 @@ def test_other_weights_are_no_sharpener(tmp_path):
 
 def test_bad_input_is_refused():
     made = scene()
-    blind = Scene(name="blind", fine=made.fine, coarse=made.coarse, gsd_m=10)
+    blind = BandPair(name="blind", fine=made.fine, coarse=made.coarse, gsd_m=10)
     with pytest.raises(BadSourceError, match="do not divide by 5"):
         degrade(made.fine, 5)
     with pytest.raises(BadSourceError, match="no truth to learn from"):

@@ -30,7 +30,7 @@ __all__ = [
     "WORDS",
     "BandFile",
     "Capture",
-    "Settings",
+    "PoolSettings",
     "chip_on",
     "date_in",
     "gsd_m",
@@ -58,7 +58,7 @@ Reader = Callable[[GeoBox], Pixels]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class PoolSettings:
     """What a ``pool.toml`` says, or the defaults."""
 
     folder: Path

@@ -41,7 +41,7 @@ from glocal.train.data.captures import (
     WORDS,
     BandFile,
     Capture,
-    Settings,
+    PoolSettings,
     date_in,
     names_of,
     raster_reader,
@@ -106,7 +106,7 @@ def _item(path: Path) -> dict[str, Any] | None:
     return content if item and "stac_version" in content else None
 
 
-def settings_at(path: Path, root: Path) -> Settings:
+def settings_at(path: Path, root: Path) -> PoolSettings:
     """Return the settings of the nearest ``pool.toml`` between a path and ``root``."""
     folder = path if path.is_dir() else path.parent
     top = root if root.is_dir() else root.parent
@@ -115,10 +115,10 @@ def settings_at(path: Path, root: Path) -> Settings:
             return _parsed(one / "pool.toml", top.resolve().name)
         if one == top:
             break
-    return Settings(folder=top, origin=top.resolve().name, licence="not stated")
+    return PoolSettings(folder=top, origin=top.resolve().name, licence="not stated")
 
 
-def _parsed(path: Path, name: str) -> Settings:
+def _parsed(path: Path, name: str) -> PoolSettings:
     try:
         content = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -131,7 +131,7 @@ def _parsed(path: Path, name: str) -> Settings:
             f"{path}: each [[files]] needs match, and {sorted(unknown) or 'nothing else'} is not "
             f"known; keys are origin, licence and files with {', '.join(sorted(KEYS))}"
         )
-    return Settings(
+    return PoolSettings(
         folder=path.parent,
         origin=str(content.get("origin", name)),
         licence=str(content.get("licence", "not stated")),
@@ -160,7 +160,7 @@ def sensor_in(path: Path, root: Path) -> str:
     )
 
 
-def _raster(path: Path, settings: Settings, root: Path) -> Iterator[Capture]:
+def _raster(path: Path, settings: PoolSettings, root: Path) -> Iterator[Capture]:
     rule = settings.rule(path)
     if rule.get("sensor") == "":
         return

@@ -14,7 +14,7 @@ from glocal.train.data.captures import (
     WORDS,
     BandFile,
     Capture,
-    Settings,
+    PoolSettings,
     names_of,
     raster_reader,
     scaling,
@@ -29,7 +29,7 @@ NOT_DATA = {"thumbnail", "overview", "metadata", "visual"}
 
 
 def captures(
-    path: Path, item: Mapping[str, Any], settings: Settings
+    path: Path, item: Mapping[str, Any], settings: PoolSettings
 ) -> tuple[list[Capture], set[Path]]:
     """Return the capture of each sensor of an item, and the files that they use.
 

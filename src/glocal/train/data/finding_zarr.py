@@ -34,8 +34,8 @@ from glocal.io.raster import Pixels
 from glocal.train.data.captures import (
     BandFile,
     Capture,
+    PoolSettings,
     Reader,
-    Settings,
     names_of,
     scaling,
     table_of,
@@ -50,7 +50,7 @@ __all__ = ["captures"]
 UNITS = re.compile(r"(seconds|minutes|hours|days) since (\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d:\d\d))?")
 
 
-def captures(store: Path, settings: Settings) -> Iterator[Capture]:
+def captures(store: Path, settings: PoolSettings) -> Iterator[Capture]:
     """Yield a capture per sensor and date.
 
     Raises
@@ -81,7 +81,7 @@ def captures(store: Path, settings: Settings) -> Iterator[Capture]:
 
 
 def _of_array(
-    store: Path, group: Any, short: str, array: Any, settings: Settings
+    store: Path, group: Any, short: str, array: Any, settings: PoolSettings
 ) -> Iterator[Capture]:
     where = f"{store}/{short}"
     if array.ndim not in (2, 3, 4):

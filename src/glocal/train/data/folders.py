@@ -25,8 +25,8 @@ from glocal.train.data.finding import captures, shards_in
 from glocal.train.data.pool import Pool
 from glocal.train.data.shards import (
     SENSORS,
+    Crop,
     Shard,
-    Window,
     band_names,
     coverage,
     read_shard,
@@ -35,7 +35,7 @@ from glocal.train.data.shards import (
     write_shard,
 )
 
-__all__ = ["Summary", "grid_of", "open_pool", "pack", "pair", "windows"]
+__all__ = ["Packed", "grid_of", "open_pool", "pack", "pair", "windows"]
 
 TILE = 8
 """Windows are cut from tiles of so many by so many of them."""
@@ -54,7 +54,7 @@ Pair = tuple[Capture, ...]
 
 
 @dataclass(slots=True, kw_only=True)
-class Summary:
+class Packed:
     """What `pack` did; grows while it works."""
 
     windows: dict[tuple[str, ...], int] = field(default_factory=dict)
@@ -162,13 +162,13 @@ def grid_of(group: Pair) -> GeoBox:
     return grid if whole == 1 else grid.zoom_out(1 / whole)
 
 
-def windows(group: Pair, *, side: int = 64, summary: Summary | None = None) -> Iterator[Window]:
+def windows(group: Pair, *, side: int = 64, summary: Packed | None = None) -> Iterator[Crop]:
     """Yield the windows of a pair, row by row, without overlap.
 
     Of each window those sensors are kept whose valid pixels make up half of it or more;
     windows without any are dropped and counted in ``summary``.
     """
-    counts = summary if summary is not None else Summary()
+    counts = summary if summary is not None else Packed()
     grid = grid_of(group)
     size = gsd_m(grid)
     height, width = (length // side * side for length in grid.shape)
@@ -186,7 +186,7 @@ def windows(group: Pair, *, side: int = 64, summary: Summary | None = None) -> I
             kept = [one for one in group if one.sensor in values]
             origin = "+".join(sorted({one.origin for one in kept}))
             _note(counts, origin, " AND ".join(sorted({one.licence for one in kept})))
-            yield Window(
+            yield Crop(
                 values=values,
                 gsd_m=dict.fromkeys(values, size),
                 day={one.sensor: one.day for one in kept},
@@ -218,7 +218,7 @@ def pack(
     side: int = 64,
     max_mb: float = 60.0,
     max_days: float = 3.0,
-) -> Summary:
+) -> Packed:
     """Write what files and folders hold as shards, one series per set of sensors.
 
     Shards among the data are repacked. What a raster shows is told as
@@ -234,7 +234,7 @@ def pack(
     """
     if out.is_file() or (out.exists() and any(out.iterdir())):
         raise RunError(f"{out} is not empty; choose another folder, so that no shard is mixed in")
-    summary = Summary()
+    summary = Packed()
     with replacing_folder(out) as folder:
         writer = _Writer(folder, max_mb, summary)
         roots = list(map(Path, data))
@@ -254,7 +254,7 @@ def pack(
     return summary
 
 
-def _note(summary: Summary, origin: str, licence: str) -> None:
+def _note(summary: Packed, origin: str, licence: str) -> None:
     known = summary.licences.setdefault(origin, licence)
     if known != licence:
         raise BadSourceError(
@@ -263,7 +263,7 @@ def _note(summary: Summary, origin: str, licence: str) -> None:
         )
 
 
-def _of_shard(path: Path, side: int, summary: Summary) -> Iterator[Window]:
+def _of_shard(path: Path, side: int, summary: Packed) -> Iterator[Crop]:
     shard: Shard = read_shard(path)
     for name, licence in zip(shard.origins, shard.licences, strict=True):
         _note(summary, name, licence)
@@ -272,7 +272,7 @@ def _of_shard(path: Path, side: int, summary: Summary) -> Iterator[Window]:
             raise BadSourceError(f"{path} has other bands or another side than {side}")
     for i in range(len(shard)):
         one: dict[str, dict[str, Any]] = shard.batch([i])
-        yield Window(
+        yield Crop(
             values={name: array[0] for name, array in one["arrays"].items()},
             gsd_m={name: float(v[0]) for name, v in one["gsd_m"].items()},
             day={name: float(v[0]) for name, v in one["day"].items()},
@@ -283,12 +283,12 @@ def _of_shard(path: Path, side: int, summary: Summary) -> Iterator[Window]:
 class _Writer:
     """Collects windows by their set of sensors and writes a shard when there are enough."""
 
-    def __init__(self, folder: Path, max_mb: float, summary: Summary) -> None:
+    def __init__(self, folder: Path, max_mb: float, summary: Packed) -> None:
         self.folder, self.max_mb, self.summary = folder, max_mb, summary
-        self.waiting: dict[tuple[str, ...], list[Window]] = defaultdict(list)
+        self.waiting: dict[tuple[str, ...], list[Crop]] = defaultdict(list)
         self.written: dict[tuple[str, ...], int] = defaultdict(int)
 
-    def add(self, stream: Iterator[Window]) -> None:
+    def add(self, stream: Iterator[Crop]) -> None:
         """Take windows in."""
         for window in stream:
             key = sensor_set(window.values)

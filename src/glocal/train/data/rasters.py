@@ -19,13 +19,13 @@ from glocal.sources.chips.sentinel2 import open_product
 from glocal.train.data.captures import AT_SOME_TIME, gsd_m
 from msgfm.batch import Batch, batch_of
 
-__all__ = ["Images", "holes"]
+__all__ = ["Rasters", "holes"]
 
 KINDS: dict[str, str] = {"s2": "sentinel2", "rgb": "rgb", "sar": "sentinel1", "dsm": "dsm"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
+class Rasters:
     """Files of one place. The first given of ``s2``, ``rgb``, ``sar``, ``dsm`` sets the grid."""
 
     s2: Path | None = None

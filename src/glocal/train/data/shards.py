@@ -27,9 +27,9 @@ from glocal.io.atomic import write_bytes
 __all__ = [
     "SENSORS",
     "Arguments",
+    "Crop",
     "Layer",
     "Shard",
-    "Window",
     "band_names",
     "coverage",
     "crops",
@@ -65,7 +65,7 @@ Arguments = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Window:
+class Crop:
     """A square of one or more sensors on one grid."""
 
     values: Mapping[str, NDArray[np.float32]]
@@ -215,7 +215,7 @@ def coverage(values: Mapping[str, NDArray[np.float32]]) -> float:
     return min(float(np.isfinite(array).any(axis=0).mean()) for array in values.values())
 
 
-def shard_of(windows: Sequence[Window], licences: Mapping[str, str]) -> Shard:
+def shard_of(windows: Sequence[Crop], licences: Mapping[str, str]) -> Shard:
     """Stack windows that share their sensors and their side.
 
     Raises

@@ -29,14 +29,14 @@ from msgfm.checkpoint import fill, find, read
 from msgfm.decoders import MSGFM
 from msgfm.objective import Losses, Plan, Pretraining
 
-__all__ = ["Learner", "begin_with", "decay_groups", "learner", "reduced", "update"]
+__all__ = ["Training", "begin_with", "decay_groups", "learner", "reduced", "update"]
 
 PLAIN = ("bias", "table", "token")
 """Parameters with these words in their name do not decay, whatever their shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Learner:
+class Training:
     """What changes from step to step."""
 
     fabric: Fabric
@@ -66,7 +66,7 @@ class _Pass(nn.Module):
 
 def learner(
     recipe: Recipe, teacher: Callable[[Batch], Tensor] | None = None, teacher_width: int = 0
-) -> Learner:
+) -> Training:
     """Return an untrained model on the hardware of this process.
 
     Raises
@@ -85,7 +85,7 @@ def learner(
     if config.compile:
         one_pass.compile()
     forward = fabric.setup_module(one_pass)
-    return Learner(
+    return Training(
         fabric=fabric,
         objective=objective,
         average=deepcopy(objective.model).requires_grad_(False),
@@ -94,7 +94,7 @@ def learner(
     )
 
 
-def begin_with(learner: Learner, start: str | Path | None) -> str:
+def begin_with(learner: Training, start: str | Path | None) -> str:
     """Put saved weights in the place of random ones; return their SHA-256, "" for None.
 
     Raises
@@ -144,7 +144,7 @@ def decay_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
     ]
 
 
-def update(learner: Learner, config: PretrainConfig, drawn: Draw, step: int) -> dict[str, Tensor]:
+def update(learner: Training, config: PretrainConfig, drawn: Draw, step: int) -> dict[str, Tensor]:
     """Make one step; return its losses as this process saw them, without waiting for them."""
     fabric = learner.fabric
     rank, world = fabric.global_rank, fabric.world_size

@@ -39,7 +39,7 @@ from glocal.train.pretraining.checkpoints import (
     state_tensors,
 )
 from glocal.train.pretraining.draw import ChipPool, digest, draws
-from glocal.train.pretraining.learner import Learner, begin_with, learner, reduced, update
+from glocal.train.pretraining.learner import Training, begin_with, learner, reduced, update
 from glocal.train.pretraining.metrics_log import MetricsLog
 from glocal.train.pretraining.recipe import Recipe, differences, resolved_precision, to_json
 from msgfm.batch import Batch
@@ -154,7 +154,7 @@ def pretrain(
         return files.finish(step, why if step < recipe.training.steps else "done")
 
 
-def _resume(learning: Learner, folder: Path, facts: Mapping[str, Any]) -> tuple[int, float]:
+def _resume(learning: Training, folder: Path, facts: Mapping[str, Any]) -> tuple[int, float]:
     """Load the newest checkpoint, if any; return the steps and the seconds behind it."""
     path = latest(folder)
     if path is None:
@@ -200,7 +200,7 @@ class _Files:
 
     def __init__(
         self,
-        learning: Learner,
+        learning: Training,
         out: Path,
         options: RunOptions,
         facts: Mapping[str, Any],

@@ -22,7 +22,7 @@ from torch.nn import functional
 from glocal.errors import BadSourceError, ConfigError
 from glocal.io.atomic import write_json
 from glocal.io.raster import read_on, write_cog
-from glocal.train.data.rasters import Images
+from glocal.train.data.rasters import Rasters
 from glocal.train.tasks.dense import Settings, Tile, maps_of, minimise, pixels_of, seeded, tiles
 from glocal.train.tasks.unet import UNet
 from msgfm.batch import Batch
@@ -262,7 +262,7 @@ def score(
 
 
 def run(
-    images: Images,
+    images: Rasters,
     labels: Path,
     out: Path,
     *,

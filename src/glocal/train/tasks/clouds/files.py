@@ -15,7 +15,7 @@ from glocal.errors import BadSourceError
 from glocal.io.atomic import write_json
 from glocal.io.raster import read_on, write_cog
 from glocal.sources.chips.read import read_scl
-from glocal.train.data.rasters import Images, holes
+from glocal.train.data.rasters import Rasters, holes
 from glocal.train.tasks.clouds.choice import Choice, choose
 from glocal.train.tasks.clouds.pairs import (
     BANDS,
@@ -53,7 +53,7 @@ EXAMPLES = 64
 
 
 def run(
-    images: Images,
+    images: Rasters,
     out: Path,
     *,
     cloud: Path | None = None,
@@ -91,7 +91,7 @@ def run(
         No Sentinel-2 image, no cloud mask, or too little that is clear to learn from.
     """
     if images.s2 is None:
-        raise BadSourceError("cloud removal needs a Sentinel-2 image: Images(s2=...)")
+        raise BadSourceError("cloud removal needs a Sentinel-2 image: Rasters(s2=...)")
     grid = images.grid()
     hidden = _cloud_mask(images.s2, cloud, grid)
     chips = images.chips(grid)

@@ -27,8 +27,8 @@ from glocal.train.tasks.dense import tiles
 from glocal.train.tasks.quality import scores
 from glocal.train.tasks.sharpening.floors import FLOORS, Floats
 from glocal.train.tasks.sharpening.network import (
+    BandPair,
     FitConfig,
-    Scene,
     Sharpener,
     Task,
     fit,
@@ -140,7 +140,7 @@ def sharpen_image(
 
 def _read(
     fine: Path, coarse: Path, of_fine: dict[str, Any], of_coarse: dict[str, Any]
-) -> tuple[Task, Scene, GeoBox]:
+) -> tuple[Task, BandPair, GeoBox]:
     """Return the task, the image without truth, and the grid of the result."""
     # a panchromatic band is the one band of a raster that no name calls a Sentinel-2 band, and a
     # colour image has three of 8 bits
@@ -161,7 +161,7 @@ def _read(
     sharp = tuple(name for name, one in high_grids.items() if _size(one) == size)
     high = _pan(fine, large) if pan else _layers(fine, large, sharp, of_fine)
     task = Task(sensor="rgb" if colour else "s2", fine=sharp, coarse=names, ratio=ratio)
-    scene = Scene(name=coarse.name, fine=high, coarse=low, gsd_m=gsd_m(large))
+    scene = BandPair(name=coarse.name, fine=high, coarse=low, gsd_m=gsd_m(large))
     return task, scene, large
 
 
@@ -219,7 +219,7 @@ def _pan(path: Path, grid: GeoBox) -> Floats:
     return np.where(valid, values, np.float32(np.nan))[None].astype(np.float32)
 
 
-def _parted(scene: Scene, ratio: int) -> tuple[list[Block], Bools]:
+def _parted(scene: BandPair, ratio: int) -> tuple[list[Block], Bools]:
     """Return the blocks to learn, in coarse pixels, and where (H, W) to score."""
     rows, columns = scene.coarse.shape[1:]
     side = min(SIDE // ratio, min(rows, columns) // 2)
@@ -248,7 +248,7 @@ def _parted(scene: Scene, ratio: int) -> tuple[list[Block], Bools]:
 
 def _network(
     task: Task,
-    scene: Scene,
+    scene: BandPair,
     blocks: Sequence[Block],
     weights: str | Path,
     model: Path | None,
@@ -266,7 +266,7 @@ def _network(
     return fit(Encoder.from_pretrained(weights), task, parts, replace(given, chip=chip))
 
 
-def _scored(network: Sharpener, scene: Scene, where: Bools) -> Scores:
+def _scored(network: Sharpener, scene: BandPair, where: Bools) -> Scores:
     """Return the scores of every method, over the pixels of ``where`` that all of them know."""
     ratio, truth = network.task.ratio, scene.truth
     assert truth is not None  # `wald` gives one

@@ -24,7 +24,7 @@ from glocal.errors import BadSourceError, ConfigError
 from glocal.train.tasks.dense import tiles
 from glocal.train.tasks.quality import scores
 from glocal.train.tasks.sharpening.floors import FLOORS, Floats
-from glocal.train.tasks.sharpening.scenes import Scene, Task, wald, with_pan
+from glocal.train.tasks.sharpening.scenes import BandPair, Task, wald, with_pan
 from msgfm import Batch, Encoder, batch_of
 from msgfm.checkpoint import fill, find, read, write
 from msgfm.encoder import config_of
@@ -32,8 +32,8 @@ from msgfm.errors import CheckpointError
 from msgfm.heads import ImageHead, conv
 
 __all__ = [
+    "BandPair",
     "FitConfig",
-    "Scene",
     "Sharpener",
     "Task",
     "fit",
@@ -164,7 +164,10 @@ class Sharpener(nn.Module):
 
 
 def fit(
-    encoder: Encoder | None, task: Task, scenes: Sequence[Scene], config: FitConfig | None = None
+    encoder: Encoder | None,
+    task: Task,
+    scenes: Sequence[BandPair],
+    config: FitConfig | None = None,
 ) -> Sharpener:
     """Train a sharpener on scenes with truth; ``encoder`` None trains a network from scratch.
 
@@ -204,7 +207,7 @@ def fit(
 
 
 @torch.inference_mode()
-def predict(model: Sharpener, scene: Scene) -> Floats:
+def predict(model: Sharpener, scene: BandPair) -> Floats:
     """Return the sharpened bands (C, H, W), NaN where the base method has no data.
 
     ``scene`` holds the original bands, or degraded ones where the result is to be scored. Large
@@ -253,8 +256,8 @@ def load(folder: str | Path) -> Sharpener:
 def run(
     encoders: Mapping[str, Encoder],
     task: Task,
-    train: Sequence[Scene],
-    test: Sequence[Scene],
+    train: Sequence[BandPair],
+    test: Sequence[BandPair],
     config: FitConfig | None = None,
     *,
     data_range: float = 1.0,
@@ -299,7 +302,7 @@ class _Sheet(NamedTuple):
         return self._replace(channels=cut.flip(2) if rng.integers(2) else cut)
 
 
-def _sheet(task: Task, scene: Scene) -> _Sheet:
+def _sheet(task: Task, scene: BandPair) -> _Sheet:
     scene.check(task)
     base = FLOORS[task.base](scene.fine, scene.coarse, task.ratio)
     # overshoots would leave the range of the sensor
@@ -336,7 +339,7 @@ def _share(step: int, steps: int) -> float:
     return min((step + 1) / rise, (1 + math.cos(math.pi * step / max(1, steps))) / 2)
 
 
-def _trainable(scene: Scene, chip: int) -> Scene:
+def _trainable(scene: BandPair, chip: int) -> BandPair:
     if scene.truth is None:
         raise BadSourceError(f"scene {scene.name} has no truth to learn from; see `wald`")
     if min(scene.fine.shape[1:]) < chip:

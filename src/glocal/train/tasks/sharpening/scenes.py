@@ -14,7 +14,7 @@ import numpy as np
 from glocal.errors import BadSourceError, ConfigError
 from glocal.train.tasks.sharpening.floors import FLOORS, Floats, degrade
 
-__all__ = ["Scene", "Task", "wald", "with_pan"]
+__all__ = ["BandPair", "Task", "wald", "with_pan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scene:
+class BandPair:
     """One place: fine bands, coarse bands and, for training and scores, the sharp truth."""
 
     name: str
@@ -82,10 +82,10 @@ class Scene:
                     f"got {array.shape}"
                 )
 
-    def window(self, rows: slice, columns: slice, ratio: int) -> Scene:
+    def window(self, rows: slice, columns: slice, ratio: int) -> BandPair:
         """Return a part, given in coarse pixels."""
         big = tuple(slice(s.start * ratio, s.stop * ratio) for s in (rows, columns))
-        return Scene(
+        return BandPair(
             name=self.name,
             fine=self.fine[:, *big],
             coarse=self.coarse[:, rows, columns],
@@ -94,7 +94,7 @@ class Scene:
         )
 
 
-def wald(name: str, fine: Floats, coarse: Floats, *, ratio: int, gsd_m: float) -> Scene:
+def wald(name: str, fine: Floats, coarse: Floats, *, ratio: int, gsd_m: float) -> BandPair:
     """Degrade fine and coarse bands by ``ratio``; the coarse bands become the truth.
 
     ``gsd_m`` is the pixel size of ``fine`` before. Rims that do not divide are cut off.
@@ -102,7 +102,7 @@ def wald(name: str, fine: Floats, coarse: Floats, *, ratio: int, gsd_m: float) -
     rows, columns = (n // ratio for n in coarse.shape[1:])
     truth = coarse[:, : rows * ratio, : columns * ratio]
     fine = fine[:, : rows * ratio**2, : columns * ratio**2]
-    return Scene(
+    return BandPair(
         name=name,
         fine=degrade(fine, ratio),
         coarse=degrade(truth, ratio),
@@ -113,7 +113,7 @@ def wald(name: str, fine: Floats, coarse: Floats, *, ratio: int, gsd_m: float) -
 
 def with_pan(
     name: str, sharp: Floats, weights: Sequence[float], *, ratio: int, gsd_m: float
-) -> Scene:
+) -> BandPair:
     """Make a scene whose panchromatic band is SYNTHETIC: a weighted mean of the true bands.
 
     A real panchromatic band sees other wavelengths, with noise of its own: scores on such a scene
@@ -123,4 +123,4 @@ def with_pan(
     rows, columns = (n // ratio * ratio for n in sharp.shape[1:])
     truth = sharp[:, :rows, :columns].astype(np.float32)
     pan = np.tensordot(share, truth, 1)[None]
-    return Scene(name=name, fine=pan, coarse=degrade(truth, ratio), truth=truth, gsd_m=gsd_m)
+    return BandPair(name=name, fine=pan, coarse=degrade(truth, ratio), truth=truth, gsd_m=gsd_m)
