@@ -25,8 +25,6 @@ __all__ = ["AccuracyReport", "Measure", "olofsson", "sample_accuracy"]
 Z95 = 1.96
 """Two-sided 95 % quantile of the normal distribution, as the published example rounds it."""
 
-Floats = Table
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
@@ -60,13 +58,13 @@ class AccuracyReport:
     areas: tuple[Measure, ...]
     """Per class: error-adjusted area, in the unit of ``mapped_area``."""
 
-    counts: Floats
+    counts: Table
     """Shape (K, K), rows = map, columns = reference; fractional with soft labels."""
 
-    proportions: Floats
+    proportions: Table
     """Shape (K, K), the same as estimated shares of the area; sums to 1."""
 
-    mapped_area: Floats
+    mapped_area: Table
     """Shape (K,), area of each class on the map."""
 
     sample_size: int
@@ -157,27 +155,28 @@ class _Sample:
     mapped: Codes
     """Shape (n,), class index on the map."""
 
-    shares: Floats
+    shares: Table
     """Shape (n, K), reference label."""
 
-    repeats: Floats
+    repeats: Table
     """Shape (n,), number of units that a row stands for."""
 
-    weight: Floats
+    weight: Table
     """Shape (n,), inverse inclusion probability within the stratum."""
 
     stratum: Codes
-    area: Floats
+    area: Table
     """Shape (strata,), share of the area; sums to 1."""
 
-    def mean(self, values: Floats) -> float:
+    def mean(self, values: Table) -> float:
         """Return the estimated mean over the area of ``values`` (n,)."""
+        # The sum over strata of W (share of the area) times the stratum's weighted mean.
         mass = self.repeats * self.weight
         strata = len(self.area)
         top = np.bincount(self.stratum, mass * values, strata)
         return float(self.area @ (top / np.bincount(self.stratum, mass, strata)))
 
-    def variance(self, values: Floats) -> float:
+    def variance(self, values: Table) -> float:
         """Return the variance of :meth:`mean` under sampling with replacement in strata."""
         mass = self.repeats * self.weight
         strata = len(self.area)
@@ -186,30 +185,31 @@ class _Sample:
         centre = np.bincount(self.stratum, mass * values, strata) / total
         spread = self.repeats * self.weight**2 * (values - centre[self.stratum]) ** 2
         within = np.bincount(self.stratum, spread, strata) / total**2
+        # The sum over strata of W^2 s^2 / n; n / (n - 1) makes s^2 unbiased.
         return float(self.area**2 @ (within * units / (units - 1)))
 
-    def ratio(self, part: Floats, whole: Floats, *, missing: str) -> Measure:
+    def ratio(self, part: Table, whole: Table, *, missing: str) -> Measure:
         """Return mean(part) / mean(whole), or no value where ``whole`` never occurs."""
         bottom = self.mean(whole)
         if bottom <= 0:
             return Measure(value=None, half_width=None, reason=missing)
         value = self.mean(part) / bottom
         units = float(self.repeats[whole > 0].sum())
-        return _measure(value, self.variance(part - value * whole) / bottom**2, units)
+        # R = Y / X, linearised: V(R) = V(y - R x) / X^2 (Stehman 2014).
+        variance = self.variance(part - value * whole) / bottom**2
+        if variance > 1e-15:
+            return Measure(value=value, half_width=Z95 * variance**0.5)
+        reason = (
+            f"all {units:.0f} points behind it agree, so that the normal interval is empty; "
+            f"by the rule of three the truth may differ by up to {min(1.0, 3 / units):.2f}"
+        )
+        return Measure(value=value, half_width=None, reason=reason)
 
 
-def _measure(value: float, variance: float, units: float) -> Measure:
-    if variance > 1e-15:
-        return Measure(value=value, half_width=Z95 * variance**0.5)
-    reason = (
-        f"all {units:.0f} points behind it agree, so that the normal interval is empty; "
-        f"by the rule of three the truth may differ by up to {min(1.0, 3 / units):.2f}"
-    )
-    return Measure(value=value, half_width=None, reason=reason)
-
-
-def _strata(units: NDArray[Any], area: Floats) -> tuple[Codes, list[int]]:
-    """Return the stratum of each map class, and the classes that had to share one.
+def _strata(
+    units: NDArray[Any], area: Table, names: Sequence[str]
+) -> tuple[Codes, tuple[str, ...]]:
+    """Return the stratum of each map class, and a note where some had to share one.
 
     A class with fewer than two units has no variance of its own: all such classes
     form one stratum, joined by the largest other class while it is still too thin.
@@ -222,18 +222,24 @@ def _strata(units: NDArray[Any], area: Floats) -> tuple[Codes, list[int]]:
         if k not in thin and units[k]:
             thin.append(k)
     stratum = np.arange(len(area))
-    if thin:
-        stratum[thin] = min(thin)
-    return stratum, sorted(thin)
+    if not thin:
+        return stratum, ()
+    stratum[thin] = min(thin)
+    listed = ", ".join(names[k] if names else str(k) for k in sorted(thin))
+    note = (
+        f"map classes with fewer than 2 reference points share one stratum ({listed}): "
+        "unbiased for a simple random sample, not for one stratified by map class"
+    )
+    return stratum, (note,)
 
 
 def sample_accuracy(
     mapped: NDArray[np.integer[Any]],
-    shares: Floats,
-    mapped_area: Sequence[float] | Floats,
+    shares: Table,
+    mapped_area: Sequence[float] | Table,
     *,
-    weight: Floats | None = None,
-    repeats: Floats | None = None,
+    weight: Table | None = None,
+    repeats: Table | None = None,
     names: Sequence[str] = (),
 ) -> AccuracyReport:
     """Estimate accuracy and areas from reference units, (post-)stratified by map class.
@@ -279,7 +285,7 @@ def sample_accuracy(
             "collect more, or write why there is no accuracy"
         )
     units = np.bincount(on_map, repeats, classes)
-    stratum, thin = _strata(units, area)
+    stratum, notes = _strata(units, area, names)
     used, compact = np.unique(stratum[on_map], return_inverse=True)
     share = np.bincount(stratum, area, classes)[used]
     sample = _Sample(
@@ -290,10 +296,10 @@ def sample_accuracy(
         stratum=compact,
         area=share / share.sum(),
     )
-    return _report(sample, area, int(silent), _notes(thin, names))
+    return _report(sample, area, int(silent), notes)
 
 
-def _check(mapped: NDArray[Any], shares: Floats, area: Floats, weight: Floats) -> None:
+def _check(mapped: NDArray[Any], shares: Table, area: Table, weight: Table) -> None:
     n, classes = shares.shape
     if mapped.shape != (n,) or weight.shape != (n,) or area.shape != (classes,):
         raise ValueError(
@@ -309,17 +315,7 @@ def _check(mapped: NDArray[Any], shares: Floats, area: Floats, weight: Floats) -
         raise ValueError("accuracy needs mapped_area >= 0 with a positive sum, and weight > 0")
 
 
-def _notes(thin: list[int], names: Sequence[str]) -> tuple[str, ...]:
-    if not thin:
-        return ()
-    listed = ", ".join(names[k] if names else str(k) for k in thin)
-    return (
-        f"map classes with fewer than 2 reference points share one stratum ({listed}): "
-        "unbiased for a simple random sample, not for one stratified by map class",
-    )
-
-
-def _report(sample: _Sample, area: Floats, silent: int, notes: tuple[str, ...]) -> AccuracyReport:
+def _report(sample: _Sample, area: Table, silent: int, notes: tuple[str, ...]) -> AccuracyReport:
     classes = len(area)
     one_hot = np.eye(classes)[sample.mapped]
     right = one_hot * sample.shares
@@ -365,7 +361,7 @@ def _area(fraction: Measure, total: float) -> Measure:
 
 def olofsson(
     counts: Sequence[Sequence[float]] | NDArray[Any],
-    mapped_area: Sequence[float] | Floats,
+    mapped_area: Sequence[float] | Table,
     *,
     names: Sequence[str] = (),
 ) -> AccuracyReport:

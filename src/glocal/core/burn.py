@@ -17,7 +17,7 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from glocal.core.typing import Codes, Table
+from glocal.core.typing import Codes
 
 __all__ = ["burn"]
 
@@ -59,28 +59,26 @@ def burn(geometry: NDArray[Any], geobox: GeoBox) -> NDArray[np.int32]:
     return out.reshape(height, width)
 
 
-def _edges(geometry: NDArray[Any], geobox: GeoBox) -> tuple[Codes, Table, Table]:
-    """Return (polygon, row ends, column ends) of all edges, the last two of shape (2, m)."""
+def _crossings(geometry: NDArray[Any], geobox: GeoBox) -> tuple[Codes, Codes, Codes]:
+    """Return (polygon, row, first column whose centre lies right of it) of all crossings."""
+    height, width = geobox.shape
     parts, whole = shapely.get_parts(geometry, return_index=True)
     rings, part = shapely.get_rings(parts, return_index=True)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
     column, row = ~geobox.transform * (xy[:, 0], xy[:, 1])
+    # An edge leads from each vertex to the next one of the same ring; ends have shape (2, m).
     edge = np.flatnonzero(ring[1:] == ring[:-1])
-    ends = np.stack((edge, edge + 1))
-    return whole[part[ring[edge]]], row[ends], column[ends]
-
-
-def _crossings(geometry: NDArray[Any], geobox: GeoBox) -> tuple[Codes, Codes, Codes]:
-    """Return (polygon, row, first column whose centre lies right of it) of all crossings."""
-    height, width = geobox.shape
-    owner, row, column = _edges(geometry, geobox)
+    owner, ends = whole[part[ring[edge]]], np.stack((edge, edge + 1))
+    row, column = row[ends], column[ends]
     # A row is crossed when its centre lies in [upper end, lower end): each vertex once.
     first, last = np.clip(np.ceil(row - 0.5), 0, height).astype(np.int32)
     edge = np.flatnonzero(first != last)
     low, high = np.minimum(first[edge], last[edge]), np.maximum(first[edge], last[edge])
     count = high - low
+    # The outline's column on a centre line, row + 0.5, is offset + row * slope.
     slope = (column[1, edge] - column[0, edge]) / (row[1, edge] - row[0, edge])
     offset = column[0, edge] - (row[0, edge] - 0.5) * slope
+    # One entry per edge and row that it crosses: low, low + 1, ..., high - 1.
     at = np.repeat(np.arange(len(edge)), count)
     crossed = np.arange(len(at)) - (np.cumsum(count) - count - low)[at]
     where = offset[at] + crossed * slope[at]

@@ -21,6 +21,7 @@ __all__ = [
     "block_folds",
     "cell_area_ha",
     "cells_of_points",
+    "points_at",
     "require_overlap",
     "tiles",
 ]
@@ -55,6 +56,17 @@ def cells_of_points(geobox: GeoBox, x: NDArray[Any], y: NDArray[Any]) -> Codes:
     row, column = np.floor(row).astype(np.int64), np.floor(column).astype(np.int64)
     inside = finite & (row >= 0) & (row < height) & (column >= 0) & (column < width)
     return np.where(inside, row * width + column, -1)
+
+
+def points_at(geobox: GeoBox, row: Any, column: Any) -> tuple[Any, Any]:
+    """Return x, y in the grid's CRS at rows and columns; (0, 0) is the first cell's outer corner.
+
+    >>> one = area_geobox((0, 0, 40, 20), "EPSG:32633", 10)
+    >>> points_at(one, np.array([0, 0.5]), np.array([0, 3.5]))
+    (array([ 0., 35.]), array([20., 15.]))
+    """
+    a, b, c, d, e, f = tuple(geobox.transform)[:6]
+    return a * column + b * row + c, d * column + e * row + f
 
 
 def block_folds(geobox: GeoBox, block: int, folds: int, *, seed: int = 0) -> Bytes:

@@ -13,6 +13,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
+from glocal.core.grid import points_at
 from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.provenance import Provenance
@@ -133,9 +134,8 @@ def geographic_outline(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
     # Counter-clockwise from the lower left corner of a north-up grid.
     column = np.concatenate([along, still + 1, 1 - along, still]) * width
     row = np.concatenate([still + 1, 1 - along, still, along]) * height
-    a, b, c, d, e, f = tuple(geobox.transform)[:6]
     to_degrees = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
-    lon, lat = to_degrees.transform(a * column + b * row + c, d * column + e * row + f)
+    lon, lat = to_degrees.transform(*points_at(geobox, row, column))
     lon, lat = np.round(lon, 7), np.round(lat, 7)
     ring = np.column_stack([lon, lat]).tolist()
     box = [float(v) for v in (lon.min(), lat.min(), lon.max(), lat.max())]

@@ -38,6 +38,13 @@ class Patches:
         inside = np.where(flat > 0, layer.ravel(), 0.0)
         return np.asarray(np.bincount(flat, inside, n + 1)[1:] / np.maximum(self.size, 1))
 
+    def commonest(self, symbols: NDArray[np.integer], kinds: int) -> Codes:
+        """Return the commonest of ``symbols`` (H, W), which are 0..kinds - 1, in each patch."""
+        n, inside = len(self.size), self.labels > 0
+        pair = (self.labels[inside].astype(np.int64) - 1) * kinds + symbols[inside]
+        count = np.bincount(pair, minlength=n * kinds).reshape(n, kinds)
+        return np.asarray(count.argmax(axis=1), np.int64)
+
 
 def patch_labels(code: Codes, smallest: int) -> NDArray[np.int32]:
     """Return labels 1..n of edge-connected cells with equal ``code`` > 0, shape (H, W).

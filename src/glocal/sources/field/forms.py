@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from glocal.core.legend import Legend
 from glocal.errors import BadSourceError
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.rows import Rows, column_of, last_of_each, of_this_run, text_of
-from glocal.sources.answers.verdict import NO_PROPOSAL, Answer, Heard, Visit
+from glocal.sources.answers.verdict import NO_PROPOSAL, Answer, Heard, Verdict, Visit
 from glocal.sources.points.words import class_of_text, is_silent
 
 __all__ = ["read_form"]
@@ -53,16 +51,14 @@ def read_form(
             raise BadSourceError(f"{name} has no column for {what}; {how}; it has {columns}")
     planned = set(asked.visits["sample_id"].tolist())
     state, when = column_of(rows, STATE), column_of(rows, WHEN)
-    newest = sorted(rows, key=lambda row: text_of(row, when))
     visits: dict[str, Visit] = {}
     answers, unknown, refused = [], [], 0
-    for row in newest:
-        key, word = text_of(row, place), text_of(row, column)
-        judged = text_of(row, state).lower()
-        if judged in REFUSED:
+    for row in sorted(rows, key=lambda row: text_of(row, when)):
+        key, word, judged = (text_of(row, one) for one in (place, column, state))
+        if judged.lower() in REFUSED:
             refused += 1
             continue
-        silent = is_silent(word) or judged in DOUBTED
+        silent = is_silent(word) or judged.lower() in DOUBTED
         stated = "" if silent else class_of_text(word, legend)
         if not silent and not stated:
             unknown.append((key, f"{word!r} is no class of {legend.name}"))
@@ -70,7 +66,7 @@ def read_form(
             visits[key] = Visit(sample_id=key, stated=stated)
         elif (at := asked.find([key])) is not None:
             proposal = str(asked.proposals["proposal"].iloc[at])
-            verdict: Any = "told" if stated else "too_hard"
+            verdict: Verdict = "told" if stated else "too_hard"
             answers.append(
                 Answer(proposal=proposal, channel=channel, verdict=verdict, stated=stated)
             )

@@ -22,7 +22,6 @@ from glocal.core.observation import Observations
 from glocal.core.promise import LIKELIER_THAN_NOT, threshold_for
 from glocal.core.provenance import Provenance
 from glocal.core.result import relative_entropy
-from glocal.core.typing import Bytes
 from glocal.io.vector import read_table
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.content import Content
@@ -163,7 +162,17 @@ class Field(Kind):
         made_of = Provenance.derive("fuse", [findings.provenance, source.provenance])
         credit = {"licence": made_of.licence, "attribution": made_of.credit}
         columns = {str(key): name for key, name in config.columns.items()}
-        verdicts = _verdicts(reading, findings)
+        doubts, names = _doubts(findings), np.array(reading.window.legend.names)
+        if findings.places is None:
+            raise ValueError(f"{findings.source}: findings about points carry places")
+        suspect, fail = (doubts.supported & (doubts.correct < at) for at in (SUSPECT, DOUBTED))
+        verdicts = Verdicts(
+            p_correct=doubts.correct,
+            flags=np.where(fail, 4, np.where(suspect, 3, 1)).astype(np.uint8),  # QARTOD
+            suggested=np.where(doubts.supported, names[doubts.proposed], ""),
+            places=findings.places,
+            layer_shift=findings.shift,
+        )
         files = encode_field(
             corrections, source, verdicts, config.path, columns, folder, crs=config.crs, **credit
         )
@@ -217,23 +226,6 @@ def _doubts(findings: Findings) -> Doubts:
     if findings.doubts is None:
         raise ValueError(f"{findings.source}: findings about points carry doubts")
     return findings.doubts
-
-
-def _verdicts(reading: Reading, findings: Findings) -> Verdicts:
-    doubts = _doubts(findings)
-    if findings.places is None:
-        raise ValueError(f"{findings.source}: findings about points carry places")
-    suspect = doubts.supported & (doubts.correct < SUSPECT)
-    fail = doubts.supported & (doubts.correct < DOUBTED)
-    flags: Bytes = np.where(fail, 4, np.where(suspect, 3, 1)).astype(np.uint8)
-    names = np.array(reading.window.legend.names)
-    return Verdicts(
-        p_correct=doubts.correct,
-        flags=flags,  # QARTOD
-        suggested=np.where(doubts.supported, names[doubts.proposed], ""),
-        places=findings.places,
-        layer_shift=findings.shift,
-    )
 
 
 def visits_for(reading: Reading, findings: Findings) -> gpd.GeoDataFrame:

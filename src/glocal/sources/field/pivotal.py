@@ -38,15 +38,14 @@ def local_pivotal(p: Table, xy: Table, rng: np.random.Generator) -> Codes:
         distance = ((xy[rest] - xy[one]) ** 2).sum(axis=1)
         near = rest[distance == distance.min()]
         other = near[rng.integers(len(near))]
-        p[one], p[other] = _fight(p[one], p[other], rng.random())
+        # Below 1 together, one is out and the other takes both; above, one is in for sure.
+        a, b, chance = p[one], p[other], rng.random()
+        total = a + b
+        if total < 1:
+            p[one], p[other] = (0.0, total) if chance < b / total else (total, 0.0)
+        else:
+            wins = chance < (1 - b) / (2 - total)
+            p[one], p[other] = (1.0, total - 1) if wins else (total - 1, 1.0)
         open_ = open_[(p[open_] > SETTLED) & (p[open_] < 1 - SETTLED)]
     p[open_] = rng.random(len(open_)) < p[open_]
     return np.flatnonzero(p > 0.5)
-
-
-def _fight(a: float, b: float, chance: float) -> tuple[float, float]:
-    """Settle one of two probabilities at 0 or 1 and give the rest to the other."""
-    total = a + b
-    if total < 1:
-        return (0.0, total) if chance < b / total else (total, 0.0)
-    return (1.0, total - 1) if chance < (1 - b) / (2 - total) else (total - 1, 1.0)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
+from glocal.core.grid import points_at
 from glocal.core.typing import Codes, Floats, Table
 from glocal.errors import ConfigError
 from glocal.io.atomic import write_text
@@ -140,22 +141,6 @@ def raised(size: Table, places: NDArray[np.integer], n: int) -> Table:
     return np.asarray(size * factor[places])
 
 
-def _squares(geobox: GeoBox, square_m: float, rng: np.random.Generator) -> Codes:
-    """Return row and column of the square of each cell, (2, H, W); where they begin is drawn."""
-    cell = min(abs(float(geobox.resolution.x)), abs(float(geobox.resolution.y)))
-    side = max(1, int(np.ceil(square_m / cell)))
-    origin = rng.integers(0, side, 2)
-    return np.asarray((np.indices(geobox.shape) + origin[:, None, None]) // side, np.int64)
-
-
-def _draw(p: Table, order: Codes, start: float, n: int) -> Codes:
-    """Return ``n`` flat indices: equal steps of 1 through the probabilities in ``order``."""
-    reach = np.cumsum(p[order])
-    reach *= n / reach[-1]
-    hit = np.searchsorted(reach, start + np.arange(n), side="right")
-    return np.asarray(order[np.minimum(hit, len(order) - 1)])
-
-
 def plan_visits(
     inclusion_score: Table,
     geobox: GeoBox,
@@ -200,19 +185,31 @@ def plan_visits(
     size = _sizes(np.asarray(inclusion_score, float), n)
     if places is not None:
         size = raised(size, places, n)
-    square = _squares(geobox, square_m, rng)
+    # No corner of a square may be a favourite: where they begin is drawn.
+    cell = min(abs(float(geobox.resolution.x)), abs(float(geobox.resolution.y)))
+    side = max(1, int(np.ceil(square_m / cell)))
+    origin = rng.integers(0, side, 2)
+    square = (np.indices(geobox.shape) + origin[:, None, None]) // side
     probability, drawn = _drawn(size, square, n, rng)
     row, column = np.unravel_index(drawn, size.shape)
     best = np.argsort(-inclusion_score[row, column], kind="stable")
     row, column = row[best], column[best]
-    table = _table(geobox, row, column)
-    return table.assign(
-        inclusion_probability=probability[row, column],
-        rank=np.arange(1, n + 1),
-        information=inclusion_score[row, column],
-        reason=[reason] * n if isinstance(reason, str) else reason[row, column],
-        entropy=entropy[row, column] if entropy is not None else np.nan,
-    )
+    x, y = points_at(geobox, row + 0.5, column + 0.5)
+    lon, lat = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True).transform(x, y)
+    columns = {
+        "sample_id": [f"visit-{one:.1f}-{two:.1f}" for one, two in zip(x, y, strict=True)],
+        "x": x,
+        "y": y,
+        "lon": np.round(lon, 7),
+        "lat": np.round(lat, 7),
+        "geometry": shapely.points(x, y),
+        "inclusion_probability": probability[row, column],
+        "rank": np.arange(1, n + 1),
+        "information": inclusion_score[row, column],
+        "reason": [reason] * n if isinstance(reason, str) else reason[row, column],
+        "entropy": entropy[row, column] if entropy is not None else np.nan,
+    }
+    return gpd.GeoDataFrame(columns, crs=str(geobox.crs))
 
 
 def inclusion_probabilities(size: Table, square: Codes, n: int) -> Table:
@@ -257,7 +254,11 @@ def _drawn(size: Table, square: Codes, n: int, rng: np.random.Generator) -> tupl
     number = min(len(inside), CANDIDATES * n)
     first = _capped(p, number)
     order = inside[np.argsort(hilbert_index(*np.unravel_index(inside, p.shape)), kind="stable")]
-    candidate = _draw(first.ravel(), order, float(rng.random()), number)
+    # Madow: equal steps of 1 through the probabilities, from a random start.
+    reach = np.cumsum(first.ravel()[order])
+    reach *= number / reach[-1]
+    hit = np.searchsorted(reach, rng.random() + np.arange(number), side="right")
+    candidate = order[np.minimum(hit, len(order) - 1)]
     xy = np.column_stack(np.unravel_index(candidate, p.shape)).astype(np.float64)
     second = np.minimum(p.ravel()[candidate] / first.ravel()[candidate], 1.0)
     chosen = candidate[local_pivotal(second, xy, rng)]
@@ -267,21 +268,6 @@ def _drawn(size: Table, square: Codes, n: int, rng: np.random.Generator) -> tupl
     return probability, np.array(
         [rng.choice(one, p=p) for one, p in zip(cells, weight, strict=True)], np.int64
     )
-
-
-def _table(geobox: GeoBox, row: Codes, column: Codes) -> gpd.GeoDataFrame:
-    a, b, c, d, e, f = tuple(geobox.transform)[:6]
-    x = a * (column + 0.5) + b * (row + 0.5) + c
-    y = d * (column + 0.5) + e * (row + 0.5) + f
-    lon, lat = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True).transform(x, y)
-    columns = {
-        "sample_id": [f"visit-{one:.1f}-{two:.1f}" for one, two in zip(x, y, strict=True)],
-        "x": x,
-        "y": y,
-        "lon": np.round(lon, 7),
-        "lat": np.round(lat, 7),
-    }
-    return gpd.GeoDataFrame(columns, geometry=shapely.points(x, y), crs=str(geobox.crs))
 
 
 def write_visits(
@@ -298,7 +284,17 @@ def write_visits(
     credit = {"licence": licence, "attribution": attribution}
     geojson = write_geojson(folder / "visits.geojson", visits, **credit)
     places = visits.sort_values("sample_id")  # the order of rank would tell how sure we are
-    write_text(folder / "visits.gpx", _gpx(places, licence, attribution))
+    points = "".join(
+        f'<wpt lat="{one.lat:.7f}" lon="{one.lon:.7f}"><name>{escape(one.sample_id)}</name></wpt>\n'
+        for one in places.itertuples()
+    )
+    write_text(
+        folder / "visits.gpx",
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<gpx version="1.1" creator="glocal" xmlns="http://www.topografix.com/GPX/1/1">\n'
+        f"<metadata><name>Places to visit</name><desc>{escape(attribution)}; licence "
+        f"{escape(licence)}</desc></metadata>\n{points}</gpx>\n",
+    )
     rows = [
         [*[one.sample_id] * 3, f"{one.lat:.7f} {one.lon:.7f} 0 0", licence, attribution]
         for one in places.itertuples()
@@ -306,16 +302,3 @@ def write_visits(
     header = ["name", "sample_id", "label", "geometry", *credit]
     entities = write_csv(folder / "visits_odk.csv", header, rows)
     return [geojson, folder / "visits.gpx", entities]
-
-
-def _gpx(visits: gpd.GeoDataFrame, licence: str, attribution: str) -> str:
-    points = "".join(
-        f'<wpt lat="{one.lat:.7f}" lon="{one.lon:.7f}"><name>{escape(one.sample_id)}</name></wpt>\n'
-        for one in visits.itertuples()
-    )
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<gpx version="1.1" creator="glocal" xmlns="http://www.topografix.com/GPX/1/1">\n'
-        f"<metadata><name>Places to visit</name><desc>{escape(attribution)}; licence "
-        f"{escape(licence)}</desc></metadata>\n{points}</gpx>\n"
-    )

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import shapely
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from glocal.core.correction import Corrections
 from glocal.core.observation import Observations
 from glocal.core.placement import Places
+from glocal.core.provenance import Provenance
 from glocal.core.result import Displacement
 from glocal.core.typing import Bytes, Floats, Table
 from glocal.io.atomic import write_json
@@ -118,17 +118,23 @@ def encode_field(
     stands before text that a spreadsheet would run.
     """
     known = [observations.provenance] + ([corrections.provenance] if corrections else [])
-    licence = licence or _joined({one for p in known for one in p.licences})
-    attribution = attribution or "; ".join(sorted({t for p in known for t in p.attribution}))
+    made_of = Provenance.derive("check", known)
+    notes = {"licence": licence or made_of.licence, "attribution": attribution or made_of.credit}
     points = read_points(original, observations.geobox, columns=columns, crs=crs)
-    table = _with_points(read_field_table(original), points, observations.geobox)
+    table = read_field_table(original)
+    if not isinstance(table, gpd.GeoDataFrame) or table.crs is None:
+        # Rows outside the area have no point: where they lie was not asked.
+        shape = np.full(len(table), None, dtype=object)
+        shape[points.row] = shapely.points(points.x, points.y)
+        name = "geometry" if "geometry" not in table else "loop_geometry"
+        series = gpd.GeoSeries(shape, index=table.index, crs=str(observations.geobox.crs))
+        table = gpd.GeoDataFrame(table.assign(**{name: series}), geometry=name)
     table = table.assign(**_verdict(points, observations, verdicts, len(table)))
     folder, stem = Path(folder), Path(original).stem
     plain = table.drop(columns=table.geometry.name)
     checked = write_csv(
         folder / f"{stem}_checked.csv", plain.columns, plain.to_numpy(object).tolist()
     )
-    notes = {"licence": licence, "attribution": attribution}
     write_table(folder / f"{stem}_checked.parquet", table, **notes)
     write_gpkg(folder / f"{stem}_checked.gpkg", table, layer=f"{stem}_checked", **notes)
     because = corrections.because if corrections else ()
@@ -139,21 +145,6 @@ def encode_field(
     write_json(folder / "td_changeset.json", changes)
     names = [f"{stem}_checked{suffix}" for suffix in (".csv", ".parquet", ".gpkg")]
     return [folder / name for name in (*names, "datapackage.json", "td_changeset.json")]
-
-
-def _joined(licences: set[str]) -> str:
-    return "ODbL-1.0" if "ODbL-1.0" in licences else " AND ".join(sorted(licences))
-
-
-def _with_points(table: pd.DataFrame, points: PointTable, geobox: GeoBox) -> gpd.GeoDataFrame:
-    """Return every row of the file with its point; without one outside the area."""
-    if isinstance(table, gpd.GeoDataFrame) and table.crs is not None:
-        return table
-    shape = np.full(len(table), None, dtype=object)
-    shape[points.row] = shapely.points(points.x, points.y)
-    name = "geometry" if "geometry" not in table else "loop_geometry"
-    series = gpd.GeoSeries(shape, index=table.index, crs=str(geobox.crs))
-    return gpd.GeoDataFrame(table.assign(**{name: series}), geometry=name)
 
 
 def _verdict(
@@ -205,7 +196,30 @@ def _changeset(
     An edit names the class proposed; a doubt without one is a negative label: not the
     class that stands there, with what confidence.
     """
-    entries = _entries(corrections, observations, data) if corrections is not None else []
+    entries = []
+    if corrections is not None:
+        place = {name: i for i, name in enumerate(observations.record.tolist())}
+        at = [place[name] for name in corrections.record.tolist()]
+        to_degrees = Transformer.from_crs(str(observations.geobox.crs), "EPSG:4326", always_xy=True)
+        x, y = shapely.get_x(observations.geometry[at]), shapely.get_y(observations.geometry[at])
+        lon, lat = (np.round(one, 7).tolist() for one in to_degrees.transform(x, y))
+        stated = observations.columns["class"][at].tolist()
+        for i, record in enumerate(corrections.record.tolist()):
+            confidence = round(float(corrections.probability[i]), 4)
+            said = {"class": stated[i], "isNegative": True}
+            if corrections.action[i] == "modify":
+                said = {"class": str(corrections.proposed[i])}
+            entries.append(
+                {
+                    "type": "AI_EOTrainingData",
+                    "id": record,
+                    "datasetId": observations.source,
+                    "dataURL": [f"./{data}"],
+                    "extent": [lon[i], lat[i], lon[i], lat[i]],
+                    "dataTime": observations.phenomenon_time.isoformat().split("/"),
+                    "labels": [{"type": "AI_SceneLabel", "confidence": confidence, **said}],
+                }
+            )
     version = str(corrections.round if corrections is not None else 0)
     return {
         "type": "AI_TDChangeset",
@@ -216,36 +230,6 @@ def _changeset(
         "modify": entries,
         **notes,
     }
-
-
-def _entries(
-    corrections: Corrections, observations: Observations, data: str
-) -> list[dict[str, Any]]:
-    place = {name: i for i, name in enumerate(observations.record.tolist())}
-    at = [place[name] for name in corrections.record.tolist()]
-    to_degrees = Transformer.from_crs(str(observations.geobox.crs), "EPSG:4326", always_xy=True)
-    x, y = shapely.get_x(observations.geometry[at]), shapely.get_y(observations.geometry[at])
-    lon, lat = (np.round(one, 7).tolist() for one in to_degrees.transform(x, y))
-    return [
-        {
-            "type": "AI_EOTrainingData",
-            "id": str(corrections.record[i]),
-            "datasetId": observations.source,
-            "dataURL": [f"./{data}"],
-            "extent": [lon[i], lat[i], lon[i], lat[i]],
-            "dataTime": observations.phenomenon_time.isoformat().split("/"),
-            "labels": [_label(corrections, i, str(observations.columns["class"][at[i]]))],
-        }
-        for i in range(len(corrections))
-    ]
-
-
-def _label(corrections: Corrections, i: int, stated: str) -> dict[str, Any]:
-    confidence = round(float(corrections.probability[i]), 4)
-    label = {"type": "AI_SceneLabel", "confidence": confidence}
-    if corrections.action[i] == "modify":
-        return {**label, "class": str(corrections.proposed[i])}
-    return {**label, "class": stated, "isNegative": True}
 
 
 def _datapackage(

@@ -131,13 +131,14 @@ class Maps(Kind):
         large = patch_labels(np.where(edit, 1 + doubts.proposed, 0), MIN_PATCH_CELLS) > 0
         found = patches_of(from_to(said, doubts.proposed, large), 1, window.geobox)
         n, (_, after) = len(found.size), before_after(found)
+        words = np.array(["", *source.crosswalk.symbols])
         return Corrections(
             source=source.source,
             record=np.array(change_ids(found, _base(source, reading)), str),
             fault=np.full(n, "patch"),
             action=np.full(n, "modify"),
             fate=np.full(n, "modify"),
-            current=np.array(["", *source.crosswalk.symbols])[_commonest(source, found.labels, n)],
+            current=words[found.commonest(source.symbols, len(words))],
             proposed=np.array(window.legend.names)[after],
             probability=np.clip(found.mean(doubts.probability), 0, 1),
             support=found.geometry,
@@ -271,15 +272,6 @@ def _base(source: Observations, reading: Reading) -> Base:
         now=reading.window.interval,
         names=reading.window.legend.names,
     )
-
-
-def _commonest(source: Observations, labels: Any, n: int) -> Codes:
-    """Return the commonest symbol in each patch 1..n, shape (n,)."""
-    width = len(source.crosswalk.symbols) + 1
-    inside = labels > 0
-    pair_of = (labels[inside].astype(np.int64) - 1) * width + source.symbols[inside]
-    count = np.bincount(pair_of, minlength=n * width).reshape(n, width)
-    return np.asarray(count.argmax(axis=1) if n else np.empty(0, np.int64))
 
 
 def _corrected_classes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core import legends
-from glocal.core.grid import require_overlap
+from glocal.core.grid import points_at, require_overlap
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk, Legend
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
-from glocal.core.typing import Bytes, Codes
+from glocal.core.typing import Bytes, Floats
 from glocal.errors import BadSourceError, LegendMismatchError
 from glocal.io.raster import Pixels, cell_size_on, native_grid, read_pixels, warp
 
@@ -39,10 +39,16 @@ class _Alphabet:
     """Raster code to symbol; 0 says nothing."""
 
     crosswalk: Crosswalk
-    licence: str
-    attribution: tuple[str, ...]
-    roots: frozenset[str]
-    title: str
+    provenance: Provenance
+    """Of the map; its agent is the name of the legend."""
+
+    def symbols(self, pixels: Pixels) -> Bytes:
+        """Return the symbol of every pixel, 0 where invalid or unknown."""
+        known = np.array(sorted(self.codes), np.int64)
+        meaning = np.array([self.codes[int(code)] for code in known], np.uint8)
+        at = np.clip(np.searchsorted(known, pixels.values), 0, len(known) - 1)
+        said = pixels.valid & (known[at] == pixels.values)
+        return np.where(said, meaning[at], 0).astype(np.uint8)
 
 
 def observe_landcover(
@@ -80,16 +86,21 @@ def observe_landcover(
     path = Path(path)
     grid = native_grid(path, crs)
     require_overlap(source, grid.extent, geobox)
-    alphabet = _alphabet(source, legend_name, legend, interval, legend_csv)
-    pixels = _whole_numbers(path, read_pixels(path, geobox, crs=crs, categorical=True))
-    _require_known(source, path, pixels, geobox, alphabet)
+    alphabet = _alphabet(source, path, legend_name, legend, interval, licence, legend_csv)
+    pixels = _codes(source, path, geobox, crs, alphabet)
     size = cell_size_on(grid, geobox)
     if size <= COARSE:
-        symbols = _on_cells(pixels, geobox, alphabet, "mode" if size < 1 else "nearest")
+        spoken = alphabet.symbols(pixels)
+        spoken_of = Pixels(values=spoken, valid=spoken > 0, grid=pixels.grid)
+        symbols, _ = warp(spoken_of, geobox, "mode" if size < 1 else "nearest")
         outlines, record = np.empty(0, object), np.empty(0, "U1")
     else:
         symbols, outlines, record = _coarse(pixels, geobox, alphabet)
-    _require_any(source, path, symbols)
+    if not symbols.any():
+        raise BadSourceError(
+            f"{source}: {path.name} says nothing inside the area (only nodata or silent codes); "
+            "check the file and the area"
+        )
     return Observations(
         source=source,
         support="cells" if size <= COARSE else "mixtures",
@@ -99,78 +110,67 @@ def observe_landcover(
         record=record,
         crosswalk=alphabet.crosswalk,
         phenomenon_time=interval,
-        provenance=_provenance(path, alphabet, licence, interval),
+        provenance=alphabet.provenance,
     )
 
 
 def _alphabet(
-    source: str, name: str, target: Legend, interval: Interval, legend_csv: Path | None
+    source: str,
+    path: Path,
+    name: str,
+    target: Legend,
+    interval: Interval,
+    licence: str,
+    legend_csv: Path | None,
 ) -> _Alphabet:
+    year = interval.start.year
     if legend_csv is not None:
         own = legends.legend_from_csv(legend_csv)
-        return _Alphabet(
-            codes={value: symbol for symbol, value in enumerate(own.values, start=1)},
-            crosswalk=legends.crosswalk_from_csv(legend_csv, target),
-            licence="",
-            attribution=(),
-            roots=frozenset({f"map:{source}"}),
-            title=name or own.name,
-        )
-    year = interval.start.year
-    return _Alphabet(
-        codes=legends.code_symbols(name),
-        crosswalk=legends.crosswalk(name, target),
-        licence=legends.licence(name),
-        attribution=(legends.attribution(name, year),),
-        roots=legends.roots(name, year),
-        title=name,
-    )
-
-
-def _provenance(path: Path, alphabet: _Alphabet, licence: str, interval: Interval) -> Provenance:
-    chosen = licence or alphabet.licence
-    return Provenance(
+        name = name or own.name
+        codes = {value: symbol for symbol, value in enumerate(own.values, start=1)}
+        walk = legends.crosswalk_from_csv(legend_csv, target)
+        credit, roots = "", frozenset({f"map:{source}"})
+    else:
+        codes, walk = legends.code_symbols(name), legends.crosswalk(name, target)
+        licence = licence or legends.licence(name)
+        credit, roots = legends.attribution(name, year), legends.roots(name, year)
+    provenance = Provenance(
         activity="read land-cover map",
-        agent=alphabet.title,
+        agent=name,
         used=(path.name,),
-        licences=frozenset({chosen}) if chosen else frozenset(),
-        roots=alphabet.roots,
-        attribution=alphabet.attribution,
+        licences=frozenset({licence}) if licence else frozenset(),
+        roots=roots,
+        attribution=(credit,) if credit else (),
         generated_at=interval.start,
     )
+    return _Alphabet(codes=codes, crosswalk=walk, provenance=provenance)
 
 
-def _whole_numbers(path: Path, pixels: Pixels) -> Pixels:
-    """Return the pixels as int32 codes; 0 where invalid."""
-    codes = np.where(pixels.valid, pixels.values, 0)
-    if codes.dtype.kind == "f" and not np.array_equal(codes, np.round(codes)):
+def _in_area(grid: GeoBox, geobox: GeoBox, row: Floats, column: Floats) -> tuple[Any, Any]:
+    """Return x, y in the CRS of ``geobox`` at rows and columns of ``grid``."""
+    to_area = pyproj.Transformer.from_crs(str(grid.crs), str(geobox.crs), always_xy=True)
+    x, y = to_area.transform(*points_at(grid, row, column))
+    return x, y
+
+
+def _codes(source: str, path: Path, geobox: GeoBox, crs: Any, alphabet: _Alphabet) -> Pixels:
+    """Return the pixels as int32 codes, 0 where invalid.
+
+    Codes outside the legend are refused where their pixel's centre lies inside the area.
+    """
+    pixels = read_pixels(path, geobox, crs=crs, categorical=True)
+    held = np.where(pixels.valid, pixels.values, 0)
+    if held.dtype.kind == "f" and not np.array_equal(held, np.round(held)):
         raise BadSourceError(
             f"{path} holds fractions, a class map holds whole codes; "
             "read it as an image, or choose the band with the classes"
         )
-    return Pixels(
-        values=codes.astype(np.int32),
-        valid=pixels.valid,
-        grid=pixels.grid,
-        offset_yx=pixels.offset_yx,
-    )
-
-
-def _to_area(grid: GeoBox, geobox: GeoBox) -> pyproj.Transformer:
-    return pyproj.Transformer.from_crs(str(grid.crs), str(geobox.crs), always_xy=True)
-
-
-def _require_known(
-    source: str, path: Path, pixels: Pixels, geobox: GeoBox, alphabet: _Alphabet
-) -> None:
-    """Refuse codes outside the legend whose pixel centres lie inside the area."""
+    pixels = replace(pixels, values=held.astype(np.int32))
     strange = pixels.valid & ~np.isin(pixels.values, list(alphabet.codes))
     rows, columns = np.nonzero(strange)
     if not len(rows):
-        return
-    a, b, c, d, e, f = tuple(pixels.grid.transform)[:6]
-    x, y = c + a * (columns + 0.5) + b * (rows + 0.5), f + d * (columns + 0.5) + e * (rows + 0.5)
-    x, y = _to_area(pixels.grid, geobox).transform(x, y)
+        return pixels
+    x, y = _in_area(pixels.grid, geobox, rows + 0.5, columns + 0.5)
     left, bottom, right, top = geobox.extent.boundingbox.bbox
     inside = (x >= left) & (x < right) & (y > bottom) & (y <= top)
     codes, counts = np.unique(pixels.values[rows[inside], columns[inside]], return_counts=True)
@@ -179,42 +179,25 @@ def _require_known(
             f"{code} ({count} cells)" for code, count in zip(codes, counts, strict=True)
         )
         raise LegendMismatchError(
-            f"{source}: {path.name} holds codes that legend {alphabet.title} does not know: "
-            f"{listed}; choose the right legend:, or give its classes as a CSV"
+            f"{source}: {path.name} holds codes that legend {alphabet.provenance.agent} does not "
+            f"know: {listed}; choose the right legend:, or give its classes as a CSV"
         )
-
-
-def _require_any(source: str, path: Path, symbols: NDArray[np.unsignedinteger]) -> None:
-    if not symbols.any():
-        raise BadSourceError(
-            f"{source}: {path.name} says nothing inside the area (only nodata or silent codes); "
-            "check the file and the area"
-        )
-
-
-def _symbols(pixels: Pixels, alphabet: _Alphabet) -> Bytes:
-    """Return the symbol of every pixel, 0 where invalid or unknown."""
-    known = np.array(sorted(alphabet.codes), np.int64)
-    meaning = np.array([alphabet.codes[int(code)] for code in known], np.uint8)
-    at = np.clip(np.searchsorted(known, pixels.values), 0, len(known) - 1)
-    said = pixels.valid & (known[at] == pixels.values)
-    return np.where(said, meaning[at], 0).astype(np.uint8)
-
-
-def _on_cells(pixels: Pixels, geobox: GeoBox, alphabet: _Alphabet, resampling: str) -> Bytes:
-    symbols = _symbols(pixels, alphabet)
-    spoken = Pixels(values=symbols, valid=symbols > 0, grid=pixels.grid)
-    values, valid = warp(spoken, geobox, resampling)
-    return np.where(valid, values, 0).astype(np.uint8)
+    return pixels
 
 
 def _coarse(
     pixels: Pixels, geobox: GeoBox, alphabet: _Alphabet
 ) -> tuple[Bytes, NDArray[np.object_], NDArray[np.str_]]:
     """Return (symbols, polygons, records) of the native cells that overlap the area."""
-    symbols = _symbols(pixels, alphabet)
+    symbols = alphabet.symbols(pixels)
     rows, columns = np.nonzero(symbols)
-    outlines = _outlines(pixels.grid, geobox, rows, columns)
+    # Points along the edges, since straight lines of one CRS bend in another.
+    step = np.arange(EDGE_POINTS) / EDGE_POINTS
+    still, one = np.zeros(EDGE_POINTS), np.ones(EDGE_POINTS)
+    row = rows[:, None] + np.concatenate([still, step, one, 1 - step])
+    column = columns[:, None] + np.concatenate([step, one, 1 - step, still])
+    x, y = _in_area(pixels.grid, geobox, row, column)
+    outlines = shapely.polygons(np.stack([x, y], axis=-1))
     left, bottom, right, top = geobox.extent.boundingbox.bbox
     area = shapely.box(left, bottom, right, top)
     touching = shapely.intersects(outlines, area) & ~shapely.touches(outlines, area)
@@ -224,15 +207,3 @@ def _coarse(
         [f"r{r}c{c}" for r, c in zip(rows + top_row, columns + left_column, strict=True)], np.str_
     )
     return symbols[rows, columns], outlines, record
-
-
-def _outlines(grid: GeoBox, geobox: GeoBox, rows: Codes, columns: Codes) -> NDArray[np.object_]:
-    """Return the outlines of cells of ``grid``, with points along the edges, in the area's CRS."""
-    step = np.arange(EDGE_POINTS) / EDGE_POINTS
-    still, one = np.zeros(EDGE_POINTS), np.ones(EDGE_POINTS)
-    along_x = np.concatenate([step, one, 1 - step, still])
-    along_y = np.concatenate([still, step, one, 1 - step])
-    column, row = columns[:, None] + along_x, rows[:, None] + along_y
-    a, b, c, d, e, f = tuple(grid.transform)[:6]
-    x, y = _to_area(grid, geobox).transform(c + a * column + b * row, f + d * column + e * row)
-    return np.asarray(shapely.polygons(np.stack([x, y], axis=-1)))

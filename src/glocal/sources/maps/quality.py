@@ -26,14 +26,21 @@ def quality_xml(
     Matrices are written row by row, classes in the order of ``legend`` (named in the
     description of the method), reference in rows.
     """
+    value, half = report.overall.value, report.overall.half_width
+    interval = report.overall.reason
+    if value is not None and half is not None:
+        interval = f"overall accuracy {value:.4f} with a 95 % interval of +-{half:.4f}"
+    # A comment may not hold two hyphens.
+    notes = f"{title}; licence {licence}; {attribution}; a proposal, not reviewed"
+    comment = escape(notes).replace("--", "- -")
     spaces = " ".join(f'xmlns:{key}="{value}"' for key, value in SPACES.items())
     method = (
         f"stratified estimators of Olofsson et al. 2014 at {report.sample_size} reference points; "
-        f"classes of legend {legend.name}: {', '.join(legend.names)}; {_interval(report)}"
+        f"classes of legend {legend.name}: {', '.join(legend.names)}; {interval}"
     )
     reports = "\n".join(_report(one, method) for one in report.iso19157())
     return f"""<?xml version="1.0" encoding="UTF-8"?>
-<!-- {_comment(f"{title}; licence {licence}; {attribution}; a proposal, not reviewed")} -->
+<!-- {comment} -->
 <mdq:DQ_DataQuality {spaces}>
 <mdq:scope><mcc:MD_Scope><mcc:level>
 <mcc:MD_ScopeCode codeList="{CODES}" codeListValue="dataset">dataset</mcc:MD_ScopeCode>
@@ -43,16 +50,12 @@ def quality_xml(
 """
 
 
-def _interval(report: AccuracyReport) -> str:
-    value, half = report.overall.value, report.overall.half_width
-    if value is None or half is None:
-        return report.overall.reason
-    return f"overall accuracy {value:.4f} with a 95 % interval of +-{half:.4f}"
-
-
 def _report(one: dict[str, Any], method: str) -> str:
     value = one["value"]
-    text = "" if value is None else _plain(value)
+    if isinstance(value, list):
+        text = "; ".join(" ".join(f"{cell:g}" for cell in row) for row in value)
+    else:
+        text = "" if value is None else f"{value:g}"
     return f"""<mdq:report><mdq:DQ_ThematicClassificationCorrectness>
 <mdq:measure><mdq:DQ_MeasureReference>
 <mdq:measureIdentification><mcc:MD_Identifier><mcc:code>{_string(str(one["measure"]))}</mcc:code>
@@ -69,15 +72,5 @@ def _report(one: dict[str, Any], method: str) -> str:
 </mdq:DQ_ThematicClassificationCorrectness></mdq:report>"""
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, list):
-        return "; ".join(" ".join(f"{cell:g}" for cell in row) for row in value)
-    return f"{value:g}"
-
-
 def _string(text: str) -> str:
     return f"<gco:CharacterString>{escape(text)}</gco:CharacterString>"
-
-
-def _comment(text: str) -> str:
-    return escape(text).replace("--", "- -")

@@ -165,7 +165,7 @@ def encode_shares(
     names = np.array(legend.names, dtype=object)
     columns: dict[str, Any] = {
         "record": np.asarray(records, dtype=object),
-        "stated": np.asarray(stated if stated is not None else [""] * len(records), dtype=object),
+        "stated": np.asarray([""] * len(records) if stated is None else stated, dtype=object),
         "main_class": names[top],
     }
     for k, name in enumerate(legend.names):
@@ -174,15 +174,11 @@ def encode_shares(
     table = gpd.GeoDataFrame(columns, geometry=np.asarray(geometry), crs=str(geobox.crs))
     folder = Path(folder)
     write_table(folder / "shares.parquet", table, licence=licence, attribution=attribution)
-    _write_shares_csv(folder / "shares.csv", table, licence, attribution)
-    return [folder / "shares.parquet", folder / "shares.csv"]
-
-
-def _write_shares_csv(path: Path, table: gpd.GeoDataFrame, licence: str, attribution: str) -> None:
     centre = shapely.centroid(table.geometry.to_numpy())
     to_degrees = Transformer.from_crs(table.crs, "EPSG:4326", always_xy=True)
     lon, lat = to_degrees.transform(shapely.get_x(centre), shapely.get_y(centre))
     plain = table.drop(columns="geometry").assign(
         lon=np.round(lon, 7), lat=np.round(lat, 7), licence=licence, attribution=attribution
     )
-    write_csv(path, plain.columns, plain.to_numpy(object).tolist())
+    write_csv(folder / "shares.csv", plain.columns, plain.to_numpy(object).tolist())
+    return [folder / "shares.parquet", folder / "shares.csv"]

@@ -81,9 +81,8 @@ def observe_points(
     if len(points) == 0:
         raise BadSourceError(f"{source}: no point in the area has a class")
     rows, trust, symbol = _alphabet(points, shares, legend)
-    names = sorted(rows)
-    position = {name: i + 1 for i, name in enumerate(names)}
-    prior = {name: rows[name] for name in names}
+    prior = {name: rows[name] for name in sorted(rows)}
+    position = {name: i for i, name in enumerate(prior, start=1)}
     return Observations(
         source=source,
         support="points",
@@ -138,17 +137,13 @@ def read_anchors(
             "the legend, or say with class_names what these anchors are"
         )
     soft = np.zeros((len(points), len(legend)))
-    rows = zip(
-        points.text.tolist(), points.confidence.tolist(), points.second.tolist(), strict=True
-    )
-    for i, (text, confidence, second) in enumerate(rows):
+    for i, (text, confidence, second) in enumerate(points.answers()):
         main, other = CONFIDENCES[confidence]
-        for name, part in shares[text].items():
-            if name in known:
-                soft[i, legend.index(name)] += main * part
-        for name, part in (shares[second] if shares[text] and second else {}).items():
-            if name in known:
-                soft[i, legend.index(name)] += other * part
+        doubt = shares[second] if shares[text] and second else {}
+        for row, weight in ((shares[text], main), (doubt, other)):
+            for name, part in row.items():
+                if name in known:
+                    soft[i, legend.index(name)] += weight * part
     total = soft.sum(axis=1, keepdims=True)
     name = f"anchors:{Path(path).stem}"
     return Anchors(
@@ -199,9 +194,7 @@ def _alphabet(
     rows: dict[str, Shares] = {}
     trust: dict[str, float] = {}
     symbol = []
-    for text, confidence, second in zip(
-        points.text.tolist(), points.confidence.tolist(), points.second.tolist(), strict=True
-    ):
+    for text, confidence, second in points.answers():
         main, other = CONFIDENCES[confidence]
         doubt = second if other > 0 and second != text else ""
         name = text + (f"/{confidence}" if confidence else "") + (f":{doubt}" if doubt else "")

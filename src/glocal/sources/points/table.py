@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
+from glocal.core.columns import chosen
 from glocal.core.grid import cells_of_points
 from glocal.core.interval import Interval
 from glocal.core.typing import Bools, Codes, Table
@@ -48,6 +49,11 @@ LUCAS_HARMONISED = {
     "east_west": "car_ew",
 }
 OURS = {name: name for name in ("id", "x", "y", "class", "confidence", "second", "date")}
+
+COLUMNS = (
+    "record", "x", "y", "text", "confidence", "second", "position_sd_m", "weight", "row",
+)  # fmt: skip
+"""Of a `PointTable`."""
 
 LONGITUDES = ("lon", "longitude", "long", "lng")
 LATITUDES = ("lat", "latitude")
@@ -95,15 +101,12 @@ class PointTable:
 
     def take(self, keep: NDArray[Any]) -> PointTable:
         """Return the points selected by a boolean or index array."""
-        columns = ("record", "x", "y", "text", "confidence", "second", "position_sd_m")
-        taken = {name: getattr(self, name)[keep] for name in (*columns, "weight", "row")}
-        return PointTable(
-            **taken,
-            interval=self.interval,
-            columns=self.columns,
-            outside=self.outside,
-            digest=self.digest,
-        )
+        return chosen(self, keep, COLUMNS)
+
+    def answers(self) -> Iterator[tuple[str, str, str]]:
+        """Yield class, confidence and second choice of each point."""
+        columns = (self.text, self.confidence, self.second)
+        return zip(*(one.tolist() for one in columns), strict=True)
 
     def __len__(self) -> int:
         return len(self.record)
@@ -145,21 +148,23 @@ def read_points(
     table = read_field_table(path)
     if len(table) == 0:
         raise BadSourceError(f"{path.name} holds no rows; a field source needs at least one point")
-    names = _columns(path, table, columns)
-    record = _records(path, table, names)
-    x, y, inside = _located(path, table, names, record, geobox, crs)
+    file = _File(name=path.name, table=table, columns=_columns(path, table, columns))
+    record = file.records()
+    x, y, inside = file.located(record, geobox, crs)
     everything = PointTable(
         record=record,
         x=x,
         y=y,
-        text=_text(table, names.get("class")),
-        confidence=_confidence(path, table, names),
-        second=_second(_text(table, names.get("second"))),
-        position_sd_m=_numbers(path, table, names.get("position_sd"), position_sd_m, zero=True),
-        weight=_numbers(path, table, names.get("weight"), 1.0, zero=False),
+        text=file.text("class"),
+        confidence=file.confidences(),
+        second=np.array(
+            ["" if is_silent(one) else one for one in file.text("second").tolist()], dtype=np.str_
+        ),
+        position_sd_m=file.numbers("position_sd", position_sd_m, zero=True),
+        weight=file.numbers("weight", 1.0, zero=False),
         row=np.arange(len(table)),
-        interval=_interval(path, _text(table, names.get("date"))) if "date" in names else None,
-        columns=names,
+        interval=file.interval(),
+        columns=file.columns,
         outside=int((~inside).sum()),
         digest=f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}",
     )
@@ -203,144 +208,132 @@ def _columns(path: Path, table: pd.DataFrame, given: Mapping[str, str]) -> dict[
     return names
 
 
-def _text(table: pd.DataFrame, column: str | None) -> NDArray[np.str_]:
-    if column is None:
-        return np.full(len(table), "", dtype="U1")
-    values = ["" if pd.isna(value) else str(value).strip() for value in table[column]]
-    return np.array(values, dtype=np.str_)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _File:
+    """A table as its file holds it, and which of its columns is what."""
+
+    name: str
+    table: pd.DataFrame
+    columns: dict[str, str]
+
+    def text(self, ours: str) -> NDArray[np.str_]:
+        """Return a column as text, empty where the file has no such column or value."""
+        if ours not in self.columns:
+            return np.full(len(self.table), "", dtype="U1")
+        column = self.table[self.columns[ours]]
+        return np.array(["" if pd.isna(one) else str(one).strip() for one in column], dtype=np.str_)
+
+    def numbers(self, ours: str, default: float, *, zero: bool) -> Table:
+        """Return a column of numbers >= 0 (> 0 without ``zero``), ``default`` where empty."""
+        if ours not in self.columns:
+            return np.full(len(self.table), float(default))
+        values = self.measured(ours)
+        values = np.where(np.isnan(values), default, values)
+        fine = np.isfinite(values) & ((values >= 0) if zero else (values > 0))
+        if not fine.all():
+            raise BadSourceError(
+                f"{self.name}: column {self.columns[ours]!r} must be {'>=' if zero else '>'} 0 and "
+                f"finite, got {values[~fine][0]} in {int((~fine).sum())} rows"
+            )
+        return values
+
+    def measured(self, ours: str) -> Table:
+        """Return a column of numbers, NaN where it says nothing."""
+        column = self.table[self.columns[ours]]
+        numbers = pd.to_numeric(column, errors="coerce")
+        wrong = numbers.isna() & ~column.fillna("").astype(str).map(is_silent)
+        if wrong.any():
+            raise BadSourceError(
+                f"{self.name}: column {self.columns[ours]!r} must hold numbers with a decimal "
+                f"point, got {column[wrong].iloc[0]!r} in {int(wrong.sum())} rows"
+            )
+        return np.asarray(numbers.to_numpy(dtype=float, na_value=np.nan))
+
+    def records(self) -> NDArray[np.str_]:
+        """Return the ids; refuse those that are empty or repeat."""
+        record = self.text("id")
+        unique, counts = np.unique(record, return_counts=True)
+        if (counts > 1).any() or (record == "").any():
+            bad = unique[counts > 1][:5].tolist()
+            raise BadSourceError(
+                f"{self.name}: column {self.columns['id']!r} must hold one id per row, "
+                f"{int((counts > 1).sum())} ids repeat (first: {bad}) and "
+                f"{int((record == '').sum())} are empty; make ids unique (LUCAS: select one year)"
+            )
+        return record
+
+    def confidences(self) -> NDArray[np.str_]:
+        """Return ``high``, ``med``, ``low`` or empty for each row."""
+        text = self.text("confidence").tolist()
+        if self.columns.get("confidence", "").lower() == "obs_type":
+            return np.array([lucas_confidence(one) for one in text], dtype=np.str_)
+        words = [confidence_word(one) for one in text]
+        wrong = sorted({one for one, word in zip(text, words, strict=True) if word is None})
+        if wrong:
+            raise BadSourceError(
+                f"{self.name}: confidence must be high, med, low or a number 0..1, got {wrong[:5]}"
+            )
+        return np.array(words, dtype=np.str_)
+
+    def interval(self) -> Interval | None:
+        """Return from the first to the last date; None without any."""
+        days = [_day(self.name, one) for one in np.unique(self.text("date")).tolist() if one]
+        return Interval.of_day(min(days)).union(Interval.of_day(max(days))) if days else None
+
+    def coordinates(self, geobox: GeoBox, crs: Any) -> tuple[Table, Table, Any]:
+        """Return x, y as the file has them, and their CRS."""
+        if isinstance(self.table, gpd.GeoDataFrame) and not {"x", "y"} <= set(self.columns):
+            shape = self.table.geometry
+            kinds = sorted(set(shape.dropna().geom_type))
+            if kinds != ["Point"]:
+                raise BadSourceError(f"{self.name}: a field source needs points, got {kinds}")
+            own = crs or self.table.crs
+            if own is None:
+                raise GridMismatchError(f"{self.name} names no CRS; give it as crs: EPSG:...")
+            return shape.x.to_numpy(float), shape.y.to_numpy(float), own
+        x, y = self.measured("x"), self.measured("y")
+        # LUCAS 2018 has longitudes without a sign, and east or west beside them.
+        if "east_west" in self.columns and not (x < 0).any():
+            x = np.where(np.char.upper(self.text("east_west")) == "W", -x, x)
+        degrees = re.search(r"(^|[_\W])(lon|lng)", self.columns["x"].lower()) is not None
+        return x, y, crs or ("EPSG:4326" if degrees else str(geobox.crs))
+
+    def located(
+        self, record: NDArray[np.str_], geobox: GeoBox, crs: Any
+    ) -> tuple[Table, Table, Bools]:
+        """Return x, y in the grid's CRS and which rows lie inside; refuse what can't be right."""
+        x, y, crs = self.coordinates(geobox, crs)
+        bad = ~(np.isfinite(x) & np.isfinite(y))
+        if bad.any():
+            raise BadSourceError(
+                f"{self.name}: {int(bad.sum())} rows have no finite coordinates "
+                f"(ids {record[bad][:5].tolist()}); fill them in or remove the rows"
+            )
+        to_grid = Transformer.from_crs(crs, str(geobox.crs), always_xy=True)
+        degrees = CRS.from_user_input(crs).is_geographic
+        grid_x, grid_y = to_grid.transform(x, y)
+        inside = cells_of_points(geobox, grid_x, grid_y) >= 0
+        swapped = cells_of_points(geobox, *to_grid.transform(y, x)) >= 0
+        if (degrees and np.abs(y).max() > 90) or swapped.sum() > inside.sum():
+            raise BadSourceError(
+                f"{self.name}: the coordinates look swapped: as they stand {int(inside.sum())} of "
+                f"{len(x)} points lie in the area, with latitude and longitude exchanged "
+                f"{int(swapped.sum())} (largest latitude {np.abs(y).max():g}); exchange the two "
+                f"columns, as columns: {{x: {self.columns.get('y', 'lon')}, "
+                f"y: {self.columns.get('x', 'lat')}}}"
+            )
+        if not inside.any():
+            box = tuple(round(float(v), 4) for v in (x.min(), y.min(), x.max(), y.max()))
+            degrees_of = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
+            area = tuple(round(v, 4) for v in degrees_of.transform_bounds(*geobox.boundingbox.bbox))
+            raise GridMismatchError(
+                f"{self.name}: none of {len(x)} points lies in the area: they span {box} in {crs}, "
+                f"the area spans lon/lat {area}; check crs and the columns x and y"
+            )
+        return np.asarray(grid_x, float), np.asarray(grid_y, float), np.asarray(inside)
 
 
-def _second(text: NDArray[np.str_]) -> NDArray[np.str_]:
-    return np.array(["" if is_silent(one) else one for one in text.tolist()], dtype=np.str_)
-
-
-def _records(path: Path, table: pd.DataFrame, names: Mapping[str, str]) -> NDArray[np.str_]:
-    record = _text(table, names["id"])
-    unique, counts = np.unique(record, return_counts=True)
-    if (counts > 1).any() or (record == "").any():
-        bad = unique[counts > 1][:5].tolist()
-        raise BadSourceError(
-            f"{path.name}: column {names['id']!r} must hold one id per row, "
-            f"{int((counts > 1).sum())} ids repeat (first: {bad}) and "
-            f"{int((record == '').sum())} are empty; make ids unique (LUCAS: select one year)"
-        )
-    return record
-
-
-def _located(
-    path: Path,
-    table: pd.DataFrame,
-    names: Mapping[str, str],
-    record: NDArray[np.str_],
-    geobox: GeoBox,
-    crs: Any,
-) -> tuple[Table, Table, Bools]:
-    """Return x, y in the grid's CRS and which points lie inside; refuse what can't be right."""
-    x, y, crs = _coordinates(path, table, names, geobox, crs)
-    bad = ~(np.isfinite(x) & np.isfinite(y))
-    if bad.any():
-        raise BadSourceError(
-            f"{path.name}: {int(bad.sum())} rows have no finite coordinates "
-            f"(ids {record[bad][:5].tolist()}); fill them in or remove the rows"
-        )
-    to_grid = Transformer.from_crs(crs, str(geobox.crs), always_xy=True)
-    degrees = CRS.from_user_input(crs).is_geographic
-    inside, swapped = _inside(geobox, to_grid, x, y), _inside(geobox, to_grid, y, x)
-    if (degrees and np.abs(y).max() > 90) or swapped.sum() > inside.sum():
-        raise BadSourceError(
-            f"{path.name}: the coordinates look swapped: as they stand {int(inside.sum())} of "
-            f"{len(x)} points lie in the area, with latitude and longitude exchanged "
-            f"{int(swapped.sum())} (largest latitude {np.abs(y).max():g}); exchange the two "
-            f"columns, as columns: {{x: {names.get('y', 'lon')}, y: {names.get('x', 'lat')}}}"
-        )
-    grid_x, grid_y = to_grid.transform(x, y)
-    if not inside.any():
-        box = tuple(round(float(v), 4) for v in (x.min(), y.min(), x.max(), y.max()))
-        degrees_of = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
-        area = tuple(round(v, 4) for v in degrees_of.transform_bounds(*geobox.boundingbox.bbox))
-        raise GridMismatchError(
-            f"{path.name}: none of {len(x)} points lies in the area: they span {box} in {crs}, "
-            f"the area spans lon/lat {area}; check crs and the columns x and y"
-        )
-    return np.asarray(grid_x, float), np.asarray(grid_y, float), np.asarray(inside)
-
-
-def _inside(geobox: GeoBox, to_grid: Transformer, x: Table, y: Table) -> Bools:
-    # PROJ answers inf where a projection is not defined.
-    found = (np.where(np.isfinite(v), v, np.nan) for v in to_grid.transform(x, y))
-    return np.asarray(cells_of_points(geobox, *found) >= 0)
-
-
-def _coordinates(
-    path: Path, table: pd.DataFrame, names: Mapping[str, str], geobox: GeoBox, crs: Any
-) -> tuple[Table, Table, Any]:
-    """Return x, y as the file has them, and their CRS."""
-    if isinstance(table, gpd.GeoDataFrame) and not {"x", "y"} <= set(names):
-        shape = table.geometry
-        kinds = sorted(set(shape.dropna().geom_type))
-        if kinds != ["Point"]:
-            raise BadSourceError(f"{path.name}: a field source needs points, got {kinds}")
-        own = crs or table.crs
-        if own is None:
-            raise GridMismatchError(f"{path.name} names no CRS; give it as crs: EPSG:...")
-        return shape.x.to_numpy(float), shape.y.to_numpy(float), own
-    x, y = (_coordinate(path, table, names[axis]) for axis in ("x", "y"))
-    if "east_west" in names and not (x < 0).any():
-        west = np.char.upper(_text(table, names["east_west"])) == "W"
-        x = np.where(west, -x, x)
-    degrees = re.search(r"(^|[_\W])(lon|lng)", names["x"].lower()) is not None
-    return x, y, crs or ("EPSG:4326" if degrees else str(geobox.crs))
-
-
-def _coordinate(path: Path, table: pd.DataFrame, column: str) -> Table:
-    numbers = pd.to_numeric(table[column], errors="coerce")
-    wrong = numbers.isna() & ~table[column].fillna("").astype(str).map(is_silent)
-    if wrong.any():
-        raise BadSourceError(
-            f"{path.name}: column {column!r} must hold numbers with a decimal point, "
-            f"got {table[column][wrong].iloc[0]!r} in {int(wrong.sum())} rows"
-        )
-    return np.asarray(numbers.to_numpy(dtype=float, na_value=np.nan))
-
-
-def _numbers(
-    path: Path, table: pd.DataFrame, column: str | None, default: float, *, zero: bool
-) -> Table:
-    """Return a column of numbers >= 0 (> 0 without ``zero``), ``default`` where empty."""
-    if column is None:
-        return np.full(len(table), float(default))
-    values = _coordinate(path, table, column)
-    values = np.where(np.isnan(values), default, values)
-    fine = np.isfinite(values) & ((values >= 0) if zero else (values > 0))
-    if not fine.all():
-        raise BadSourceError(
-            f"{path.name}: column {column!r} must be {'>=' if zero else '>'} 0 and finite, "
-            f"got {values[~fine][0]} in {int((~fine).sum())} rows"
-        )
-    return values
-
-
-def _confidence(path: Path, table: pd.DataFrame, names: Mapping[str, str]) -> NDArray[np.str_]:
-    text = _text(table, names.get("confidence")).tolist()
-    if names.get("confidence", "").lower() == "obs_type":
-        return np.array([lucas_confidence(one) for one in text], dtype=np.str_)
-    words = [confidence_word(one) for one in text]
-    wrong = sorted({one for one, word in zip(text, words, strict=True) if word is None})
-    if wrong:
-        raise BadSourceError(
-            f"{path.name}: confidence must be high, med, low or a number 0..1, got {wrong[:5]}"
-        )
-    return np.array(words, dtype=np.str_)
-
-
-def _interval(path: Path, dates: NDArray[np.str_]) -> Interval | None:
-    days = [_day(path, one) for one in np.unique(dates).tolist() if one]
-    if not days:
-        return None
-    return Interval.of_day(min(days)).union(Interval.of_day(max(days)))
-
-
-def _day(path: Path, text: str) -> date:
+def _day(name: str, text: str) -> date:
     for pattern in DATE_FORMATS:
         try:
             return datetime.strptime(text, pattern).date()
@@ -350,5 +343,5 @@ def _day(path: Path, text: str) -> date:
         return datetime.fromisoformat(text).date()
     except ValueError as error:
         raise BadSourceError(
-            f"{path.name}: a date must be YYYY-MM-DD or day/month/year, got {text!r}"
+            f"{name}: a date must be YYYY-MM-DD or day/month/year, got {text!r}"
         ) from error
