@@ -118,12 +118,6 @@ def roots(name: str, year: int) -> frozenset[str]:
     return frozenset(one.format(year=year) for one in _entry(name)["roots"])
 
 
-def _to_hub(name: str) -> Crosswalk:
-    rows = {one.name: dict(one.shares) for one in legend(name).classes}
-    trust = {row["name"]: float(row["confidence"]) for row in _entry(name)["classes"]}
-    return Crosswalk.from_shares(legend(HUB), rows, confidence=trust)
-
-
 def _renormalised(weights: Table, trust: Table, **fields: Any) -> Crosswalk:
     """Return a crosswalk with these rows; a row of zeros becomes uniform with confidence 0."""
     total = weights.sum(axis=1, keepdims=True)
@@ -147,20 +141,6 @@ def _from_hub(target: Legend) -> Crosswalk:
     return _renormalised(weights, trust, symbols=CONCEPTS, target=target)
 
 
-def _through_hub(source: Crosswalk, target: Legend) -> Crosswalk:
-    """Return ``source`` (symbols to WorldCover) carried on to ``target``.
-
-    The mass on WorldCover classes that ``target`` lacks is dropped, and the confidence
-    falls by as much.
-    """
-    bridge = _from_hub(target)
-    lands = bridge.confidence > 0
-    kept = source.matrix * lands
-    trust = source.confidence * (kept @ bridge.confidence)
-    weights = kept @ np.where(lands[:, None], bridge.matrix, 0.0)
-    return _renormalised(weights, trust, symbols=source.symbols, target=target)
-
-
 def crosswalk(source: str, target: Legend) -> Crosswalk:
     """Return the prior P(target class | class of the legend ``source``).
 
@@ -175,7 +155,9 @@ def crosswalk(source: str, target: Legend) -> Crosswalk:
     if all((one.name, one.shares) in said for one in target.classes):  # it speaks of our classes
         itself = {name: {name: 1.0} for name in said.values()}
         return Crosswalk.from_shares(target, itself, confidence=0.8)
-    return _through_hub(_to_hub(source), target)
+    shares = {one.name: dict(one.shares) for one in legend(source).classes}
+    trust = {row["name"]: float(row["confidence"]) for row in _entry(source)["classes"]}
+    return crosswalk_from_concepts(target, shares, trust)
 
 
 def crosswalk_from_concepts(
@@ -183,9 +165,17 @@ def crosswalk_from_concepts(
     rows: Mapping[str, Mapping[str, float]],
     confidence: Mapping[str, float],
 ) -> Crosswalk:
-    """Return a crosswalk from {symbol: {concept: share}} to any legend."""
+    """Return a crosswalk from {symbol: {concept: share}} to any legend.
+
+    The mass on concepts that ``target`` lacks is dropped, and the confidence falls by as much.
+    """
     hub = Crosswalk.from_shares(legend(HUB), rows, confidence=confidence)
-    return _through_hub(hub, target)
+    bridge = _from_hub(target)
+    lands = bridge.confidence > 0
+    kept = hub.matrix * lands
+    trust = hub.confidence * (kept @ bridge.confidence)
+    weights = kept @ np.where(lands[:, None], bridge.matrix, 0.0)
+    return _renormalised(weights, trust, symbols=hub.symbols, target=target)
 
 
 def _csv_rows(path: Path) -> list[dict[str, str]]:

@@ -206,6 +206,16 @@ class Observations:
         """Return the index + 1 of the object that holds each cell's centre, 0 for none, (H, W)."""
         return burn(self.geometry, self.geobox)
 
+    def summed(self, layers: Layers) -> tuple[Codes, Table]:
+        """Return how many cells each record holds, (n,), and the sum of ``layers`` (H, W, K) there.
+
+        The sum has shape (n, K). Where records overlap, the later one holds the cell.
+        """
+        owner, n = self.owner_of_cells().ravel(), len(self) + 1
+        flat = layers.reshape(-1, layers.shape[-1])
+        total = [np.bincount(owner, one, minlength=n)[1:] for one in flat.T]
+        return np.bincount(owner, minlength=n)[1:], np.stack(total, axis=1)
+
     @property
     def words(self) -> NDArray[np.str_]:
         """The source's word of each statement, shape as `symbols`; empty for silence."""

@@ -69,7 +69,9 @@ class Asked:
         names several proposals names none.
         """
         for key in keys:
-            text = _key(key)
+            text = str(key).strip().lower() if key is not None else ""
+            if text.replace(".", "").isdigit():  # a number, as a spreadsheet wrote it
+                text = text.removesuffix(".0")
             rows = self._places.get(text) or self._by_number.get(text, ())
             if len(rows) == 1:
                 return rows[0]
@@ -79,11 +81,6 @@ class Asked:
         """Return the ids of all proposals."""
         out: list[str] = self.proposals["proposal"].tolist()
         return out
-
-
-def _key(key: Any) -> str:
-    text = str(key).strip().lower() if key is not None else ""
-    return text.removesuffix(".0") if text.replace(".", "").isdigit() else text
 
 
 def run_name(folder: Path) -> str:
@@ -118,31 +115,23 @@ def read_asked(folder: Path, crs: str) -> Asked:
         The folder holds no finished run.
     """
     name, room = run_name(folder), folder / "corrections"
-    indexed = [_indexed(path, crs) for path in sorted(room.glob("*/proposals.parquet"))]
+    indexed = [read_table(path).to_crs(crs) for path in sorted(room.glob("*/proposals.parquet"))]
+    indexed = [one[one["fate"] != "later"] for one in indexed]
     patches = [_patches(path) for path in sorted(room.glob("*/patches.parquet"))]
-    others = _corrections(folder)
-    told = {one for part in (*indexed, *patches) for one in part["source"]}
-    others = others[~others["source"].isin(list(told))]
-    parts = [one for one in (*indexed, *patches, others) if len(one)]
-    table = pd.concat(parts, ignore_index=True) if parts else others
-    table = table.drop_duplicates("proposal").sort_values("proposal", ignore_index=True)
-    proposals = gpd.GeoDataFrame(table, geometry="geometry", crs=crs)
-    return Asked(run=name, proposals=proposals, visits=_visits(folder, crs))
-
-
-def _indexed(path: Path, crs: str) -> pd.DataFrame:
-    table = read_table(path).to_crs(crs)
-    return pd.DataFrame(table[table["fate"] != "later"])[[*COLUMNS, "geometry"]]
-
-
-def _corrections(folder: Path) -> pd.DataFrame:
     path = folder / "corrections.parquet"
     if not path.exists():
         raise RunError(f"{folder} holds no corrections ({path.name} is missing); run it again")
-    table = read_table(path)
-    given = zip(table["source"], table["record"], table["proposed"], strict=True)
-    table = table.assign(proposal=[correction_id(*row) for row in given])
-    return pd.DataFrame(table)[[*COLUMNS, "geometry"]]
+    others = read_table(path)
+    told = {one for part in (*indexed, *patches) for one in part["source"]}
+    others = others[~others["source"].isin(list(told))]
+    given = zip(others["source"], others["record"], others["proposed"], strict=True)
+    others = others.assign(proposal=[correction_id(*row) for row in given])
+    every = [pd.DataFrame(one)[[*COLUMNS, "geometry"]] for one in (*indexed, *patches, others)]
+    parts = [one for one in every if len(one)]
+    table = pd.concat(parts, ignore_index=True) if parts else every[-1]
+    table = table.drop_duplicates("proposal").sort_values("proposal", ignore_index=True)
+    proposals = gpd.GeoDataFrame(table, geometry="geometry", crs=crs)
+    return Asked(run=name, proposals=proposals, visits=_visits(folder, crs))
 
 
 def _patches(path: Path) -> pd.DataFrame:
@@ -155,7 +144,7 @@ def _patches(path: Path) -> pd.DataFrame:
         "p_to": "probability",
     }
     table = table.rename(columns=names).assign(source=path.parent.name, kind="patch")
-    return table.assign(record=table["proposal"])[[*COLUMNS, "geometry"]]
+    return table.assign(record=table["proposal"])
 
 
 def _visits(folder: Path, crs: str) -> pd.DataFrame:

@@ -31,14 +31,13 @@ Row = Mapping[str, Any]
 Rows = Sequence[Row]
 
 
-def _last(name: str) -> str:
-    """Return a column's name without the groups before it (``grp-sample_id``, ``a/b``)."""
-    return re.split(r"[/.:-]", str(name))[-1].strip().lower()
-
-
 def column_of(rows: Rows, names: Sequence[str]) -> str | None:
-    """Return the first column of ``rows`` that is called like one of ``names``."""
-    columns = {_last(name): str(name) for row in reversed(rows) for name in row}
+    """Return the first column of ``rows`` that is called like one of ``names``.
+
+    Groups before a column's name don't count (``grp-sample_id``, ``a/b``).
+    """
+    every = [str(name) for row in reversed(rows) for name in row]
+    columns = {re.split(r"[/.:-]", name)[-1].strip().lower(): name for name in every}
     return next((columns[name] for name in names if name in columns), None)
 
 

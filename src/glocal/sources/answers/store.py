@@ -85,13 +85,17 @@ def keep_answers(
     answers = merged(old, [one for file in heard.values() for one in file.answers])
     found = _visits_of(asked, folder, [one for file in heard.values() for one in file.visits])
     table = _with_verdicts(asked, answers)
+    files = {
+        digest: {"kind": one.channel, "answers": len(one.answers), "visits": len(one.visits)}
+        for digest, one in heard.items()
+    }
     summary = {
         "run": asked.run,
         "asked": len(asked),
         "places": len(asked.visits),
         "answers": dict(Counter(one for one in table["verdict"].tolist() if one)),
         "visits": {"answered": int((found["class"] != "").sum()), "returned": len(found)},
-        "files": {**(before["files"] if before else {}), **_files(heard)},
+        "files": {**(before["files"] if before else {}), **files},
         "licence": licence if licence != "unknown" or not before else before["licence"],
     }
     with replacing_folder(folder.absolute()) as part:
@@ -101,13 +105,6 @@ def keep_answers(
         write_table(part / "proposals.parquet", table, licence="ODbL-1.0", attribution=NOTE)
         write_json(part / "summary.json", summary)
     return summary
-
-
-def _files(heard: Mapping[str, Heard]) -> dict[str, Any]:
-    return {
-        digest: {"kind": one.channel, "answers": len(one.answers), "visits": len(one.visits)}
-        for digest, one in heard.items()
-    }
 
 
 def _summary(folder: Path) -> dict[str, Any]:

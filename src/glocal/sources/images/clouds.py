@@ -24,6 +24,7 @@ from scipy import ndimage
 from glocal.core.chip import Chip
 from glocal.core.typing import Bools, Bytes, Layers
 from glocal.errors import BadSourceError
+from glocal.sources.chips.indices import normalised_difference, shows_water
 
 __all__ = ["CLEAR", "CLOUD", "NO_DATA", "SHADOW", "clear_cells", "require_clear"]
 
@@ -93,31 +94,27 @@ class _Bands:
 
     def water(self) -> Bools:
         """Return cells that pass Fmask's water test."""
-        ndvi = _ratio(self.nir, self.red)
-        return np.asarray(((ndvi < 0.01) & (self.nir < 0.11)) | ((ndvi < 0.1) & (self.nir < 0.05)))
+        return shows_water(self.red, self.nir)
 
     def snow(self) -> Bools:
         """Return cells that pass Fmask's snow test, its thermal part left out."""
         if self.swir is None:
             return np.zeros(self.nir.shape, bool)
-        ndsi = _ratio(self.green, self.swir)
+        ndsi = normalised_difference(self.green, self.swir)
         return np.asarray((ndsi > 0.15) & (self.nir > 0.11) & (self.green > 0.1))
 
     def potential(self) -> Bools:
         """Return Fmask's potential cloud cells: white, hazy, neither green nor rock."""
         mean = (self.blue + self.green + self.red) / 3
         spread = sum(np.abs(one - mean) for one in (self.blue, self.green, self.red))
-        found = (spread / np.maximum(mean, 1e-4) < 0.7) & (_ratio(self.nir, self.red) < 0.8)
+        ndvi = normalised_difference(self.nir, self.red)
+        found = (spread / np.maximum(mean, 1e-4) < 0.7) & (ndvi < 0.8)
         if self.swir2 is not None:
             found &= self.swir2 > 0.03
         if self.swir is not None:
-            found &= (_ratio(self.green, self.swir) < 0.8) & (self.nir / self.swir > 0.75)
+            ndsi = normalised_difference(self.green, self.swir)
+            found &= (ndsi < 0.8) & (self.nir / self.swir > 0.75)
         return np.asarray(found)
-
-
-def _ratio(a: Layers, b: Layers) -> Layers:
-    """Return the normalised difference of ``a`` and ``b``."""
-    return np.asarray((a - b) / np.maximum(a + b, np.float32(1e-4)))
 
 
 def clear_cells(chip: Chip, scl: Bytes | None = None) -> tuple[Bools, Bytes]:

@@ -350,13 +350,9 @@ def _write_shares(
 ) -> tuple[list[Path], int]:
     """Write the shares of classes in the coarse cells; return the files and how many cells."""
     source, legend = reading.says, reading.window.legend
-    owner = source.owner_of_cells()
-    n, classes = len(source), len(legend)
-    size = np.bincount(owner.ravel(), minlength=n + 1)[1:]
+    size, mass = source.summed(others)
     there = size > 0
-    flat = others.reshape(-1, classes).astype(np.float64)
-    columns = [np.bincount(owner.ravel(), flat[:, k], minlength=n + 1)[1:] for k in range(classes)]
-    total = np.stack(columns, axis=1)[there].astype(np.float64)
+    total = mass[there]
     total /= total.sum(axis=1, keepdims=True)
     looks = np.maximum(size[there] / CELLS_PER_LOOK, 1.0)[:, None]
     made_of = Provenance.derive("fuse", [findings.provenance, source.provenance])

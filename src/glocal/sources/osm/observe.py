@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import box
 from pyproj import Transformer
 
+from glocal.core.columns import chosen
 from glocal.core.grid import require_overlap
 from glocal.core.interval import Interval
 from glocal.core.legend import Legend
@@ -51,10 +52,6 @@ class _Said:
     geometry: NDArray[np.object_]
     """Shape (n,), in the grid's CRS."""
 
-    def take(self, order: NDArray[np.int64]) -> _Said:
-        index, kind, geometry = self.index[order], self.kind[order], self.geometry[order]
-        return replace(self, index=index, kind=kind, geometry=geometry)
-
 
 def observations_of(
     elements: Elements,
@@ -81,7 +78,7 @@ def observations_of(
         Nothing in it can be used; says how many objects were read, usable, in the area.
     """
     said = _select(elements, geobox, name)
-    said = said.take(_painting_order(said, elements))
+    said = chosen(said, _painting_order(said, elements), ("index", "kind", "geometry"))
     index = said.index
     alphabet, symbol_of_kind = np.unique(said.names, return_inverse=True)
     counts = f"{len(elements)} areas read, {len(index)} used, {elements.broken} broken"

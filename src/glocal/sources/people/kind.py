@@ -200,11 +200,7 @@ def _licences(config: ReviewConfig, stored: Stored, window: Window) -> frozenset
 
 def _right(source: Observations, others: Layers) -> Table:
     """Return the probability of what each answer says, shape (n,); NaN where it has no cell."""
-    owner = source.owner_of_cells().ravel()
-    n, classes = len(source) + 1, len(source.legend)
-    size = np.bincount(owner, minlength=n)[1:]
-    flat = others.reshape(-1, classes)
-    total = [np.bincount(owner, flat[:, k], minlength=n)[1:] for k in range(classes)]
-    mean = np.stack(total, axis=1) / np.maximum(size, 1)[:, None]
+    size, total = source.summed(others)
+    mean = total / np.maximum(size, 1)[:, None]
     meant = source.crosswalk.matrix[np.maximum(source.symbols.astype(np.int64) - 1, 0)] > 0
     return np.where(size > 0, (mean * meant).sum(axis=1), np.nan)

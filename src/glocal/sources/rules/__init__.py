@@ -1,1 +1,1 @@
-"""A classifier of one image from physics alone."""
+"""A classifier of one image from physics alone: ``thresholds`` are its rules, ``kind`` its face."""

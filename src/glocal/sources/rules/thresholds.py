@@ -28,8 +28,9 @@ from glocal.core.legend import Crosswalk, Legend
 from glocal.core.legends import crosswalk_from_concepts
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
-from glocal.core.typing import Bools, Bytes, Layers
+from glocal.core.typing import Bools, Bytes
 from glocal.errors import BadSourceError, GridMismatchError
+from glocal.sources.chips.indices import normalised_difference, shows_water
 
 __all__ = ["SYMBOLS", "classify", "observe_rules", "rules_crosswalk"]
 
@@ -84,8 +85,8 @@ def classify(chip: Chip) -> Bytes:
             f"{', '.join(lacking)} (it has {', '.join(chip.band_names)})"
         )
     green, red, nir = (chip.band(name) for name in NEEDED)
-    ndvi, ndwi = _index(nir, red), _index(green, nir)
-    wet = ((ndvi < 0.01) & (nir < 0.11)) | ((ndvi < 0.1) & (nir < 0.05))
+    ndvi, ndwi = normalised_difference(nir, red), normalised_difference(green, nir)
+    wet = shows_water(red, nir)
     water = wet & (ndwi > 0)
     symbols = np.zeros(nir.shape, np.uint8)
     symbols[(ndvi < 0.2) & (nir > 0.11)] = 4
@@ -93,16 +94,11 @@ def classify(chip: Chip) -> Bytes:
     symbols[(ndvi > 0.5) & ~wet] = 2
     symbols[water] = 1
     if chip.has("swir16"):
-        ndsi = _index(green, chip.band("swir16"))
+        ndsi = normalised_difference(green, chip.band("swir16"))
         symbols[(ndsi > 0.4) & (green > 0.1) & (nir > 0.11)] = 5
     else:  # white cells may be snow, cloud or roof: not to be told without this band
         symbols[(green > 0.3) & (ndvi < 0.1)] = 0
     return symbols
-
-
-def _index(a: Layers, b: Layers) -> Layers:
-    """Return the normalised difference; NaN where a band is invalid, which no test passes."""
-    return np.asarray((a - b) / np.maximum(a + b, np.float32(1e-4)))
 
 
 def observe_rules(
