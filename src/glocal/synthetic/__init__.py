@@ -1,4 +1,10 @@
-"""A synthetic earth: truth is known, and every source errs in ways that are set by knobs."""
+"""A synthetic earth: truth is known, and every source errs in ways that are set by knobs.
+
+``world`` holds the knobs, ``ground`` what is there, ``bands`` and ``source_*`` what each source
+says of it (``fields`` are the random fields that all draw from), ``scene`` all of it together. It
+is written as ordinary files (``write``) or given as layers (``earth``); ``measure`` compares the
+rates that were drawn with the knobs.
+"""
 
 from __future__ import annotations
 

@@ -87,9 +87,11 @@ def render_optical(
         else:
             values = _moved(values, world.image_shift_m, world.image_turn_m)
         cover = uniform(rng, world.size, world.size / 20) < (0 if number else world.clouds)
-        shadow = _shadow(cover)
+        # Shadows that enter at an edge stand for those of clouds outside the area.
+        shadow = np.roll(cover, SHADOW_CELLS, axis=(0, 1)) & ~cover
         shaded = np.where(shadow, 0.45, 1).astype(np.float32) * values
-        seen = np.where(cover, _cloud_top(rng, world.size), shaded)
+        top = CLOUD[:, None, None] * np.exp(0.06 * normal(rng, world.size, 3))
+        seen = np.where(cover, np.asarray(top, np.float32), shaded)
         images.append(OpticalImage(values=seen, ground=values, cloud=cover, shadow=shadow, age=age))
     return images
 
@@ -110,7 +112,11 @@ def _reflectance(
     visible, infrared = np.arange(len(BANDS)) < 4, np.arange(len(BANDS)) >= 4
     tilt = REGION_TILT[:, None] * np.where(visible, 1.0, -1.0) * world.covariate_shift
     value = value * np.exp(tilt).astype(np.float32)[ground.region]
-    value = value * _parcels(world, ground, rng)
+    # Parcels of a class differ in brightness and, more in the infrared, in greenness.
+    bright, green = rng.standard_normal((2, len(ground.now), 1), np.float32)
+    weight = np.linspace(-1, 1, len(BANDS), dtype=np.float32)
+    factor = np.exp(world.parcel_noise * (bright + 0.8 * green * weight))
+    value = value * np.asarray(factor[ground.objects], np.float32)
     for bands, scale in ((visible, 1.0), (infrared, 1.0), (visible | infrared, 0.5)):
         grain = 0.5 * normal(rng, world.size, 1.5) + 0.85 * normal(rng, world.size, 0)
         value[..., bands] *= np.exp(world.texture * scale * grain)[..., None]
@@ -120,15 +126,6 @@ def _reflectance(
     planes = np.moveaxis(value, -1, 0)
     mixed = ndimage.gaussian_filter(planes, (0, world.psf_cells, world.psf_cells))
     return np.asarray(np.clip(mixed, 0.001, 1), np.float32)
-
-
-def _parcels(world: World, ground: Ground, rng: np.random.Generator) -> Layers:
-    """Return a factor (H, W, 10) per parcel: greenness and brightness differ between them."""
-    n = len(ground.now)
-    bright, green = rng.standard_normal((2, n, 1), np.float32)
-    weight = np.linspace(-1, 1, len(BANDS), dtype=np.float32)
-    factor = np.exp(world.parcel_noise * (bright + 0.8 * green * weight))
-    return np.asarray(factor[ground.objects], np.float32)
 
 
 def _moved(values: Layers, step_m: tuple[float, float], turn_m: float) -> Layers:
@@ -147,18 +144,6 @@ def _moved(values: Layers, step_m: tuple[float, float], turn_m: float) -> Layers
         ndimage.affine_transform(one, turn, offset, order=1, mode="nearest") for one in values
     ]
     return np.asarray(planes, np.float32)
-
-
-def _shadow(cloud: Bools) -> Bools:
-    """Return the cells in the shadow of the clouds and not below them.
-
-    Those that enter at an edge stand for shadows of clouds outside the area.
-    """
-    return np.roll(cloud, SHADOW_CELLS, axis=(0, 1)) & ~cloud
-
-
-def _cloud_top(rng: np.random.Generator, size: int) -> Layers:
-    return np.asarray(CLOUD[:, None, None] * np.exp(0.06 * normal(rng, size, 3)), np.float32)
 
 
 def render_radar(world: World, ground: Ground, rng: np.random.Generator) -> Layers:

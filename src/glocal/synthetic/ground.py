@@ -93,8 +93,12 @@ def make_ground(world: World, rng: np.random.Generator) -> Ground:
     parcel = voronoi(rng, world.size, round(world.size**2 / world.parcel_cells))
     small = voronoi(rng, world.size, round(5 * world.size**2 / world.parcel_cells))
     labels = np.where(patch == BUILT, small + parcel.max() + 1, parcel) * len(CLASSES) + patch
-    outline, label = _outlines(labels.astype(np.int32), geobox_of(world))
-    objects = burn(outline, geobox_of(world)) - 1
+    geobox = geobox_of(world)
+    found = list(shapes(labels.astype(np.int32), connectivity=4, transform=geobox.transform))
+    outline = np.empty(len(found), object)
+    outline[:] = [shapely.geometry.shape(polygon) for polygon, _ in found]
+    label = np.array([label for _, label in found], np.int64)
+    objects = burn(outline, geobox) - 1
     now = (label % len(CLASSES)).astype(np.uint8)
     chance, wait = rng.random(len(now)), rng.standard_exponential(len(now))
     with np.errstate(divide="ignore"):
@@ -118,14 +122,6 @@ def _patches(world: World, rng: np.random.Generator) -> Bytes:
         step = 0.5 * np.log(np.maximum(wanted, 1e-4) / np.maximum(found, 1e-4))
         height += np.clip(step, -0.5, 0.5).astype(np.float32)[:, None, None]
     return np.asarray(height.argmax(axis=0), np.uint8)
-
-
-def _outlines(labels: NDArray[np.int32], geobox: GeoBox) -> tuple[NDArray[np.object_], Codes]:
-    """Return the polygon and the label of every patch of cells that touch by edges."""
-    found = list(shapes(labels, connectivity=4, transform=geobox.transform))
-    outline = np.empty(len(found), object)
-    outline[:] = [shapely.geometry.shape(polygon) for polygon, _ in found]
-    return outline, np.array([label for _, label in found], np.int64)
 
 
 def displaced(outline: NDArray[np.object_], step: Table) -> NDArray[np.object_]:

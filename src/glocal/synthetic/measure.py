@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from glocal.synthetic.scene import Scene
 from glocal.synthetic.source_maps import SILENT, rates
 from glocal.synthetic.source_osm import KINDS, favourite
-from glocal.synthetic.source_points import Points
 from glocal.synthetic.world import FAMILY
 
 __all__ = ["OUTCOMES", "measured_rates", "outcome"]
@@ -45,7 +44,8 @@ def measured_rates(scene: Scene) -> dict[str, dict[str, float]]:
         if name in scene.points:
             points = scene.points[name]
             rows[f"{name} errors"] = _row(rate, (points.said != points.truth).mean())
-            rows[f"{name} position sd (m)"] = _row(sd, _spread(points))
+            spread = float(np.sqrt((points.step**2).mean())) if len(points) else 0.0
+            rows[f"{name} position sd (m)"] = _row(sd, spread)
     if world.coarse_m and scene.coarse is not None:
         rows["cells of the coarse map"] = _row(
             (world.size * 10 / world.coarse_m) ** 2, scene.coarse.size
@@ -93,10 +93,6 @@ def _osm(scene: Scene) -> dict[str, dict[str, float]]:
     rest = osm.step - np.array(world.osm_shift_m)
     rows["osm position sd (m)"] = _row(sd, float(np.sqrt((rest**2).mean())) if len(osm) else 0)
     return rows
-
-
-def _spread(points: Points) -> float:
-    return float(np.sqrt((points.step**2).mean())) if len(points) else 0.0
 
 
 def _row(configured: Any, measured: Any) -> dict[str, float]:

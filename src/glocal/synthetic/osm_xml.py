@@ -30,6 +30,15 @@ class Element:
     timestamp: str
     person: int
 
+    @property
+    def attributes(self) -> str:
+        """What stands in the element itself."""
+        user = quoteattr(f"mapper {self.person}")
+        return (
+            f'version="{self.version}" timestamp="{self.timestamp}" '
+            f'changeset="{self.person}" uid="{self.person}" user={user}'
+        )
+
 
 def record_of(number: int, outline: shapely.Polygon, version: int) -> str:
     """Return the native id with version of element ``number`` (from 0)."""
@@ -48,7 +57,7 @@ def osm_xml(outline: NDArray[np.object_], elements: Sequence[Element], crs: str)
     last = np.append(ring[1:] != ring[:-1], True)
     open_xy, open_ring = xy[~last], ring[~last]
     lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(*open_xy.T)
-    meta = [_meta(one) for one in elements]
+    meta = [one.attributes for one in elements]
     nodes = [
         f'<node id="{i}" {meta[element]} lat="{b:.7f}" lon="{a:.7f}"/>'
         for i, (element, a, b) in enumerate(
@@ -71,14 +80,6 @@ def osm_xml(outline: NDArray[np.object_], elements: Sequence[Element], crs: str)
         relations.append(_relation(i + 1, numbers, meta[i], one.tag))
     body = "\n".join([*nodes, *(text for _, text in sorted(ways)), *relations])
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<osm version="0.6">\n{body}\n</osm>\n'
-
-
-def _meta(element: Element) -> str:
-    user = quoteattr(f"mapper {element.person}")
-    return (
-        f'version="{element.version}" timestamp="{element.timestamp}" '
-        f'changeset="{element.person}" uid="{element.person}" user={user}'
-    )
 
 
 def _tag(tag: str) -> str:

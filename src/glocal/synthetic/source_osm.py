@@ -89,17 +89,22 @@ def draw_osm(world: World, ground: Ground, rng: np.random.Generator) -> Mapped:
     kind = np.searchsorted(np.cumsum(world.contributors), rng.random(n), side="right")
     kind = np.minimum(kind, len(KINDS) - 1)
     group = voronoi(rng, world.size, TRACE_GROUPS)[tuple(ground.centre.T)]
-    step = _steps(world, group, rng)
+    # Displaced alike: all objects, those traced together, each by itself.
+    # Displaced alike: all objects, those traced together, each by itself.
+    of_group = rng.normal(0, 1, (TRACE_GROUPS, 2)) * world.trace_sd_m
+    of_itself = rng.normal(0, 1, (n, 2)) * world.object_sd_m
+    step = np.array(world.osm_shift_m) + of_group[group] + of_itself
     exists = _exists(world, ground, rng)
     imported = _imports(world, ground, rng)
     by_hand = imported < 0
     age = np.where(by_hand, chance["age"] * world.osm_age, 0.75 * world.osm_age)
     then = ground.classes_of(age)
     person = _person(kind, chance["who"])
-    said = _said(world, kind, person, then, chance)
-    by_use = _beside_settlements(world, ground, then) & (chance["use"] < world.land_use) & by_hand
+    said, by_use = _said(world, ground, kind, person, then, chance)
+    by_use &= by_hand
     said = np.where(by_use, BUILT, np.where(by_hand, said, np.array(IMPORTED)[imported]))
-    tag = np.where(by_use, USE_TAG, _tags(said, chance["tag"]))
+    tags = np.array([[tags[i % len(tags)] for i in range(6)] for tags in TAGS])
+    tag = np.where(by_use, USE_TAG, tags[said, (chance["tag"] * 6).astype(np.int64)])
     kept = np.flatnonzero(exists | ~by_hand)
     return Mapped(
         object=kept,
@@ -141,25 +146,20 @@ def _imports(world: World, ground: Ground, rng: np.random.Generator) -> Codes:
     return np.where(region == world.withheld_region, -1, imported)
 
 
-def _steps(world: World, group: NDArray[np.int32], rng: np.random.Generator) -> Table:
-    """Return the displacement of each object: all, its trace group, itself."""
-    of_group = rng.normal(0, 1, (TRACE_GROUPS, 2)) * world.trace_sd_m
-    of_itself = rng.normal(0, 1, (len(group), 2)) * world.object_sd_m
-    return np.asarray(np.array(world.osm_shift_m) + of_group[group] + of_itself)
-
-
 def _said(
-    world: World,
-    kind: Codes,
-    person: Codes,
-    then: Bytes,
-    chance: dict[str, Table],
-) -> Bytes:
-    """Return the class each mapper saw ``then``, with the errors of their kind."""
+    world: World, ground: Ground, kind: Codes, person: Codes, then: Bytes, chance: dict[str, Table]
+) -> tuple[NDArray[np.integer], Bools]:
+    """Return the class that each mapper saw ``then``, with the errors of their kind.
+
+    And which objects they tagged by use: trees and grass within about 50 m of a settlement.
+    """
     errs = chance["errs"] < np.array(world.contributor_errors)[kind]
     wrong = draw_wrong(then, chance["wrong"], world.structured)
     wrong = np.where(KINDS.index("biased") == kind, favourite(person), wrong)
-    return np.where(errs, wrong, then).astype(np.uint8)
+    built = (ground.classes() == BUILT).astype(np.float32)
+    near = ndimage.uniform_filter(built, 100 // CELL + 1)[tuple(ground.centre.T)] > 0
+    green = np.isin(then, (CLASSES.index(10), CLASSES.index(30)))
+    return np.where(errs, wrong, then), near & green & (chance["use"] < world.land_use)
 
 
 def favourite(person: Codes) -> Codes:
@@ -175,18 +175,6 @@ def _person(kind: Codes, chance: Table) -> Codes:
         rank = np.searchsorted(activity / activity[-1], chance[kind == number])
         person[kind == number] = 100 * (number + 1) + rank
     return person
-
-
-def _beside_settlements(world: World, ground: Ground, classes: Bytes) -> Bools:
-    """Return which trees and grass lie within about 50 m of a settlement."""
-    built = (ground.classes() == BUILT).astype(np.float32)
-    near = ndimage.uniform_filter(built, 100 // CELL + 1)[tuple(ground.centre.T)] > 0
-    return np.asarray(near & np.isin(classes, (CLASSES.index(10), CLASSES.index(30))))
-
-
-def _tags(said: NDArray[np.integer], chance: Table) -> NDArray[np.str_]:
-    table = np.array([[tags[i % len(tags)] for i in range(6)] for tags in TAGS])
-    return np.asarray(table[said, (chance * 6).astype(np.int64)])
 
 
 def painted(mapped: Mapped, geobox: GeoBox) -> Bytes:

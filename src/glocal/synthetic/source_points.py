@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
+from glocal.core.grid import points_at
 from glocal.core.typing import Bools, Bytes, Codes, Table
 from glocal.synthetic.fields import draw_wrong
 from glocal.synthetic.ground import BUILT, CELL, Ground, geobox_of
@@ -115,24 +115,17 @@ def _reported(
     truth = ground.classes().ravel()[cell]
     wrong = draw_wrong(truth, rng.random(len(cell)), world.structured)
     step = rng.normal(0, 1, (len(cell), 2)) * sd_m
-    xy = _kept_inside(_centres(cell, geobox_of(world)) + step, geobox_of(world))
+    geobox = geobox_of(world)
+    row, column = np.divmod(cell, geobox.shape[1])
+    centre = np.column_stack(points_at(geobox, row + 0.5, column + 0.5))
+    # No place outside the area, or on its very edge.
+    left, bottom, right, top = geobox.extent.boundingbox.bbox
+    edge = CELL / 10
+    xy = np.clip(centre + step, (left + edge, bottom + edge), (right - edge, top - edge))
     return Points(
         cell=cell,
         truth=truth,
         said=np.where(rng.random(len(cell)) < errors, wrong, truth).astype(np.uint8),
         xy=xy,
-        step=xy - _centres(cell, geobox_of(world)),
+        step=xy - centre,
     )
-
-
-def _centres(cell: Codes, geobox: GeoBox) -> Table:
-    row, column = np.divmod(cell, geobox.shape[1])
-    left, _, _, top = geobox.extent.boundingbox.bbox
-    return np.column_stack([left + (column + 0.5) * CELL, top - (row + 0.5) * CELL])
-
-
-def _kept_inside(xy: Table, geobox: GeoBox) -> Table:
-    """Return the places, none outside the area or on its very edge."""
-    left, bottom, right, top = geobox.extent.boundingbox.bbox
-    edge = CELL / 10
-    return np.clip(xy, (left + edge, bottom + edge), (right - edge, top - edge))

@@ -250,8 +250,7 @@ class World:
             raise ConfigError(f"size must be {MIN_SIZE}..{MAX_SIZE} cells, got {self.size}")
         for name in _RATES:
             value = getattr(self, name)
-            values = value if isinstance(value, tuple) else (value,)
-            if not all(0 <= one <= 1 for one in values):
+            if not all(0 <= one <= 1 for one in _numbers(value)):
                 raise ConfigError(f"{name} must lie in 0..1, got {value}")
         for name in ("shares", "completeness"):
             if len(getattr(self, name)) != len(CLASSES):
@@ -263,7 +262,8 @@ class World:
         points = max(self.field_points, self.citizen_points, self.anchors)
         if points > self.size**2 // 4:
             raise ConfigError(f"{points} points are too many for {self.size**2} cells")
-        negative = [one.name for one in fields(self) if _is_negative(getattr(self, one.name))]
+        names = [one.name for one in fields(self)]
+        negative = [one for one in names if min(_numbers(getattr(self, one)), default=0) < 0]
         if set(negative) - {"osm_shift_m", "image_shift_m", "withheld_region"}:
             raise ConfigError(f"{', '.join(negative)} must not be negative")
 
@@ -276,9 +276,10 @@ _RATES = (
 )  # fmt: skip
 
 
-def _is_negative(value: object) -> bool:
-    numbers = value if isinstance(value, tuple) else (value,)
-    return any(isinstance(one, int | float) and one < 0 for one in numbers)
+def _numbers(value: object) -> list[float]:
+    """Return the numbers of a knob: none of a word, several of a tuple."""
+    values = value if isinstance(value, tuple) else (value,)
+    return [one for one in values if isinstance(one, int | float)]
 
 
 def standard() -> World:

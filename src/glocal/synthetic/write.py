@@ -69,40 +69,30 @@ def write_scene(scene: Scene, out: Path) -> None:
     with replacing_folder(out.absolute()) as part:
         sources = [*_images(scene, part), *_maps(scene, part), _osm(scene, part)]
         sources += _points(scene, part)
-        sources.append({"name": "model", "kind": "predicted", "of": _read_by_model(scene)})
-        text = yaml.safe_dump(
-            {**_settings(scene), "sources": sources, **_anchors(scene, part)},
-            sort_keys=False,
-            default_flow_style=None,
-            width=10_000,
-        )
+        model = ["image", *(["radar"] if scene.radar is not None else [])]
+        sources.append({"name": "model", "kind": "predicted", "of": model})
+        size = scene.world.size
+        bbox = [int(one) for one in scene.geobox.extent.boundingbox.bbox]
+        config = {
+            "name": "synthetic",
+            "grid": {"bbox": bbox, "crs": CRS, "resolution": CELL},
+            "date": _day(0),
+            "classes": list(CLASSES),
+            "seed": scene.seed % 2**32,
+            "block": max(8, min(96, size // 4)),
+            "folds": 5 if size >= 128 else 3,
+            "sources": sources,
+        }
+        if "anchors" in scene.points:
+            table = {"path": _csv(scene, "anchors", part), "crs": CRS, "position_sd_m": 1}
+            config["anchors"] = {**table, "date": _day(0), "licence": LICENCE}
+        text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None, width=10_000)
         write_text(part / "area.yaml", text)
         _truth(scene, part / "truth")
 
 
 def _day(age: float) -> str:
     return (DATE - timedelta(days=365.25 * age)).date().isoformat()
-
-
-def _settings(scene: Scene) -> dict[str, Any]:
-    size = scene.world.size
-    return {
-        "name": "synthetic",
-        "grid": {
-            "bbox": [int(one) for one in scene.geobox.extent.boundingbox.bbox],
-            "crs": CRS,
-            "resolution": CELL,
-        },
-        "date": _day(0),
-        "classes": list(CLASSES),
-        "seed": scene.seed % 2**32,
-        "block": max(8, min(96, size // 4)),
-        "folds": 5 if size >= 128 else 3,
-    }
-
-
-def _read_by_model(scene: Scene) -> list[str]:
-    return ["image", *(["radar"] if scene.radar is not None else [])]
 
 
 def _cog(path: Path, values: NDArray[Any], geobox: GeoBox, **options: Any) -> str:
@@ -151,7 +141,13 @@ def _maps(scene: Scene, folder: Path) -> list[dict[str, Any]]:
         write_csv(folder / "legend.csv", ("value", "name", "title", "color"), entries)
     if scene.coarse is not None:
         coarse = _coded(scene.coarse, CODES["igbp"], SILENT_CODE["igbp"])
-        path = _cog(folder / "modis.tif", coarse, _coarse_grid(scene, coarse.shape))
+        # From the north-west corner, and beyond the others where cells don't fit.
+        side = max(round(scene.world.coarse_m / CELL), 1) * CELL
+        left, _, _, top = scene.geobox.extent.boundingbox.bbox
+        height, width = coarse.shape
+        bbox = (left, top - height * side, left + width * side, top)
+        grid = GeoBox.from_bbox(bbox, crs=CRS, shape=coarse.shape)
+        path = _cog(folder / "modis.tif", coarse, grid)
         year = int(_day(scene.world.map_age)[:4])
         row = {"name": "modis", "kind": "landcover", "path": path, "legend": "igbp", "date": year}
         rows.append(row)
@@ -171,23 +167,18 @@ def _coded(said: Bytes, codes: tuple[int, ...], silent: int) -> Bytes:
     return table[said]
 
 
-def _coarse_grid(scene: Scene, shape: tuple[int, ...]) -> GeoBox:
-    """Return the grid of the coarse map: from the north-west corner, beyond the others."""
-    side = max(round(scene.world.coarse_m / CELL), 1) * CELL
-    left, _, _, top = scene.geobox.extent.boundingbox.bbox
-    rows, columns = shape
-    return GeoBox.from_bbox(
-        (left, top - rows * side, left + columns * side, top), crs=CRS, shape=(rows, columns)
-    )
-
-
 def _osm(scene: Scene, folder: Path) -> dict[str, Any]:
     """Write the extract; return its entry of ``area.yaml``."""
     osm = scene.osm
     if not len(osm):
         raise RunError("nothing is mapped in this world; raise completeness or the size")
     elements = [
-        Element(tag=tag, version=version, timestamp=_moment(age), person=person)
+        Element(
+            tag=tag,
+            version=version,
+            timestamp=(DATE - timedelta(days=365.25 * age)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            person=person,
+        )
         for tag, version, age, person in zip(
             osm.tag.tolist(), osm.version.tolist(), osm.age.tolist(), osm.person.tolist(),
             strict=True,
@@ -195,10 +186,6 @@ def _osm(scene: Scene, folder: Path) -> dict[str, Any]:
     ]  # fmt: skip
     write_text(folder / "extract.osm", osm_xml(osm.outline, elements, CRS))
     return {"name": "osm", "kind": "osm", "path": "extract.osm", "date": _day(0)}
-
-
-def _moment(age: float) -> str:
-    return (DATE - timedelta(days=365.25 * age)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _table(scene: Scene, name: str) -> pd.DataFrame:
@@ -236,14 +223,6 @@ def _points(scene: Scene, folder: Path) -> list[dict[str, Any]]:
         row = {"name": name, "kind": "insitu", "path": path, "crs": CRS, "date": _day(0)}
         rows.append({**row, "position_sd_m": max(sd, 0.5), "licence": LICENCE})
     return rows
-
-
-def _anchors(scene: Scene, folder: Path) -> dict[str, Any]:
-    if "anchors" not in scene.points:
-        return {}
-    path = _csv(scene, "anchors", folder)
-    row = {"path": path, "crs": CRS, "position_sd_m": 1, "date": _day(0), "licence": LICENCE}
-    return {"anchors": row}
 
 
 # Truth ----------------------------------------------------------------------
