@@ -1,1 +1,4 @@
-"""One page about a run."""
+"""One page about a run.
+
+``page`` collects what is said, ``figures`` draws, ``report.html.j2`` lays out.
+"""

@@ -146,21 +146,22 @@ def _view(source: DatasetReader, resampling: Resampling) -> MapView:
     plain = (scale, offset) == (1.0, 0.0)
     if not plain:
         values = values * scale + offset
+    code = source.crs.to_epsg() if source.crs else None
+    no_code = "a CRS without EPSG code" if source.crs else "no CRS"
+    try:
+        colours = source.colormap(1)
+    except ValueError:  # it has none
+        colours = {}
     return MapView(
         values=np.where(valid, values, 0),
         valid=valid,
-        crs=_crs_name(source),
+        crs=f"EPSG:{code}" if code else no_code,
         size_xy=(source.width, source.height),
         resolution=abs(source.transform.a),
         bar=_scale_bar(source),
-        palette=_palette(source),
+        palette={key: "{:02x}{:02x}{:02x}".format(*one[:3]) for key, one in colours.items()},
         integer=plain and np.issubdtype(np.dtype(source.dtypes[0]), np.integer),
     )
-
-
-def _crs_name(source: DatasetReader) -> str:
-    code = source.crs.to_epsg() if source.crs else None
-    return f"EPSG:{code}" if code else ("a CRS without EPSG code" if source.crs else "no CRS")
 
 
 def _scale_bar(source: DatasetReader) -> tuple[float, str] | None:
@@ -170,14 +171,6 @@ def _scale_bar(source: DatasetReader) -> tuple[float, str] | None:
     decade = 10.0 ** math.floor(math.log10(width / 3))
     length = max(step * decade for step in (1, 2, 5) if step * decade <= width / 3)
     return length / width, f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-
-
-def _palette(source: DatasetReader) -> dict[int, str]:
-    try:
-        table = source.colormap(1)
-    except ValueError:
-        return {}
-    return {code: "{:02x}{:02x}{:02x}".format(*colour[:3]) for code, colour in table.items()}
 
 
 def class_map(view: MapView, colours: Mapping[int, str]) -> str:
@@ -240,7 +233,12 @@ def _crop(source: DatasetReader, geometry: Any) -> tuple[str, float] | None:
     if geometry is None or geometry.is_empty or not frame.intersects(geometry):
         return None
     inside = shapely.transform(geometry.intersection(frame), lambda xy: _to_cells(source, xy))
-    column, row, side = _square(inside.bounds, source.width, source.height)
+    # Some room around the geometry, inside the image.
+    left, top, right, bottom = inside.bounds
+    wanted = math.ceil(max(1.5 * (right - left), 1.5 * (bottom - top), CROP_CELLS))
+    side = min(wanted, source.width, source.height)
+    column = min(max(round((left + right - side) / 2), 0), source.width - side)
+    row = min(max(round((top + bottom - side) / 2), 0), source.height - side)
     colour = source.read(
         (1, 2, 3) if source.count >= 3 else (1, 1, 1),
         window=Window(column, row, side, side),
@@ -262,36 +260,21 @@ def _to_cells(source: DatasetReader, xy: Table) -> Any:
     return (xy - (transform.c, transform.f)) / (transform.a, transform.e)
 
 
-def _square(
-    bounds: tuple[float, float, float, float], width: int, height: int
-) -> tuple[int, int, int]:
-    """Return (column, row, side) in cells: some room around ``bounds``, inside the image."""
-    left, top, right, bottom = bounds
-    wanted = math.ceil(max(1.5 * (right - left), 1.5 * (bottom - top), CROP_CELLS))
-    side = min(wanted, width, height)
-    column = round((left + right - side) / 2)
-    row = round((top + bottom - side) / 2)
-    return min(max(column, 0), width - side), min(max(row, 0), height - side), side
-
-
 def _outline(picture: Image.Image, geometry: Any) -> None:
     """Draw a geometry that is in pixels of the picture, smoothed by drawing it larger."""
     overlay = Image.new("RGBA", (SMOOTH * picture.width, SMOOTH * picture.height))
     draw = ImageDraw.Draw(overlay)
-    lines = [(SMOOTH * shapely.get_coordinates(one)).ravel().tolist() for one in _lines(geometry)]
+    lines: list[Any] = []
+    for part in shapely.get_parts(geometry):
+        # A circle around a point, a line as it is, of a polygon its rings.
+        kinds = (part.buffer(POINT_RADIUS).boundary, part, part.boundary)
+        lines += shapely.get_parts(kinds[max(int(shapely.get_dimensions(part)), 0)]).tolist()
+    strokes = [(SMOOTH * shapely.get_coordinates(one)).ravel().tolist() for one in lines]
     for colour, width in (("#000000", 5), ("#FFE14D", 2.5)):
-        for line in lines:
+        for line in strokes:
             draw.line(line, fill=colour, width=round(SMOOTH * width), joint="curve")
     small = overlay.resize(picture.size, Image.Resampling.BOX)
     picture.paste(small, mask=small)
-
-
-def _lines(geometry: Any) -> Iterator[Any]:
-    """Yield the lines to draw: rings of polygons, lines, and a circle around each point."""
-    for part in shapely.get_parts(geometry):
-        dimension = shapely.get_dimensions(part)
-        drawn = (part.buffer(POINT_RADIUS).boundary, part, part.boundary)[max(int(dimension), 0)]
-        yield from shapely.get_parts(drawn)
 
 
 # ---------------------------------------------------------------- charts
@@ -372,17 +355,12 @@ def _interval(axes: Axes, y: float, value: float, low: float, high: float) -> No
 
 
 def _rows(axes: Axes, names: Iterable[str]) -> None:
-    shown = [_plain(name) for name in names]
+    short = (one if len(one) <= 32 else f"{one[:31]}…" for one in names)
+    shown = [one.replace("$", r"\$") for one in short]  # no mathematics
     axes.set_yticks(range(len(shown)), shown)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.margins(x=0.08)
     axes.spines["left"].set_visible(False)
-
-
-def _plain(text: str) -> str:
-    """Shorten a label and keep the chart from reading ``$`` as mathematics."""
-    short = text if len(text) <= 32 else f"{text[:31]}…"
-    return short.replace("$", r"\$")
 
 
 def _png(figure: Figure) -> str:

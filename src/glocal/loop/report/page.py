@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import geopandas
 import jinja2
 import numpy as np
 import pandas
-from numpy.typing import NDArray
 from pyarrow.lib import ArrowException
 
 from glocal.errors import RunError
@@ -57,13 +56,6 @@ def write_report(out: Path) -> Path:
         raise RunError(f"{out} is not a folder; give the folder that `glocal run` has written")
     known = (out / "metrics.json").exists()
     metrics = read_metrics(out).model_dump(mode="json", exclude_none=True) if known else {}
-    context = _context(out, metrics)
-    path = out / "report.html"
-    write_text(path, _environment().get_template("report.html.j2").render(context))
-    return path
-
-
-def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("glocal.loop", "report"),
         autoescape=True,
@@ -74,29 +66,71 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(
         num=number, signed=signed, span=span, share=share, whole=whole, whole_span=whole_span
     )
-    return environment
+    path = out / "report.html"
+    template = environment.get_template("report.html.j2")
+    write_text(path, template.render(_context(out, metrics)))
+    return path
 
 
 def _context(out: Path, metrics: dict[str, Any]) -> dict[str, Any]:
-    legend = _legend(metrics)
+    classes = _classes(metrics)
     sources = {name: row or {} for name, row in (metrics.get("sources") or {}).items()}
+    rows = [{"name": name, **row} for name, row in sorted(sources.items())]
     baselines = metrics.get("baselines") or {}
+    others = [{"name": name, **(row or {})} for name, row in baselines.items()]
+    bins = [row for row in metrics.get("calibration") or [] if row.get("n")]
     return {
         "m": metrics,
         "headline": headline(sources),
         "missing": [(name, what) for name, what in FILES.items() if not (out / name).exists()],
-        "legend": legend,
-        "classes": _class_rows(metrics, legend),
-        "maps": _maps(out, legend),
+        "classes": classes,
+        "maps": _maps(out, classes),
         "ramps": _ramps(out),
-        "sources": [{"name": name, **row} for name, row in sorted(sources.items())],
-        "gains": _gains(sources),
-        "baselines": [{"name": name, **(row or {})} for name, row in baselines.items()],
-        "baseline_chart": _baselines(baselines),
-        "calibration": _calibration(metrics.get("calibration") or []),
-        "reliability": _reliability(out / "reliability.parquet", legend),
+        "sources": rows,
+        "gains": _chart(
+            rows,
+            ("name", "before", "after", "gain", "low", "high"),
+            figures.gains_chart,
+            "Before and after",
+            lambda r: f"{r[0]} {number(r[1])} to {number(r[2])}, gain {signed(r[3])}",
+        ),
+        "baselines": others,
+        "baseline_chart": _chart(
+            others,
+            ("name", "difference", "low", "high"),
+            figures.baseline_chart,
+            "Loop minus baseline",
+            lambda r: f"{r[0]} {signed(r[1])} ({span(r[2], r[3])})",
+        ),
+        "calibration": _chart(
+            bins,
+            ("confidence", "accuracy", "n"),
+            figures.calibration_chart,
+            "Calibration",
+            lambda r: f"stated {number(r[0])}, right {number(r[1])}, {r[2]} points",
+        ),
+        "reliability": _reliability(out / "reliability.parquet", classes),
         "corrections": _corrections(out, metrics.get("corrections") or {}),
     }
+
+
+def _chart(
+    rows: Sequence[Mapping[str, Any]],
+    keys: tuple[str, ...],
+    draw: Callable[[Sequence[Any]], str],
+    what: str,
+    told: Callable[[tuple[Any, ...]], str],
+) -> dict[str, Any] | None:
+    """Return a chart of the rows that have all their numbers, and its words; None without any."""
+    shown = [
+        tuple(row[key] for key in keys)
+        for row in rows
+        if all(key == "name" or _finite(row.get(key)) for key in keys)
+    ]
+    if not shown:
+        return None
+    alt = f"{what}: {'; '.join(told(one) for one in shown)}."
+    return {"uri": draw(shown), "alt": alt, "rows": shown}
 
 
 # ---------------------------------------------------------------- words and numbers
@@ -186,25 +220,15 @@ def whole(value: Any) -> str:
 # ---------------------------------------------------------------- legend and maps
 
 
-def _legend(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the classes; a colour that is not RRGGBB becomes grey."""
-    rows = []
-    for row in metrics.get("legend") or []:
-        colour = str(row.get("color", ""))
-        rows.append({**row, "color": colour if COLOUR.fullmatch(colour) else "999999"})
-    return rows
-
-
-def _class_rows(
-    metrics: Mapping[str, Any], legend: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return the legend with the area of each class."""
+def _classes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the legend with the area of each class; a colour that is not RRGGBB becomes grey."""
     area = {row.get("value"): row for row in metrics.get("class_area") or []}
     total = sum(row["area_ha"] for row in area.values() if _finite(row.get("area_ha")))
     rows = []
-    for one in legend:
+    for one in metrics.get("legend") or []:
         row = {**area.get(one["value"], {}), **one}
-        ha = row.get("area_ha")
+        colour, ha = str(one.get("color", "")), row.get("area_ha")
+        row["color"] = colour if COLOUR.fullmatch(colour) else "999999"
         row["share"] = ha / total if total and _finite(ha) else None
         rows.append(row)
     return rows
@@ -221,9 +245,14 @@ def _maps(out: Path, legend: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     if (out / "estimate.tif").exists():
         view = figures.read_view(out / "estimate.tif", categories=True)
         colours = {row["value"]: row["color"] for row in legend} or view.palette
-        maps.append(
-            _map(view, figures.class_map(view, colours), "Estimate", _class_alt(view, legend))
+        names = {row["value"]: row.get("title") or row["name"] for row in legend}
+        codes, counts = np.unique(view.values[0][view.valid], return_counts=True)
+        largest = ", ".join(
+            f"{names.get(int(codes[i]), f'class {codes[i]}')} {share(counts[i] / counts.sum())}"
+            for i in np.argsort(-counts, kind="stable")[:4].tolist()
         )
+        alt = f"Map of the estimated classes; the largest: {largest or 'none'}."
+        maps.append(_map(view, figures.class_map(view, colours), "Estimate", alt))
     return maps
 
 
@@ -240,17 +269,6 @@ def _map(view: figures.MapView, uri: str, title: str, alt: str) -> dict[str, Any
     }
 
 
-def _class_alt(view: figures.MapView, legend: Sequence[Mapping[str, Any]]) -> str:
-    names = {row["value"]: row.get("title") or row["name"] for row in legend}
-    codes, counts = np.unique(view.values[0][view.valid], return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:4]
-    parts = [
-        f"{names.get(int(codes[i]), f'class {codes[i]}')} {share(counts[i] / counts.sum())}"
-        for i in order.tolist()
-    ]
-    return f"Map of the estimated classes; the largest: {', '.join(parts) or 'none'}."
-
-
 def _ramps(out: Path) -> list[dict[str, Any]]:
     """Return the maps of probability, entropy and disagreement, those that exist."""
     wanted = (
@@ -258,80 +276,24 @@ def _ramps(out: Path) -> list[dict[str, Any]]:
         ("entropy", "Entropy", "of all classes, 1 = nothing known", False),
         ("disagreement", "Disagreement", "between families of sources", False),
     )
-    return [
-        _ramp(figures.read_view(out / f"{name}.tif"), title, what, invert)
-        for name, title, what, invert in wanted
-        if (out / f"{name}.tif").exists()
-    ]
-
-
-def _ramp(view: figures.MapView, title: str, what: str, invert: bool) -> dict[str, Any]:
-    # Integers without a scale are percent.
-    values = view.values[0] / 100 if view.integer else view.values[0]
-    inside = values[view.valid]
-    top = 1.0 if invert or not inside.size else _round_top(float(np.percentile(inside, 98)))
-    mean = number(float(inside.mean())) if inside.size else DASH
-    alt = f"Map of the {title.lower()} {what}; mean {mean}."
-    uri = figures.ramp_map(values, view.valid, top, invert=invert)
-    return {
-        **_map(view, uri, title, alt),
-        "what": what,
-        "mean": mean,
-        "top": number(top) if top < 1 else "1",
-        "open": top < 1,
-        "css": figures.ramp_css(invert=invert),
-    }
-
-
-def _round_top(value: float) -> float:
-    """Return the next multiple of 0.05, at least 0.05 and at most 1."""
-    return min(1.0, max(0.05, math.ceil(value * 20) / 20))
-
-
-# ---------------------------------------------------------------- charts
-
-
-def _gains(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str] | None:
-    keys = ("before", "after", "gain", "low", "high")
-    rows = [
-        (name, *(row[key] for key in keys))
-        for name, row in sorted(sources.items())
-        if all(_finite(row.get(key)) for key in keys)
-    ]
-    if not rows:
-        return None
-    told = [f"{r[0]} {number(r[1])} to {number(r[2])}, gain {signed(r[3])}" for r in rows]
-    return {"uri": figures.gains_chart(rows), "alt": f"Before and after: {'; '.join(told)}."}
-
-
-def _baselines(baselines: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str] | None:
-    keys = ("difference", "low", "high")
-    rows = [
-        (name, *(row[key] for key in keys))
-        for name, row in baselines.items()
-        if row and all(_finite(row.get(key)) for key in keys)
-    ]
-    if not rows:
-        return None
-    told = [f"{r[0]} {signed(r[1])} ({span(r[2], r[3])})" for r in rows]
-    return {"uri": figures.baseline_chart(rows), "alt": f"Loop minus baseline: {'; '.join(told)}."}
-
-
-def _calibration(bins: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    keys = ("confidence", "accuracy", "n")
-    rows = [
-        tuple(row[key] for key in keys)
-        for row in bins
-        if row.get("n") and all(_finite(row.get(key)) for key in keys)
-    ]
-    if not rows:
-        return None
-    told = [f"stated {number(c)}, right {number(a)}, {n} points" for c, a, n in rows]
-    return {
-        "uri": figures.calibration_chart(rows),
-        "alt": f"Calibration: {'; '.join(told)}.",
-        "rows": rows,
-    }
+    maps = []
+    for name, title, what, invert in wanted:
+        if not (out / f"{name}.tif").exists():
+            continue
+        view = figures.read_view(out / f"{name}.tif")
+        # Integers without a scale are percent.
+        values = view.values[0] / 100 if view.integer else view.values[0]
+        inside = values[view.valid]
+        top = 1.0
+        if inside.size and not invert:  # the next multiple of 0.05
+            top = min(1.0, max(0.05, math.ceil(float(np.percentile(inside, 98)) * 20) / 20))
+        mean = number(float(inside.mean())) if inside.size else DASH
+        uri = figures.ramp_map(values, view.valid, top, invert=invert)
+        said = {"what": what, "mean": mean, "css": figures.ramp_css(invert=invert)}
+        scale = {"top": number(top) if top < 1 else "1", "open": top < 1}
+        alt = f"Map of the {title.lower()} {what}; mean {mean}."
+        maps.append({**_map(view, uri, title, alt), **said, **scale})
+    return maps
 
 
 # ---------------------------------------------------------------- reliability
@@ -352,7 +314,9 @@ def _matrix(name: str, rows: pandas.DataFrame, order: Sequence[str]) -> dict[str
     pooled = _pool(rows).reindex(classes)
     count = rows.groupby("symbol")["count"].sum()
     frequent = sorted(pooled.columns, key=lambda s: (-count[s], str(s)))[:MAX_SYMBOLS]
-    shown = pooled[_diagonal(pooled[frequent].to_numpy(), frequent)]
+    # Ordered by the class that they speak for, so that errors stand out.
+    peak = np.nan_to_num(pooled[frequent].to_numpy()).argmax(axis=0)
+    shown = pooled[[frequent[i] for i in np.argsort(peak, kind="stable").tolist()]]
     rest = pooled.shape[1] - len(frequent)
     columns = [str(s) for s in shown.columns] + ([f"{rest} others"] if rest else [])
     cells = shown.to_numpy()
@@ -380,12 +344,6 @@ def _pool(rows: pandas.DataFrame) -> pandas.DataFrame:
     return part.div(total, axis=0)
 
 
-def _diagonal(cells: NDArray[Any], symbols: Sequence[Any]) -> list[Any]:
-    """Return the symbols ordered by the class that they speak for, so that errors stand out."""
-    peak = np.nan_to_num(cells).argmax(axis=0)
-    return [symbols[i] for i in np.argsort(peak, kind="stable").tolist()]
-
-
 # ---------------------------------------------------------------- corrections
 
 
@@ -394,34 +352,20 @@ def _corrections(out: Path, told: Mapping[str, Mapping[str, Any]]) -> list[dict[
     path = out / "corrections.parquet"
     table = _read(path, geopandas.read_parquet) if path.exists() else None
     found = set() if table is None else set(table["source"].astype(str))
-    return [
-        {
-            "name": name,
-            "told": name in told,
-            **told.get(name, {}),
-            "top": [] if table is None else _top(table[table["source"] == name], out / "image.tif"),
-        }
-        for name in sorted(found | set(told))
-    ]
+    image, rows = out / "image.tif", []
+    for name in sorted(found | set(told)):
+        top = [] if table is None else _top(table[table["source"] == name], image)
+        rows.append({"name": name, "told": name in told, **told.get(name, {}), "top": top})
+    return rows
 
 
 def _top(rows: geopandas.GeoDataFrame, image: Path) -> list[dict[str, Any]]:
     best = rows.sort_values(["probability", "record"], ascending=[False, True], kind="stable")
     best = best.head(MAX_PICTURES).fillna({"current": "", "proposed": ""})
-    pictures = _pictures(best, image)
-    columns = ("record", "action", "current", "proposed", "probability")
-    return [
-        {**dict(zip(columns, values, strict=True)), "picture": picture}
-        for values, picture in zip(
-            best[list(columns)].itertuples(index=False, name=None), pictures, strict=True
-        )
-    ]
-
-
-def _pictures(rows: geopandas.GeoDataFrame, image: Path) -> list[tuple[str, float] | None]:
-    if not image.exists() or rows.crs is None:
-        return [None] * len(rows)
-    return figures.crops(image, rows.geometry)
+    drawn = image.exists() and rows.crs is not None
+    pictures = figures.crops(image, best.geometry) if drawn else [None] * len(best)
+    columns = best[["record", "action", "current", "proposed", "probability"]].to_dict("records")
+    return [{**one, "picture": picture} for one, picture in zip(columns, pictures, strict=True)]
 
 
 def _read(path: Path, reader: Any) -> Any:
