@@ -68,19 +68,16 @@ def provenance_of(*roots: str) -> Provenance:
     return Provenance(activity="make up", agent="test", roots=frozenset(roots))
 
 
-def crosswalks(legend: Legend) -> st.SearchStrategy[Crosswalk]:
+@st.composite
+def crosswalks(draw: st.DrawFn, legend: Legend) -> Crosswalk:
     """Draw alphabets of 1 to 5 symbols with any meaning, some of them unknown."""
-    return st.builds(_crosswalk, st.just(legend), st.integers(1, 5), st.integers(0, 2**16))
-
-
-def _crosswalk(legend: Legend, symbols: int, seed: int) -> Crosswalk:
-    rng = np.random.default_rng(seed)
-    confidence = rng.choice([0.0, 0.3, 0.7, 0.95, 1.0], symbols)
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    symbols = draw(st.integers(1, 5))
     return Crosswalk(
         symbols=tuple(f"s{i}" for i in range(symbols)),
         target=legend,
         matrix=rng.dirichlet(np.full(len(legend), 0.5), symbols),
-        confidence=confidence,
+        confidence=rng.choice([0.0, 0.3, 0.7, 0.95, 1.0], symbols),
     )
 
 
@@ -98,10 +95,12 @@ def observations(
     kind: Support = draw(st.sampled_from(SUPPORTS)) if support is None else support
     crosswalk = draw(crosswalks(legend))
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
-    shape = geobox.shape if kind == "cells" else (_records(kind, geobox, draw),)
+    n = draw(st.integers(0, 6)) if kind in ("objects", "points") else 0
+    if kind == "mixtures":
+        n = int(np.prod([-(-side // 4) for side in geobox.shape]))
+    shape = geobox.shape if kind == "cells" else (n,)
     symbols = rng.integers(0, len(crosswalk.symbols) + 1, shape).astype(np.uint8)
     stratum = rng.integers(0, 2, shape).astype(np.uint8) if draw(st.booleans()) else None
-    n = 0 if kind == "cells" else len(symbols)
     return Observations(
         source=source,
         support=kind,
@@ -115,12 +114,6 @@ def observations(
         position_sd_m=rng.choice([0.0, 3.0, 15.0], n) if kind == "points" else np.empty(0),
         stratum=stratum,
     )
-
-
-def _records(kind: Support, geobox: GeoBox, draw: st.DrawFn) -> int:
-    if kind == "mixtures":
-        return int(np.prod([-(-side // 4) for side in geobox.shape]))
-    return draw(st.integers(0, 6))
 
 
 def _geometry(

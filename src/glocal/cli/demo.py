@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from glocal.cli.run import run_and_print
@@ -28,12 +27,8 @@ def demo(
     with readable_errors():
         config = demo_config(find_data(data), demo_points())
         if not as_json:
-            _print_credits(stdout())
+            table = Table("used", "what", "licence", "attribution", header_style="bold")
+            for name, row in CREDITS.items():
+                table.add_row(name, *row)
+            stdout().print(table)
         run_and_print(config, out, as_json)
-
-
-def _print_credits(console: Console) -> None:
-    table = Table("used", "what", "licence", "attribution", header_style="bold")
-    for name, row in CREDITS.items():
-        table.add_row(name, *row)
-    console.print(table)

@@ -66,7 +66,12 @@ def findings() -> list[Finding]:
         fix = "pip install -e . in the folder of the source code"
         return [_python(), Finding(what="glocal", needed_for="core", found="", fix=fix)]
     packages = [_package(one) for one in sorted(requirements, key=_by_extra)]
-    return [_python(), *(one for one in packages if one is not None), _demo()]
+    try:
+        place, fix = str(find_data()), ""
+    except SourceUnavailableError as error:
+        place, fix = "", str(error)
+    demo = Finding(what="demo data", needed_for="glocal demo", found=place, fix=fix)
+    return [_python(), *(one for one in packages if one is not None), demo]
 
 
 def healthy(found: Iterable[Finding]) -> bool:
@@ -109,14 +114,6 @@ def _release(version: str) -> tuple[int, ...]:
     True
     """
     return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0]))
-
-
-def _demo() -> Finding:
-    try:
-        place, fix = str(find_data()), ""
-    except SourceUnavailableError as error:
-        place, fix = "", str(error)
-    return Finding(what="demo data", needed_for="glocal demo", found=place, fix=fix)
 
 
 def to_json(found: Iterable[Finding]) -> dict[str, Any]:

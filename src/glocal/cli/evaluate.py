@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -30,7 +29,14 @@ def evaluate(
         if as_json:
             typer.echo(json.dumps(scores, indent=2, sort_keys=True))
             return
-        stdout().print(_maps({"the loop": scores["estimate"], **scores["baselines"]}))
+        maps = Table("map", "accuracy", "macro-F1", "log-loss", "calibration error")
+        for name, row in {"the loop": scores["estimate"], **scores["baselines"]}.items():
+            if "why" in row:
+                maps.add_row(name, f"not made: {row['why']}", "–", "–", "–")
+                continue
+            numbers = (row[key] for key in ("accuracy", "macro_f1", "log_loss", "ece"))
+            maps.add_row(name, *(f"{one:.3f}" for one in numbers))
+        stdout().print(maps)
         table = Table("source", "metric", "before", "after", "gain (95 %)", "n")
         for name, row in scores["sources"].items():
             if "why" in row:
@@ -41,15 +47,3 @@ def evaluate(
             shares = (f"{row['before']:.3f}", f"{row['after']:.3f}")
             table.add_row(name, row["metric"], *shares, text, str(row["n"]))
         stdout().print(table)
-
-
-def _maps(rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return the scores of the loop's map and of simpler ways to make one."""
-    table = Table("map", "accuracy", "macro-F1", "log-loss", "calibration error")
-    for name, row in rows.items():
-        if "why" in row:
-            table.add_row(name, f"not made: {row['why']}", "–", "–", "–")
-            continue
-        scores = (row[key] for key in ("accuracy", "macro_f1", "log_loss", "ece"))
-        table.add_row(name, *(f"{one:.3f}" for one in scores))
-    return table

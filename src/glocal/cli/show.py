@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.table import Table
 
 from glocal.cli.shell import Json, one_command, readable_errors, stdout
@@ -44,13 +44,16 @@ def print_metrics(metrics: Metrics, folder: Path, as_json: bool) -> None:
 def print_run(metrics: Metrics, folder: Path, console: Console) -> None:
     """Print everything a person wants to know first."""
     console.print(f"[bold]{metrics.area}[/bold], {metrics.software}, seed {metrics.seed}")
-    parts: list[RenderableType | None] = [
-        _reference(metrics),
-        _sources(metrics),
-        _baselines(metrics),
-        _corrections(metrics),
-        _rounds(metrics),
-    ]
+    reference = metrics.reference
+    if reference is None or not reference.n:
+        console.print("No reference points: nothing here is scored against the ground.")
+    else:
+        console.print(
+            f"Reference: {reference.n} points ({reference.design or 'design unknown'}), "
+            f"{reference.answered} answered, {reference.nonresponse} not readable; "
+            f"scores are cross-fitted in {reference.folds or '?'} folds, intervals are 95 %."
+        )
+    parts = [_sources(metrics), _baselines(metrics), _corrections(metrics), _rounds(metrics)]
     for part in parts:
         if part is not None:
             console.print(part)
@@ -80,17 +83,6 @@ def _interval(value: float | None, low: float | None, high: float | None) -> str
     if value is None or low is None or high is None:
         return text
     return f"{text} ({_number(low, sign=True)} to {_number(high, sign=True)})"
-
-
-def _reference(metrics: Metrics) -> str:
-    reference = metrics.reference
-    if reference is None or not reference.n:
-        return "No reference points: nothing here is scored against the ground."
-    return (
-        f"Reference: {reference.n} points ({reference.design or 'design unknown'}), "
-        f"{reference.answered} answered, {reference.nonresponse} not readable; "
-        f"scores are cross-fitted in {reference.folds or '?'} folds, intervals are 95 %."
-    )
 
 
 def _sources(metrics: Metrics) -> Table:
