@@ -139,6 +139,25 @@ def test_places_of_the_plan_come_back_as_anchors(mine: Path, tmp_path: Path, run
     assert len(after.under(TERMS).anchors) == len(before.under(TERMS).anchors)
 
 
+def test_who_can_not_use_answers_as_evidence_is_not_asked_again(
+    mine: Path, tmp_path: Path, run: Path
+) -> None:
+    """Answers about a map have no known licence; those about OSM in the same folder stay known."""
+    edit = proposals(mine)["proposal"][0]
+    patch = read_table(mine / "corrections" / "worldcover" / "patches.parquet")["change_id"][0]
+    path = tmp_path / "review.csv"
+    path.write_text(f"proposal,answer\n{edit},yes\n{patch},yes\n", encoding="utf-8")
+    assert glocal("answers", mine, path).exit_code == 0
+    config = load(run.parent / "world" / "area.yaml")
+    area = read_area(with_answers(config, [mine / "answers"]), quiet)
+    assert "review" in [one.source for one in area.observations]
+    assert not area.is_whole_under(TERMS)
+    seen = area.under(TERMS)
+    assert "review" not in [one.source for one in seen.observations]
+    (told,) = [one.about("osm").take(one.about("osm").verdict != "") for one in seen.answers]
+    assert told.proposal.tolist() == [edit]
+
+
 def test_the_same_answers_in_two_folders_count_once(mine: Path, tmp_path: Path, run: Path) -> None:
     status = dict.fromkeys(proposals(mine)["proposal"], "Fixed")
     glocal("answers", mine, challenge_view(mine, status, tmp_path / "view.geojson"))

@@ -51,6 +51,9 @@ class Area:
     reference: Anchors | None
     """All points of the probability sample, those that serve as a source included."""
 
+    answers: tuple[Answered, ...]
+    """What people answered to earlier runs: even who can't use it as evidence asks no more."""
+
     similarity: Similarity | None
     """How alike neighbours look in the clearest picture."""
 
@@ -75,11 +78,6 @@ class Area:
         """Sources that learn in the loop, by name."""
         seen = (one for one in self.readings if one.features is not None)
         return tuple(sorted(seen, key=lambda one: one.name))
-
-    @property
-    def answers(self) -> tuple[Answered, ...]:
-        """What people answered to earlier runs."""
-        return tuple(one.answers for one in self.readings if one.answers is not None)
 
     @property
     def too_hard(self) -> NDArray[np.int32]:
@@ -240,6 +238,7 @@ def read_area(config: AreaConfig, progress: Progress) -> Area:
         anchors=anchors,
         own_anchors=own,
         reference=_with(visits, sample if shared else own),
+        answers=tuple(answers),
         similarity=_similarity([one.image for one in readings if one.image is not None]),
     )
 
