@@ -131,6 +131,47 @@ def test_tables_open_in_geopandas_with_their_crs(out):
     np.testing.assert_allclose(sums, 1)
 
 
+def told(out: Path, source: str) -> pd.DataFrame:
+    """Return what the run's table of corrections says of one source, by record."""
+    table = pd.DataFrame(gpd.read_parquet(out / "corrections.parquet"))
+    return table[table["source"] == source].set_index("record").sort_index()
+
+
+def test_what_is_counted_shown_and_sent_is_one_list(out, metrics):
+    """Law 7: every file tells the same corrections with the same probabilities."""
+    top = pd.DataFrame(gpd.read_parquet(out / "corrections.parquet"))
+    kept = out / "rounds" / f"{metrics['round_kept']:03d}" / "corrections.parquet"
+    pd.testing.assert_frame_equal(top, pd.DataFrame(gpd.read_parquet(kept)))
+    for name, row in metrics["corrections"].items():
+        fates = told(out, name)["fate"].value_counts().to_dict()
+        others = ("visit", "symbols", "label_cells", "chips", "cloud_cells", "filled_cells")
+        assert {k: n for k, n in row["count"].items() if n and k not in others} == fates, name
+    room = out / "corrections"
+    osm = told(out, "osm")
+    assert len(osm)
+    index = gpd.read_parquet(room / "osm" / "proposals.parquet").set_index("record").sort_index()
+    for name in ("kind", "fate", "current", "proposed", "probability", "round"):
+        assert index[name].tolist() == osm[name].tolist(), name
+    lines = [
+        json.loads(line.strip("\x1e"))["features"][0]["properties"]
+        for path in (room / "osm").glob("*.geojsonl")
+        for line in path.read_text().split("\n")
+        if line
+    ]
+    asked = index[index["fate"].isin(("modify", "create", "survey", "missing"))]
+    assert {one["glocal_id"] for one in lines} == set(asked["proposal"])
+    patches, mapped = gpd.read_parquet(room / "map" / "patches.parquet"), told(out, "map")
+    assert len(patches)
+    patches = patches.set_index("change_id").sort_index()
+    assert patches.index.tolist() == mapped.index.tolist()
+    assert patches["p_to"].tolist() == mapped["probability"].round(4).tolist()
+    assert patches["class_to"].tolist() == mapped["proposed"].tolist()
+    changes = json.loads((room / "field" / "td_changeset.json").read_text())["modify"]
+    field = told(out, "field")
+    sure = {one["id"]: one["labels"][0]["confidence"] for one in changes}
+    assert sure == field["probability"].round(4).to_dict()
+
+
 def test_metrics_have_every_documented_key(metrics):
     assert set(metrics) >= KEYS
     for name, row in metrics["sources"].items():
