@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -276,6 +277,20 @@ def test_a_shift_of_the_layer_is_a_question(base, tmp_path) -> None:
     assert "+12.0 m east and -3.0 m north" in held["instruction"]
     assert "cooperativeWork" not in task
     assert not (tmp_path / "proposal.osc").exists()
+
+
+def test_elements_of_unknown_version_are_named_too(tmp_path) -> None:
+    """Some tools drop versions: tag fixes go out all the same, by their elements."""
+    path = written(tmp_path / "map.osm", WAYS[:1])
+    path.write_text(re.sub(r' (version="3"|timestamp="[^"]*")', "", path.read_text("utf-8")))
+    one = observed(path)
+    assert one.record.tolist() == ["way/0@0"]
+    give(one, wishes(one, {"way/0": ("modify", "grass")}), tmp_path / "out")
+    (task,) = lines(tmp_path / "out" / "maproulette.geojsonl")
+    held = task["features"][0]["properties"]
+    assert (held["@id"], held["base_version"]) == ("way/0", "0")
+    index = gpd.read_parquet(tmp_path / "out" / INDEX)
+    assert (index.element[0], index.base_version[0]) == ("way/0", 0)
 
 
 LONG = {"landuse": "farmland", "note:x": "y" * 256}

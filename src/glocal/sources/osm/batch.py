@@ -14,7 +14,7 @@ from glocal.core.correction import Corrections
 from glocal.core.interval import Interval
 from glocal.core.observation import Observations
 from glocal.core.record import element_of, version_of
-from glocal.sources.osm.change import MAX_TEXT, edited, fresh_elements
+from glocal.sources.osm.change import MAX_TEXT, edited, fresh_elements, parse_record
 from glocal.sources.osm.file import Whole, read_context
 from glocal.sources.osm.outline import new_elements
 from glocal.sources.osm.place import lonlat
@@ -170,7 +170,7 @@ def _names(rows: Corrections, source: Observations) -> tuple[dict[str, str], ...
     out: list[dict[str, str]] = []
     for i, record in enumerate(rows.record.tolist()):
         at = place.get(record)
-        if version_of(record):
+        if parse_record(record):
             out.append({"@id": element_of(record), "base_version": str(version_of(record))})
         elif at is None or not str(source.words[at]).startswith(LAYER):
             out.append({})

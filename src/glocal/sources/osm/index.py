@@ -11,6 +11,7 @@ import numpy as np
 from glocal.core.record import element_of, version_of
 from glocal.io.vector import write_table
 from glocal.sources.osm.batch import Batch
+from glocal.sources.osm.change import parse_record
 from glocal.sources.osm.rows import VECTOR
 
 __all__ = ["INDEX", "write_index"]
@@ -34,18 +35,15 @@ def write_index(path: Path, batch: Batch) -> Path:
     edit = [batch.edit(i) for i in range(n)]
     new = [batch.new[i][-1].tags if i in batch.new else None for i in range(n)]
     made = [one.set if one else tags for one, tags in zip(edit, new, strict=True)]
-    known = [version_of(record) for record in rows.record.tolist()]
-    element = [
-        element_of(record) if version else ""
-        for record, version in zip(rows.record.tolist(), known, strict=True)
-    ]
+    records = rows.record.tolist()
+    element = [element_of(record) if parse_record(record) else "" for record in records]
     table = gpd.GeoDataFrame(
         {
             "proposal": rows.ids,
             "source": [rows.source] * n,
-            "record": rows.record.tolist(),
+            "record": records,
             "element": element,
-            "base_version": np.array(known, np.int64),
+            "base_version": np.array([version_of(record) for record in records], np.int64),
             "kind": rows.fault.tolist(),
             "fate": rows.fate.tolist(),
             "current": rows.current.tolist(),
