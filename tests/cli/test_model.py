@@ -11,7 +11,8 @@ import rasterio
 from rasterio.transform import from_origin
 from typer.testing import CliRunner
 
-from glocal.cli import lazy, main, model
+from glocal import later
+from glocal.cli import main, model
 from msgfm import EncoderConfig
 from recipes.pretrain import RECIPES
 from tests.train.pools import ENCODER
@@ -109,7 +110,7 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
     def absent(name):
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr(lazy, "import_module", absent)
+    monkeypatch.setattr(later, "import_module", absent)
     result = glocal("model", "pretrain", "--help")
     assert result.exit_code == 3
     assert "pip install -e packages/msgfm -e '.[train]'" in result.stderr
