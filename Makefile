@@ -38,13 +38,11 @@ encoder: $(ALONE)/.ready ## run the README of packages/msgfm where only its depe
 	  exec(re.search("(?s)```python\n(.*?)```", text)[1])'
 
 bench-fusion: $(VENV)/.bench ## rerun the benchmarks of the engine and rewrite their tables
-	mkdir -p out/bench
-	$(BIN)/python -m benchmarks.fusion_quality --jobs 2 --json out/bench/quality.jsonl > out/bench/quality.md
-	$(BIN)/python -m benchmarks.fusion_sources --jobs 2 --json out/bench/sources.jsonl > out/bench/sources.md
-	$(BIN)/python -m benchmarks.fusion_real --gold-seeds 1 > out/bench/real.md
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fusion_speed --workers 2 --out out/bench/speed > out/bench/speed.md
-	for one in quality sources real speed; do \
-	  $(BIN)/python -m benchmarks.tables docs/benchmarks.md fusion-$$one < out/bench/$$one.md; done
+	$(BIN)/python -m benchmarks.fusion_quality --jobs 2 --save fusion_quality
+	$(BIN)/python -m benchmarks.fusion_sources --jobs 2 --save fusion_sources
+	$(BIN)/python -m benchmarks.fusion_real --gold-seeds 1 --save fusion_real
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fusion_speed --workers 2 --save fusion_speed
+	$(BIN)/python -m benchmarks.tables
 
 lint: $(VENV)/.ready ## style, format, types and import contracts
 	$(BIN)/ruff check src tests packages

@@ -28,7 +28,7 @@ from glocal.train.tasks.clouds.removal import batch as under_cloud
 from glocal.train.tasks.dense import maps_of, pixels_of
 from glocal.train.tasks.segment import score
 from glocal.train.tasks.sharpening.floors import FLOORS
-from glocal.train.tasks.sharpening.scenes import Scene, Task
+from glocal.train.tasks.sharpening.scenes import BandPair, Task
 from msgfm import Batch, Encoder, batch_of
 from msgfm.embed import PATCH
 from recipes.landcover import Fold, Labelled, cib_folds, terramind_folds
@@ -165,7 +165,7 @@ Sheet = tuple[Batch, Floats, Floats]
 CUT = "c (h p) (w q) -> h w (c p q)"
 
 
-def _sheet(scene: Scene, task: Task) -> Sheet:
+def _sheet(scene: BandPair, task: Task) -> Sheet:
     """Return what the encoder sees, the truth, and the classical method's image."""
     base = FLOORS[task.base](scene.fine, scene.coarse, task.ratio)
     if scene.truth is None:

@@ -3,7 +3,7 @@
 Every world and seed is scored by itself and kept as one line of JSON, so that a run that
 was stopped goes on where it was. Seeds 0-19 are for development, 100 and up for reports.
 
-    python -m benchmarks.fusion_quality --seeds 100-109 --size 128 --jobs 2 --json out/quality.jsonl
+    python -m benchmarks.fusion_quality --seeds 100-109 --size 128 --jobs 2 --save fusion_quality
     python -m benchmarks.fusion_quality --seeds 0-3 --worlds correlated --methods majority
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.resumable import rows_of, seeds_of
-from glocal.fusion.fuse import fuse
+from benchmarks.stored import Column, Table, add_save, keep, pivot, span
 from glocal.core.setting import ENGINE
+from glocal.fusion.fuse import fuse
 from glocal.loop.area.area import Area, read_area
-from glocal.loop.score.baselines import EVERY, baselines
 from glocal.loop.area.config import load
-from glocal.loop.score.known_truth import scores_of
 from glocal.loop.rounds.turns import turns
+from glocal.loop.score.baselines import EVERY, baselines
+from glocal.loop.score.known_truth import scores_of
 from glocal.synthetic import Scene, World, simulate, world_named, write_scene
 
 WORLDS = (
@@ -75,8 +76,8 @@ def score(world: str, seed: int, size: int, methods: Iterable[str] = EVERY) -> d
 def loops(area: Area) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the loop, its first round alone, and its last as if all sources were independent."""
     aligned, turn = turns(area, area.config.rounds)
-    yield "loop", np.exp(turn.log_q)
-    yield "loop, one round", np.exp(turns(area, 1)[1].log_q)
+    yield "loop", np.exp(turn.estimate.log_p)
+    yield "loop, one round", np.exp(turns(area, 1)[1].estimate.log_p)
     alone = fuse(
         [*aligned.observations, *turn.models],
         aligned.anchors,
@@ -98,25 +99,86 @@ def _line(row: dict[str, Any]) -> str:
     return f"{row['world']} {row['seed']}: loop {row['methods']['loop']['accuracy']:.3f}{rival}"
 
 
-def table(rows: Sequence[dict[str, Any]], world: str) -> str:
-    """Return mean scores over seeds as Markdown, best accuracy first, with the spread."""
-    mine = [row["methods"] for row in rows if row["world"] == world]
-    names = [name for name in mine[0] if all(name in one for one in mine)]
-    values = {
-        name: np.array([[one[name][key] for key in SCORES] for one in mine]) for name in names
+Scores = Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]
+"""World -> method -> scores of each seed."""
+
+
+def by_world(rows: Sequence[dict[str, Any]]) -> Scores:
+    """Return the scores of every method, most accurate in all worlds together first."""
+    out: dict[str, dict[str, list[dict[str, float]]]] = {}
+    means: dict[str, list[float]] = {}
+    for row in rows:
+        world = out.setdefault(row["world"], {})
+        for name, one in row["methods"].items():
+            world.setdefault(name, []).append(one)
+            means.setdefault(name, []).append(one["accuracy"])
+    order = sorted(means, key=lambda name: -np.mean(means[name]))
+    return {
+        world: {name: methods[name] for name in order if name in methods}
+        for world, methods in out.items()
     }
-    gain = {name: values["loop"][:, 0] - values[name][:, 0] for name in names}
-    lines = [
-        f"\n**{world}**, {len(mine)} seeds\n",
-        "| method | accuracy | macro-F1 | log-loss | ECE | loop is better by (min..max) | CPU s |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name in sorted(names, key=lambda name: -values[name][:, 0].mean()):
-        mean = " | ".join(f"{one:.3f}" for one in values[name].mean(axis=0))
-        ahead = f"{gain[name].mean():+.3f} ({gain[name].min():+.3f}..{gain[name].max():+.3f})"
-        cpu = np.mean([one[name]["cpu_s"] for one in mine])
-        lines.append(f"| {name} | {mean} | {'' if name == 'loop' else ahead} | {cpu:.1f} |")
-    return "\n".join(lines)
+
+
+def _mean(scores: Sequence[Mapping[str, float]], key: str) -> float:
+    return float(np.mean([one[key] for one in scores]))
+
+
+def ahead(scores: Scores) -> Iterator[tuple[str, str, float]]:
+    """Yield by how much the loop is more accurate than each method: method, world, value."""
+    for world, methods in scores.items():
+        for name, mine in methods.items():
+            pairs = zip(methods["loop"], mine, strict=True)
+            differences = [a["accuracy"] - b["accuracy"] for a, b in pairs]
+            yield from ((name, world, one) for one in differences if name != "loop")
+
+
+def headline(scores: Scores) -> Table:
+    """Return the loop beside the most accurate other method of each world."""
+    columns = (
+        Column(name="world"),
+        Column(name="accuracy of the loop", digits=3),
+        Column(name="best other method"),
+        Column(name="its accuracy", digits=3),
+        Column(name="loop is better by", digits=3, signed=True),
+        Column(name="log-loss of the loop", digits=3),
+        Column(name="of the other", digits=3),
+        Column(name="calibration error of the loop", digits=3),
+    )
+    rows = []
+    for world, methods in scores.items():
+        loop, rivals = methods["loop"], [name for name in methods if name in EVERY]
+        if rivals:
+            name = max(rivals, key=lambda one: _mean(methods[one], "accuracy"))
+            gain = span([by for *at, by in ahead(scores) if at == [name, world]])
+            both = (loop, methods[name])
+            accuracy, loss = ([_mean(one, key) for one in both] for key in ("accuracy", "log_loss"))
+            rows.append((world, accuracy[0], name, accuracy[1], gain, *loss, _mean(loop, "ece")))
+    return Table(columns=columns, rows=tuple(rows))
+
+
+def tables(rows: Sequence[dict[str, Any]]) -> dict[str, Table]:
+    """Return the headline, and each score of each method (rows) in each world (columns)."""
+    scores = by_world(rows)
+
+    def of(key: str, digits: int, best: str) -> Table:
+        columns = [Column(name=one, digits=digits, best=best) for one in scores]
+        each = (
+            (name, world, _mean(mine, key))
+            for world, methods in scores.items()
+            for name, mine in methods.items()
+        )
+        return pivot("method", columns, each)
+
+    gains = [Column(name=one, digits=3, signed=True) for one in scores]
+    return {
+        "headline": headline(scores),
+        "accuracy": of("accuracy", 3, "max"),
+        "macro-f1": of("macro_f1", 3, "max"),
+        "log-loss": of("log_loss", 3, "min"),
+        "calibration-error": of("ece", 3, "min"),
+        "loop-is-better-by": pivot("method", gains, ahead(scores)),
+        "cpu-seconds": of("cpu_s", 1, ""),
+    }
 
 
 def main() -> None:
@@ -127,12 +189,12 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS))
     parser.add_argument("--methods", nargs="+", choices=EVERY, default=list(EVERY))
     parser.add_argument("--json", type=Path, default=Path("out/fusion-quality.jsonl"))
+    add_save(parser)
     given = parser.parse_args()
     jobs = [(world, seed, given.size) for seed in given.seeds for world in given.worlds]
     work = partial(score, methods=given.methods)
     rows = rows_of(work, jobs, ("world", "seed", "size"), given.json, given.jobs, _line)
-    for world in given.worlds:
-        print(table(rows, world))
+    keep(given.save, tables(rows), given.seeds)
 
 
 if __name__ == "__main__":

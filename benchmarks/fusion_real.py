@@ -7,7 +7,7 @@ exponents; with gold, its anchors are the gold of four fifths of the blocks and 
 on the rest, in turns; so is the stacked regression. `engine, Dawid-Skene` turns off what is
 not in that model. Intervals draw blocks with replacement (a task; half a degree).
 
-    python -m benchmarks.fusion_real --data ../shared/data
+    python -m benchmarks.fusion_real --data ../shared/data [--save fusion_real]
 
 crowd-kit and Snorkel take words for classes: a word without one likeliest class is left
 out there. Snorkel is told the class shares of the majority vote.
@@ -16,9 +16,10 @@ out there. Snorkel is told the class shares of the majority vote.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,9 +28,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks import stored
 from benchmarks.gold_tables import FAITH, Table, crowd, eurosat
-from glocal.fusion.fuse import fuse
+from benchmarks.stored import Column, add_save, keep
 from glocal.core.setting import DAWID_SKENE, ENGINE, Setting
+from glocal.fusion.fuse import fuse
 from glocal.loop.score.baselines.crowd import dawid_skene, ebcc, majority, one_coin
 
 try:
@@ -186,32 +189,42 @@ def interval(values: NDArray[np.float64], block: NDArray[np.int64]) -> tuple[flo
     return float(low), float(high)
 
 
-def report(table: Table, gold_seeds: range) -> None:
-    """Print one table."""
-    gold, where = len(table.gold), len(np.unique(table.block))
-    print(
-        f"\n**{table.name}**: {len(table.workers)} workers, {len(table)} items, {gold} with gold"
-        f" in {where} blocks, {len(table.votes.item)} words"
-    )
-    if len(table.workers) <= FEW_WORKERS:
-        spoken = np.bincount(table.votes.worker)
-        print(", ".join(f"{a} {b}" for a, b in zip(table.workers, spoken, strict=True)))
-    print("\n| method | accuracy | 95 % | engine is better by | log-loss | CPU s |")
-    print("|---|---|---|---|---|---|")
+def scores(table: Table, gold_seeds: range) -> stored.Table:
+    """Return how good each method is on one table, and how much better the engine."""
+    rows: list[tuple[stored.Cell, ...]] = []
     first = None
     for method, made in methods(table, gold_seeds).items():
         start = time.process_time()
         right, loss = score(table, made())
         spent = time.process_time() - start
         first = right if first is None else first
-        low, high = interval(right, table.block)
-        less, more = interval(first - right, table.block)
-        better = f"{(first - right).mean():+.3f} ({less:+.3f}..{more:+.3f})"
-        print(
-            f"| {method} | {right.mean():.3f} | {low:.3f}..{high:.3f} "
-            f"| {'' if first is right else better} | {loss:.3f} | {spent:.1f} |",
-            flush=True,
+        ahead = first - right
+        better = None if first is right else (float(ahead.mean()), *interval(ahead, table.block))
+        accuracy = (float(right.mean()), *interval(right, table.block))
+        rows.append((method, accuracy, better, loss, spent))
+        print(f"{table.name}, {method}: {accuracy[0]:.3f}", file=sys.stderr, flush=True)
+    columns = (
+        Column(name="method"),
+        Column(name="accuracy, 95 % interval", digits=3, best="max"),
+        Column(name="engine is better by, 95 % interval", digits=3, signed=True),
+        Column(name="log-loss", digits=3, best="min"),
+        Column(name="CPU s", digits=1),
+    )
+    return stored.Table(columns=columns, rows=tuple(rows))
+
+
+def counts(tables: Sequence[Table]) -> stored.Table:
+    """Return how large the tables are."""
+    names = ("workers", "items", "with gold", "blocks of gold", "words")
+    rows = tuple(
+        (
+            *(one.name, len(one.workers), len(one), len(one.gold)),
+            *(len(np.unique(one.block)), len(one.votes.item)),
         )
+        for one in tables
+    )
+    head = Column(name="table")
+    return stored.Table(columns=(head, *(Column(name=one, digits=0) for one in names)), rows=rows)
 
 
 TABLES: dict[str, Callable[[Path], Table]] = {
@@ -226,9 +239,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--gold-seeds", type=int, default=3)
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    add_save(parser)
     given = parser.parse_args()
-    for name in given.tables:
-        report(TABLES[name](given.data), range(given.gold_seeds))
+    every = [TABLES[name](given.data) for name in given.tables]
+    seeds = range(given.gold_seeds)
+    tables = {stored.slug(one.name): scores(one, seeds) for one in every}
+    keep(given.save, {"counts": counts(every), **tables}, seeds)
 
 
 if __name__ == "__main__":

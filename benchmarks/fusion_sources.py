@@ -6,6 +6,7 @@ where a map speaks at random (a placebo); and what is left of its gain when the 
 help to correct it never heard it (the strict cavity). Read from the estimate, without files.
 
     python -m benchmarks.fusion_sources --seeds 100-109 --placebo-seeds 100-102 --jobs 2
+        [--save fusion_sources]
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.fusion_quality import make, world_of
 from benchmarks.resumable import rows_of, seeds_of
+from benchmarks.stored import Column, Table, add_save, keep, pivot, span
 from glocal.loop.area.area import Area
 from glocal.loop.area.config import load
+from glocal.loop.rounds.turns import Turn, resumed_turn, turns
+from glocal.loop.run import run_area
 from glocal.loop.score.folds import before_and_after
 from glocal.loop.score.known_truth import source_gains
-from glocal.loop.run import run_area
-from glocal.loop.rounds.turns import Turn, for_osm, resumed_turn, turns
 from glocal.synthetic import simulate, write_scene
 
 WORLD = "shared_40"
@@ -60,8 +62,8 @@ def contributions(world: str, seed: int, size: int) -> dict[str, dict[str, float
         rows = {"nothing": _gain(*whole, truth)}
         strict = {}
         for one in area.observations:
-            rest = tuple(other for other in area.observations if other is not one)
-            small = turns(replace(area, observations=rest), area.config.rounds)
+            rest = tuple(other for other in area.readings if other.name != one.source)
+            small = turns(replace(area, readings=rest), area.config.rounds)
             rows[one.source] = _gain(*small, truth)
             # its models never heard the source that they are now used to correct
             heard = resumed_turn(whole[0], small[1].models, 1, whole[1])
@@ -78,7 +80,7 @@ def contributions(world: str, seed: int, size: int) -> dict[str, dict[str, float
 
 
 def _gain(area: Area, turn: Turn, truth: NDArray[np.int64]) -> dict[str, float]:
-    told = before_and_after(area, turn, for_osm(area, turn), np.arange(truth.size))
+    told = before_and_after(area, turn, np.arange(truth.size))
     out = {}
     for name, pair in told.items():
         before, after = np.array(pair["before"]), np.array(pair["after"])
@@ -90,15 +92,9 @@ def _gain(area: Area, turn: Turn, truth: NDArray[np.int64]) -> dict[str, float]:
 def _shuffled(area: Area, seed: int) -> Area:
     """Return the area with one map's cells in random order: it says nothing of the ground."""
     rng = np.random.default_rng([seed, 41])
-    return replace(
-        area,
-        observations=tuple(
-            replace(one, symbols=rng.permutation(one.symbols.ravel()).reshape(one.symbols.shape))
-            if one.source == PLACEBO
-            else one
-            for one in area.observations
-        ),
-    )
+    (one,) = (row for row in area.observations if row.source == PLACEBO)
+    symbols = rng.permutation(one.symbols.ravel()).reshape(one.symbols.shape)
+    return area.saying([replace(one, symbols=symbols)])
 
 
 def _quiet(what: str, share: float) -> None:
@@ -121,15 +117,10 @@ def _line(row: dict[str, Any]) -> str:
     return f"{row['kind']} {row['world']} {row['seed']} done"
 
 
-def table_of_gains(rows: Sequence[dict[str, Any]], world: str) -> str:
-    """Return means over seeds as Markdown, with how many worlds' intervals exclude 0."""
+def gained(rows: Sequence[dict[str, Any]], world: str) -> Table:
+    """Return what every source gained over seeds, and how many worlds' intervals exclude 0."""
     mine = [one["rows"] for one in rows if one["kind"] == "gains" and one["world"] == world]
-    lines = [
-        f"\n**{world}**: what every source gained, {len(mine)} seeds\n",
-        "| source | before | after | gain (95 % over worlds; min..max) "
-        "| interval > 0 | < 0 | counted |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    table = []
     for name in mine[0]:
         told = [one[name] for one in mine if "before" in one.get(name, {})]
         if not told:
@@ -138,32 +129,41 @@ def table_of_gains(rows: Sequence[dict[str, Any]], world: str) -> str:
             np.array([one[key] for one in told]) for key in ("before", "after", "low", "high")
         )
         gain = after - before
-        spread = student_t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
-        lines.append(
-            f"| {name} | {before.mean():.3f} | {after.mean():.3f} | {gain.mean():+.3f} "
-            f"(± {spread:.3f}; {gain.min():+.3f}..{gain.max():+.3f}) "
-            f"| {(low > 0).sum()} of {len(told)} | {(high < 0).sum()} | {told[0]['metric']} |"
+        half = None
+        if len(gain) > 1:
+            spread = gain.std(ddof=1) / np.sqrt(len(gain))
+            half = float(student_t.ppf(0.975, len(gain) - 1) * spread)
+        table.append(
+            (
+                *(name, float(before.mean()), float(after.mean()), span(gain.tolist())),
+                *(half, int((low > 0).sum()), int((high < 0).sum()), len(told)),
+                told[0]["metric"],
+            )
         )
-    return "\n".join(lines)
+    columns = (
+        Column(name="source"),
+        Column(name="before", digits=3),
+        Column(name="after", digits=3),
+        Column(name="gain, smallest to largest world", digits=3, signed=True),
+        Column(name="± 95 % of the mean", digits=3),
+        Column(name="worlds with an interval above 0", digits=0),
+        Column(name="below 0", digits=0),
+        Column(name="worlds", digits=0),
+        Column(name="counted"),
+    )
+    return Table(columns=columns, rows=tuple(table))
 
 
-def table_of_contributions(rows: Sequence[dict[str, Any]], world: str) -> str:
+def left_out(rows: Sequence[dict[str, Any]]) -> Table:
     """Return the mean gain of each source (columns) when another is left out (rows)."""
     mine = [one["rows"] for one in rows if one["kind"] == "contributions"]
-    sources = list(mine[0]["nothing"])
-    lines = [
-        f"\n**{world}**: mean gain of a source (column) when another (row) is left out, "
-        f"{len(mine)} seeds; in cells\n",
-        "| left out | " + " | ".join(sources) + " |",
-        "|---" * (len(sources) + 1) + "|",
-    ]
-    for variant in mine[0]:
-        cells = []
-        for name in sources:
-            values = [one[variant][name] for one in mine if name in one[variant]]
-            cells.append(f"{np.mean(values):+.3f}" if values else "")
-        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    columns = [Column(name=name, digits=3, signed=True) for name in mine[0]["nothing"]]
+    each = (
+        (variant, name, float(np.mean([one[variant][name] for one in mine])))
+        for variant, cells in mine[0].items()
+        for name in cells
+    )
+    return pivot("left out", columns, each)
 
 
 def main() -> None:
@@ -174,15 +174,16 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", type=Path, default=Path("out/fusion-sources.jsonl"))
+    add_save(parser)
     given = parser.parse_args()
     size = given.size
     jobs = [("contributions", WORLD, seed, size) for seed in given.placebo_seeds]
     jobs += [("gains", world, seed, size) for world in given.worlds for seed in given.seeds]
     rows = rows_of(job, jobs, ("kind", "world", "seed", "size"), given.json, given.jobs, _line)
-    for world in given.worlds:
-        print(table_of_gains(rows, world))
+    tables = {world: gained(rows, world) for world in given.worlds}
     if given.placebo_seeds:
-        print(table_of_contributions(rows, WORLD))
+        tables["left-out"] = left_out(rows)
+    keep(given.save, tables, given.seeds)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Speed and memory of fusion in tiles, beside copying the same bytes and beside crowd-kit.
 
     env OMP_NUM_THREADS=1 python -m benchmarks.fusion_speed [--sizes 2048 8192 20480]
-        [--workers 2] [--no-crowdkit] [--out out/fusion_speed]
+        [--workers 2] [--no-crowdkit] [--out out/fusion_speed] [--save fusion_speed]
 
 Six sources, eight classes. ``small``: nine symbols each (9**6 patterns). ``large``: a map
 of tags (200 in 4 strata), two land cover maps (44 and 11), a model (8 classes x 8 bins of
@@ -28,7 +28,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
@@ -41,19 +41,20 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
+from benchmarks.stored import Cell, Column, Table, add_save, keep
 from glocal.core.interval import Interval
 from glocal.core.legend import ClassDef, Crosswalk, Legend
 from glocal.core.provenance import Provenance
+from glocal.core.setting import ENGINE
 from glocal.core.typing import Window
 from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS
 from glocal.fusion.estimate.posterior import class_prior, estimate
 from glocal.fusion.problem.terms import locate, prepare, region_side
 from glocal.fusion.reliability.dependence import conservative, families_of
-from glocal.core.setting import ENGINE
 from glocal.fusion.tiles import stream
 from glocal.fusion.tiles.counting import Coding
 from glocal.fusion.tiles.stream import TiledSource, count_tiles, fuse_stream
-from glocal.io.atomic import write_json, write_text
+from glocal.io.atomic import write_json
 from glocal.testing import grid
 
 CLASSES, TILE, POOL = 8, 1024, 16
@@ -308,48 +309,68 @@ def in_child(arguments: list[str]) -> Any:
     return measure(alphabet, kind, int(side), int(workers), Path(folder))
 
 
-def rate(row: dict[str, Any], name: str) -> str:
-    if name not in row:
-        return "-"
-    return f"{row[name] / 1e6:,.0f} ({row[name] / row['copyto']:.3f})"
-
-
-def line_of(row: dict[str, Any]) -> str:
-    learned = f"{row['learn_seconds']:.1f}" if "learn_seconds" in row else "-"
-    return (
-        f"| {row['alphabet']} | {row['kind']} | {row['cells'] / 1e6:,.0f} "
-        f"| {row['copyto'] / 1e6:,.0f} | {row['copyto_threads'] / 1e6:,.0f} "
-        f"| {rate(row, 'count')} | {learned} "
-        f"| {rate(row, 'decode')} | {rate(row, 'decode_spatial')} "
-        f"| {row['patterns']:,} | {row['merged_below']} cells "
-        f"| {row['before']:,.0f} | {row['peak']:,.0f} |"
+def by_area(rows: Sequence[dict[str, Any]], columns: Mapping[Column, Callable[..., Cell]]) -> Table:
+    """Return a table with a row for each alphabet, kind of ground and size."""
+    cells = (
+        (
+            *(row["alphabet"], row["kind"], f"{row['cells'] / 1e6:.0f} million"),
+            *(of(row) for of in columns.values()),
+        )
+        for row in rows
     )
+    heads = (Column(name=name) for name in ("alphabet", "kind", "cells"))
+    return Table(columns=(*heads, *columns), rows=tuple(cells))
 
 
-def table(found: dict[str, Any]) -> str:
-    """Return the report as markdown."""
-    lines = [
-        f"Mcells/s by {found['workers']} threads (ratio to `np.copyto` of the same planes).",
-        "",
-        "| alphabet | kind | Mcells | copyto, 1 thread | all threads | count | learn, s | decode "
-        "| with spatial term | patterns | merged below | MiB before | peak MiB |",
-        "| --- | --- |" + " ---: |" * 11,
-    ]
-    lines += [line_of(row) for row in found["rows"]]
-    em = found["em"]
-    lines += [
-        "",
-        f"Estimation on {em['patterns']:,} patterns (8 sweeps, one thread): {em['seconds']:.2f} s.",
-    ]
+def tables_of(found: dict[str, Any]) -> dict[str, Table]:
+    """Return speed, memory, and what is compared with others."""
+
+    def mega(key: str) -> Callable[..., Cell]:
+        return lambda row: row[key] / 1e6 if key in row else None
+
+    def ratio(key: str) -> Callable[..., Cell]:
+        return lambda row: row[key] / row["copyto"] if key in row else None
+
+    speed = {
+        Column(name="copyto by 1 thread", digits=0): mega("copyto"),
+        Column(name="by all threads", digits=0): mega("copyto_threads"),
+        Column(name="count", digits=0): mega("count"),
+        Column(name="count ÷ copyto", digits=3): ratio("count"),
+        Column(name="learn, s", digits=1): lambda row: row.get("learn_seconds"),
+        Column(name="decode", digits=0): mega("decode"),
+        Column(name="decode ÷ copyto", digits=3): ratio("decode"),
+        Column(name="decode with spatial term", digits=0): mega("decode_spatial"),
+        Column(name="with spatial term ÷ copyto", digits=3): ratio("decode_spatial"),
+    }
+    memory = {
+        Column(name="patterns", digits=0): lambda row: row["patterns"],
+        Column(name="merged below, cells", digits=0): lambda row: row["merged_below"],
+        Column(name="MiB before", digits=0): lambda row: row["before"],
+        Column(name="MiB at most", digits=0): lambda row: row["peak"],
+    }
+    out = {"speed": by_area(found["rows"], speed), "memory": by_area(found["rows"], memory)}
+    out["estimation"] = Table(
+        columns=(
+            Column(name="what"),
+            Column(name="patterns", digits=0),
+            Column(name="seconds", digits=2),
+        ),
+        rows=(("8 sweeps, one thread", found["em"]["patterns"], found["em"]["seconds"]),),
+    )
     if "crowdkit" in found:
-        one = found["crowdkit"]
-        lines += [
-            f"crowd-kit's Dawid-Skene, 8 iterations, {one['labels']:,} labels: "
-            f"{one['labels_per_second']:,.0f} labels/s; counting, learning and decoding of the "
-            f"largest small coherent area: {found['labels_per_second']:,.0f} labels/s, "
-            f"{found['labels_per_second'] / one['labels_per_second']:,.0f} times as many.",
-        ]
-    return "\n".join(lines) + "\n"
+        ours, theirs = found["labels_per_second"], found["crowdkit"]["labels_per_second"]
+        out["labels"] = Table(
+            columns=(
+                Column(name="method"),
+                Column(name="labels per second", digits=0),
+                Column(name="times crowd-kit", digits=0),
+            ),
+            rows=(
+                ("counting, learning and decoding", ours, ours / theirs),
+                ("crowd-kit's Dawid-Skene, 8 iterations", theirs, 1),
+            ),
+        )
+    return out
 
 
 def labels_per_second(rows: list[dict[str, Any]]) -> float:
@@ -378,6 +399,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--no-crowdkit", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("out/fusion_speed"))
+    add_save(parser)
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -389,8 +411,8 @@ def main() -> None:
         found |= {"crowdkit": child("crowdkit"), "labels_per_second": labels_per_second(rows)}
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(options.out / "fusion_speed.json", found)
-    write_text(options.out / "fusion_speed.md", table(found))
-    print(table(found))
+    about = f"millions of cells per second by {options.workers} threads; pool drawn with seed 0"
+    keep(options.save, tables_of(found), [0], about)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python -m benchmarks.model_ablations train --pool POOL --out out/ablations [--teacher FILE]
     python -m benchmarks.model_ablations evaluate --data ../shared/data --out out/ablations
+        [--save model_ablations]
 
 Both phases go on where they stopped. Every setting differs from `REFERENCE` in one thing, and all
 see the same number of chips; "paired only" and "unpaired only" draw them from a part of the pool.
@@ -39,8 +40,9 @@ from benchmarks.ablation_tasks import (
     sharpening,
     terramind,
 )
+from benchmarks.stored import Column, Table, add_save, keep, pivot
 from glocal.errors import ConfigError
-from glocal.io.atomic import write_json, write_text
+from glocal.io.atomic import write_json
 from glocal.train.data.pool import Pool
 from glocal.train.pretraining.distil import Teacher, as_photo
 from glocal.train.pretraining.draw import ChipPool
@@ -108,7 +110,7 @@ RANDOM = "random encoder"
 FLOORED = ("mean of the training part", "pixels, colour statistics")
 """Floors without an encoder: no feature at all, and a token's own pixels."""
 
-DECIMALS = 4
+DIGITS = 4
 ARROWS = {"accuracy": "↑", "mIoU": "↑", "MAE": "↓", "ERGAS": "↓"}
 
 
@@ -120,12 +122,11 @@ def folder_of(out: Path, setting: str, seed: int) -> Path:
 # Evaluation -----------------------------------------------------------------
 
 
-def evaluate(data: Path, out: Path, names: Sequence[str], seeds: Sequence[int]) -> None:
-    """Score the floors and every finished run that has no scores yet; write the table."""
+def evaluate(data: Path, out: Path, names: Sequence[str], seeds: Sequence[int]) -> dict[str, Table]:
+    """Score the floors and every finished run that has no scores yet; return the tables."""
     dense = [*terramind(data), *flanders(data), *sharpening(data)]
     pictures = Pictures.read(data / "eurosat-rgb")
     write_json(out / "counts.json", pictures.counts())
-    write_text(out / "ablations.md", tables(out, [*FLOORED, RANDOM, *SETTINGS]))
     _keep(out, FLOORED[0], 0, lambda: _scores(dense, nothing, pictures, None))
     colours = band_statistics(pictures.images)
     _keep(out, FLOORED[1], 0, lambda: _scores(dense, pixels, pictures, colours))
@@ -134,7 +135,7 @@ def evaluate(data: Path, out: Path, names: Sequence[str], seeds: Sequence[int]) 
             encoder = _encoder(name, seed, folder_of(out, name, seed))
             if encoder is not None:
                 _keep(out, name, seed, partial(_of_encoder, encoder, dense, pictures))
-    write_text(out / "ablations.md", tables(out, [*FLOORED, RANDOM, *SETTINGS]))
+    return tables(out, [*FLOORED, RANDOM, *SETTINGS])
 
 
 def _of_encoder(
@@ -182,8 +183,11 @@ def _scores(
     return [{**about, "value": value}, *found]
 
 
-def tables(out: Path, names: Sequence[str]) -> str:
-    """Return Markdown: scores, differences from the reference, and scores by case."""
+def tables(out: Path, names: Sequence[str]) -> dict[str, Table]:
+    """Return scores, differences from the reference of the same seed, and scores by case.
+
+    Smallest to largest are over seeds, each a mean over cases; by case: the mean over seeds.
+    """
     read = {name: scores_of(out, name) for name in names}
     every = {name: one for name, one in read.items() if one}
     mean = {name: {seed: means(rows) for seed, rows in one.items()} for name, one in every.items()}
@@ -193,22 +197,16 @@ def tables(out: Path, names: Sequence[str]) -> str:
         for name, one in mean.items()
         if name in SETTINGS and name != "reference"
     }
-    cases = {
-        name: {
-            seed: {f"{row['task']}: {row['case']}": row["value"] for row in main_scores(rows)}
-            for seed, rows in one.items()
-        }
-        for name, one in every.items()
+    cases: dict[tuple[str, str], list[float]] = {}
+    for name, one in every.items():
+        for row in (row for rows in one.values() for row in main_scores(rows)):
+            cases.setdefault((f"{row['task']}: {row['case']}", name), []).append(row["value"])
+    each = ((case, name, statistics.mean(values)) for (case, name), values in cases.items())
+    return {
+        "scores": by_task(mean, signed=False),
+        "less-the-reference": by_task(gains, signed=True),
+        "cases": pivot("case", [Column(name=name, digits=DIGITS) for name in every], each),
     }
-    return "\n".join(
-        [
-            markdown(by_column(mean), turned=False),
-            "Less the reference of the same seed, which drew the same numbers:\n",
-            markdown(by_column(gains), turned=False),
-            "By case, mean over seeds:\n",
-            markdown(by_column(cases), turned=True),
-        ]
-    )
 
 
 Rows = Sequence[Mapping[str, Any]]
@@ -242,43 +240,17 @@ def less(values: Mapping[str, float], other: Mapping[str, float]) -> dict[str, f
     return {name: value - other[name] for name, value in values.items()}
 
 
-def by_column(
-    cells: Mapping[str, Mapping[int, Mapping[str, float]]],
-) -> dict[str, dict[str, list[float]]]:
-    """Return row -> column -> values over seeds, from row -> seed -> column -> value."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for row, seeds in cells.items():
-        for columns in seeds.values():
-            for column, value in columns.items():
-                found.setdefault(row, {}).setdefault(column, []).append(value)
-    return found
-
-
-def markdown(cells: Mapping[str, Mapping[str, Sequence[float]]], *, turned: bool) -> str:
-    """Return a table of mean and span over seeds; ``turned``: of means, columns as rows."""
-    columns = list(dict.fromkeys(column for one in cells.values() for column in one))
-    rows = list(cells)
-    heads, sides = (rows, columns) if turned else (columns, rows)
-    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for side in sides:
-        found = [cells[h].get(side, []) if turned else cells[side].get(h, []) for h in heads]
-        shown = [spread(values, DECIMALS, span=not turned) for values in found]
-        lines.append(f"| {side} | {' | '.join(shown)} |")
-    return "\n".join(lines) + "\n"
-
-
-def spread(values: Sequence[float], decimals: int, *, span: bool = True) -> str:
-    """Return mean, smallest and largest.
-
-    >>> spread([0.5, 0.25, 0.75], 2)
-    '0.50 (0.25 to 0.75)'
-    """
-    if not values:
-        return ""
-    mean = f"{statistics.mean(values):.{decimals}f}"
-    if len(values) == 1 or not span:
-        return mean
-    return f"{mean} ({min(values):.{decimals}f} to {max(values):.{decimals}f})"
+def by_task(cells: Mapping[str, Mapping[int, Mapping[str, float]]], *, signed: bool) -> Table:
+    """Return a table of settings (rows) and tasks (columns): setting -> seed -> task -> value."""
+    values = [
+        (setting, task, value)
+        for setting, seeds in cells.items()
+        for tasks in seeds.values()
+        for task, value in tasks.items()
+    ]
+    tasks = dict.fromkeys(task for _, task, _ in values)
+    columns = [Column(name=task, digits=DIGITS, signed=signed) for task in tasks]
+    return pivot("setting", columns, values)
 
 
 # Training -------------------------------------------------------------------
@@ -355,6 +327,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=tuple(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=REFERENCE.training.steps)
+    add_save(parser)
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.phase == "train":
@@ -363,7 +336,7 @@ def main() -> None:
             Pool(given.pool), given.out, given.only, given.seeds, steps=given.steps, teacher=teacher
         )
     else:
-        evaluate(given.data, given.out, given.only, given.seeds)
+        keep(given.save, evaluate(given.data, given.out, given.only, given.seeds), given.seeds)
 
 
 if __name__ == "__main__":

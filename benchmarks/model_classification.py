@@ -2,10 +2,11 @@
 
 EuroSAT RGB split by geographic blocks; linear probe, neighbours and short fine-tuning against
 image statistics, random features of the same encoder, a small network from scratch, and the
-commonest class. Prints a Markdown table and writes JSON.
+commonest class.
 
-    python benchmarks/model_classification.py --data ../shared/data/eurosat-rgb
+    python -m benchmarks.model_classification --data ../shared/data/eurosat-rgb
         [--model nano|DIR|random] [--seeds 3] [--limit N] [--learned] [--out out/eurosat.json]
+        [--save model_classification]
 
 Without --learned only frozen features are compared, in minutes on one core.
 """
@@ -17,35 +18,60 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.stored import Cell, Column, Table, add_save, keep
 from glocal.io.atomic import write_json
 from glocal.train.tasks.classification.classify import random_like
 from msgfm import Encoder, nano
 from recipes.eurosat import eurosat
 
 
-def interval(found: Any, scale: float = 100) -> str:
-    return "–" if found is None else f"{scale * found[0]:.1f} to {scale * found[1]:.1f}"
+def percent(value: float, ends: Any) -> Cell:
+    """Return a share and its interval, if there is one, in percent."""
+    return 100 * value if ends is None else (100 * value, 100 * ends[0], 100 * ends[1])
 
 
-def table(found: dict[str, Any]) -> str:
-    """Return both tables as Markdown; accuracies in percent, differences in points."""
-    lines = [
-        "| method | accuracy % | 95 % over test blocks | sd over runs | balanced % |",
-        "|---|---|---|---|---|",
+def tables(found: dict[str, Any]) -> dict[str, Table]:
+    """Return accuracies in percent, differences in points, and how many pictures there were."""
+    methods = [
+        (
+            name,
+            percent(one["accuracy"], one["interval"]),
+            None if one["spread"] is None else 100 * one["spread"],
+            100 * one["balanced_accuracy"],
+        )
+        for name, one in found["methods"].items()
     ]
-    for name, one in found["methods"].items():
-        spread = "–" if one["spread"] is None else f"{100 * one['spread']:.1f}"
-        lines.append(
-            f"| {name} | {100 * one['accuracy']:.1f} | {interval(one['interval'])} | {spread} | "
-            f"{100 * one['balanced_accuracy']:.1f} |"
-        )
-    lines += ["", "| difference | points | 95 % over test blocks |", "|---|---|---|"]
-    for one in found["differences"]:
-        lines.append(
-            f"| {one['better']} − {one['than']} | {100 * one['by']:+.1f} | "
-            f"{interval(one['interval'])} |"
-        )
-    return "\n".join(lines)
+    differences = [
+        (f"{one['better']} − {one['than']}", percent(one["by"], one["interval"]))
+        for one in found["differences"]
+    ]
+    counts = [(part, one["pictures"], one["blocks"]) for part, one in found["counts"].items()]
+    return {
+        "methods": Table(
+            columns=(
+                Column(name="method"),
+                Column(name="accuracy %, 95 % over test blocks", digits=1, best="max"),
+                Column(name="sd over runs", digits=1),
+                Column(name="balanced %", digits=1, best="max"),
+            ),
+            rows=tuple(methods),
+        ),
+        "differences": Table(
+            columns=(
+                Column(name="difference"),
+                Column(name="points, 95 % over test blocks", digits=1, signed=True),
+            ),
+            rows=tuple(differences),
+        ),
+        "counts": Table(
+            columns=(
+                Column(name="part"),
+                Column(name="pictures", digits=0),
+                Column(name="blocks", digits=0),
+            ),
+            rows=tuple(counts),
+        ),
+    }
 
 
 def main() -> None:
@@ -56,6 +82,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="pictures per class")
     parser.add_argument("--learned", action="store_true", help="learn networks too; slow")
     parser.add_argument("--out", type=Path, default=Path("out/eurosat.json"))
+    add_save(parser)
     given = parser.parse_args()
     start = time.perf_counter()
     # A random encoder in place of the model shows what the comparison says about nothing.
@@ -74,8 +101,7 @@ def main() -> None:
     )
     given.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(given.out, {"model": given.model, **found})
-    counts = ", ".join(f"{k} {v['pictures']} in {v['blocks']}" for k, v in found["counts"].items())
-    print(f"\nPictures and blocks: {counts}\n\n{table(found)}")
+    keep(given.save, tables(found), range(given.seeds))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Transfer to a sensor that pretraining never saw: Landsat-8, added as a row of the table.
 
     python -m benchmarks.model_landsat --data ../shared/data [--weights nano]
-        [--seeds 0 1 2] [--steps 100] [--out out/landsat]
+        [--seeds 0 1 2] [--steps 100] [--out out/landsat] [--save model_landsat]
 
 Two sites and one scene: cases with their spread over seeds, never a ranking.
 """
@@ -9,15 +9,15 @@ Two sites and one scene: cases with their spread over seeds, never a ranking.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from glocal.io.atomic import write_json, write_text
+from benchmarks.stored import Column, Table, add_save, keep, means, pivot
+from glocal.io.atomic import write_json
 from glocal.train.tasks.dense import Settings
 from msgfm import Encoder, nano
 from recipes.landsat import land_cover, same_place
@@ -31,20 +31,27 @@ def encoders(weights: str, seed: int) -> dict[str, Encoder]:
     return found
 
 
-def table(rows: list[dict[str, Any]], keys: tuple[str, ...], names: tuple[str, ...]) -> str:
-    """Return Markdown: mean over seeds, smallest and largest, of ``names`` per ``keys``."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        groups[tuple(str(row[key]) for key in keys)].append(row)
-    lines = [f"| {' | '.join((*keys, *names))} |", "|---" * (len(keys) + len(names)) + "|"]
-    for group, found in groups.items():
-        cells = [_spread([row[name] for row in found]) for name in names]
-        lines.append(f"| {' | '.join((*group, *cells))} |")
-    return "\n".join(lines) + "\n"
+TOPS = {
+    "top1": Column(name="top-1 ↑", digits=2, best="max"),
+    "top5": Column(name="top-5 ↑", digits=2, best="max"),
+}
+
+Rows = Sequence[dict[str, Any]]
 
 
-def _spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.3f} ({min(values):.3f}-{max(values):.3f})"
+def tables(places: Rows, covers: Rows) -> dict[str, Table]:
+    """Return how often the same place is found, and scores of land cover by tested site.
+
+    Smallest to largest are over seeds.
+    """
+    found = ((row["method"], one.name, row[key]) for row in places for key, one in TOPS.items())
+    tables = {"same-place": pivot("method", list(TOPS.values()), found)}
+    sites = dict.fromkeys(row["test"] for row in covers)
+    columns = [Column(name=name, digits=2, best="max") for name in (*sites, "mean")]
+    for score in ("accuracy", "miou"):
+        values = [(row["method"], row["test"], row[score]) for row in covers]
+        tables[score] = pivot("method", columns, [*values, *means(values)])
+    return tables
 
 
 def main() -> None:
@@ -54,6 +61,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("out/landsat"))
+    add_save(parser)
     given = parser.parse_args()
     torch.set_num_threads(1)
     places: list[dict[str, Any]] = []
@@ -66,10 +74,7 @@ def main() -> None:
             covers.append({"seed": seed, **row})
             print(row["test"], row["method"], row["accuracy"], file=sys.stderr, flush=True)
         write_json(given.out / "landsat.json", {"same_place": places, "land_cover": covers})
-    text = table(places, ("method", "chips"), ("top1", "top5"))
-    text += "\n" + table(covers, ("test", "method"), ("accuracy", "miou"))
-    write_text(given.out / "landsat.md", text)
-    print(text)
+    keep(given.save, tables(places, covers), given.seeds)
 
 
 if __name__ == "__main__":

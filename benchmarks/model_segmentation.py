@@ -2,7 +2,7 @@
 
     python -m benchmarks.model_segmentation --data ../shared/data [--weights nano]
         [--only terramind|cib] [--folds quadrant] [--sensors s2]
-        [--seeds 0 1 2] [--steps 150] [--out out/segmentation]
+        [--seeds 0 1 2] [--steps 150] [--out out/segmentation] [--save model_segmentation]
 
 Two sites each: cases with their spread, never a ranking. "at most" is the share of the test
 pixels whose class occurs in training: TerraMind's two sites share one class, so that across
@@ -14,15 +14,15 @@ that runs them.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from glocal.io.atomic import write_json, write_text
+from benchmarks.stored import Column, Table, add_save, keep, means, pivot, slug
+from glocal.io.atomic import write_json
 from glocal.train.tasks.dense import Settings, seeded
 from msgfm import Encoder, nano
 from recipes.landcover import METHODS, Fold, cib_folds, compare, terramind_folds
@@ -40,32 +40,42 @@ def make_encoder(weights: str, seed: int, pretrained: bool) -> Encoder:
         return Encoder(nano())
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Return Markdown: mean over seeds (and quadrants), smallest and largest."""
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        fold = "quadrants" if row["fold"].startswith("quadrant") else row["fold"]
-        groups[fold, row["sensors"], row["method"]].append(row)
-    lines = [
-        "| case | at most | sensors | method | runs | accuracy (min-max) | mIoU (min-max) "
-        "| IoU per class |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for (fold, sensors, method), found in groups.items():
-        spread = [_spread([row[name] for row in found]) for name in ("accuracy", "miou")]
-        classes = {name: None for row in found for name in row["iou"]}
-        iou = ", ".join(
-            f"{name} {statistics.mean(r['iou'][name] for r in found if name in r['iou']):.2f}"
-            for name in classes
-        )
-        most = statistics.mean(row["reachable"] for row in found)
-        cells = [fold, f"{most:.3f}", sensors, method, str(len(found)), *spread, iou]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+Rows = Sequence[dict[str, Any]]
 
 
-def _spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.3f} ({min(values):.3f}-{max(values):.3f})"
+def tables(rows: Rows) -> dict[str, Table]:
+    """Return, by choice of sensors, each score of each method in each fold.
+
+    Smallest to largest are over seeds, "mean" is over folds and seeds.
+    """
+    found = {"at-most": _at_most(rows)}
+    for sensors in dict.fromkeys(row["sensors"] for row in rows):
+        mine = [row for row in rows if row["sensors"] == sensors]
+        for score in ("miou", "accuracy"):
+            found[f"{score}-{slug(sensors)}"] = _by_fold(mine, score)
+        found[f"classes-{slug(sensors)}"] = _by_class(mine)
+    return found
+
+
+def _at_most(rows: Rows) -> Table:
+    values = {row["fold"]: row["reachable"] for row in rows}
+    return Table(
+        columns=(Column(name="fold"), Column(name="at most", digits=3)),
+        rows=tuple(values.items()),
+    )
+
+
+def _by_fold(rows: Rows, score: str) -> Table:
+    values = [(row["method"], row["fold"], row[score]) for row in rows]
+    folds = (*dict.fromkeys(row["fold"] for row in rows), "mean")
+    columns = [Column(name=name, digits=3, best="max") for name in folds]
+    return pivot("method", columns, [*values, *means(values)])
+
+
+def _by_class(rows: Rows) -> Table:
+    values = [(row["method"], name, iou) for row in rows for name, iou in row["iou"].items()]
+    names = dict.fromkeys(name for _, name, _ in values)
+    return pivot("method", [Column(name=name, digits=2, best="max") for name in names], values)
 
 
 def main() -> None:
@@ -79,8 +89,10 @@ def main() -> None:
     parser.add_argument("--folds", default="", help="only folds whose name contains this")
     parser.add_argument("--sensors", nargs="+", default=None, help="such as s2 s2+sar")
     parser.add_argument("--out", type=Path, default=Path("out/segmentation"))
+    add_save(parser)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    found: dict[str, Table] = {}
     methods = given.methods or [m for m in METHODS if given.weights or "pretrained" not in m]
     for name in [given.only] if given.only else ["terramind", "cib"]:
         folds: list[Fold] = (
@@ -101,8 +113,9 @@ def main() -> None:
             rows.append(row)
             print({k: v for k, v in row.items() if k != "iou"}, file=sys.stderr, flush=True)
         write_json(given.out / f"{name}.json", rows)
-        write_text(given.out / f"{name}.md", table(rows))
-        print(table(rows))
+        done = tables(rows)
+        found |= done if given.only else {f"{name}-{key}": one for key, one in done.items()}
+    keep(given.save, found, given.seeds)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python -m benchmarks.model_sharpening --data ../shared/data [--weights nano]
         [--only tile|kempen|pictures] [--seeds 0 1 2] [--steps 150] [--out out/sharpening]
+        [--save model_sharpening]
 
 Scores by Wald's protocol: the native coarse bands are the truth, everything is learned and tested
 one octave (colour: two) below. PSNR and SSIM for a data range of 1. Self-supervised pretraining
@@ -14,14 +15,15 @@ import argparse
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from glocal.io.atomic import write_json, write_text
+from benchmarks.stored import Column, Table, add_save, keep, pivot, slug
+from glocal.io.atomic import write_json
 from glocal.train.tasks.sharpening.network import FitConfig
 from msgfm import Encoder, nano
 from recipes.sharpen import one_tile, pictures, two_scenes
@@ -31,7 +33,12 @@ EXPERIMENTS: dict[str, Callable[..., list[dict[str, Any]]]] = {
     "kempen": two_scenes,
     "pictures": pictures,
 }
-SCORES = ("psnr", "ssim", "sam", "ergas")
+SCORES = {
+    "psnr": Column(name="PSNR dB ↑", digits=2, best="max"),
+    "ssim": Column(name="SSIM ↑", digits=3, best="max"),
+    "sam": Column(name="SAM ° ↓", digits=2, best="min"),
+    "ergas": Column(name="ERGAS ↓", digits=2, best="min"),
+}
 
 
 def encoders(weights: str, seed: int) -> dict[str, Encoder]:
@@ -42,28 +49,26 @@ def encoders(weights: str, seed: int) -> dict[str, Encoder]:
     return found
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Return Markdown: per group of scenes and method the mean over scenes, min-max over seeds."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        groups[row["scene"].split("_")[0], row["method"]].append(row)
-    lines = [
-        "| test scenes | method | scenes | PSNR dB | SSIM | SAM deg | ERGAS |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for (scenes, method), found in groups.items():
-        cells = [_spread(found, name) for name in SCORES]
-        count = len({row["scene"] for row in found})
-        lines.append(f"| {scenes} | {method} | {count} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+def tables(rows: Sequence[dict[str, Any]]) -> dict[str, Table]:
+    """Return, by group of scenes, the mean scores of each method over them.
 
-
-def _spread(rows: list[dict[str, Any]], name: str) -> str:
-    by_seed: dict[int, list[float]] = defaultdict(list)
+    Smallest to largest are over seeds.
+    """
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        by_seed[row["seed"]].append(row[name])
-    means = [statistics.mean(values) for values in by_seed.values()]
-    return f"{statistics.mean(means):.3f} ({min(means):.3f}-{max(means):.3f})"
+        groups[row["scene"].split("_")[0]].append(row)
+    found = {}
+    for group, mine in groups.items():
+        runs: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+        for row in mine:
+            runs[row["method"], row["seed"]].append(row)
+        values = (
+            (method, column.name, statistics.mean(row[key] for row in scenes))
+            for (method, _), scenes in runs.items()
+            for key, column in SCORES.items()
+        )
+        found[slug(group)] = pivot("method", list(SCORES.values()), values)
+    return found
 
 
 def main() -> None:
@@ -76,8 +81,10 @@ def main() -> None:
     parser.add_argument("--encoder-rate", type=float, default=0.0, help="0 freezes the encoder")
     parser.add_argument("--base", default="hypersharpening", help="what the networks correct")
     parser.add_argument("--out", type=Path, default=Path("out/sharpening"))
+    add_save(parser)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    found: dict[str, Table] = {}
     config = FitConfig(steps=given.steps, encoder_rate=given.encoder_rate)
     for name in [given.only] if given.only else EXPERIMENTS:
         rows: list[dict[str, Any]] = []
@@ -88,8 +95,9 @@ def main() -> None:
             rows += [{"seed": seed, **row} for row in some]
             print(f"{name}: seed {seed} done", file=sys.stderr, flush=True)
             write_json(given.out / f"{name}.json", rows)
-        write_text(given.out / f"{name}.md", table(rows))
-        print(table(rows))
+        done = tables(rows)
+        found |= done if given.only else {f"{name}-{key}": one for key, one in done.items()}
+    keep(given.save, found, given.seeds)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Speed of the encoder beside a dense Swin of the same active size, in one paired run.
 
     taskset -c 0 env OMP_NUM_THREADS=1 python -m benchmarks.model_speed [--only nano tiny]
-        [--repeats 5] [--openvino] [--out out/model_speed]
+        [--repeats 5] [--openvino] [--out out/model_speed] [--save model_speed]
 
 The peer is ``SwinModel`` of Hugging Face transformers with random weights: same width, depths,
 heads, window, batch and size (256 px, where neither side pads), with its two ways of attention.
@@ -31,7 +31,8 @@ import torch
 from torch import nn
 from transformers import SwinConfig, SwinModel
 
-from glocal.io.atomic import write_json, write_text
+from benchmarks.stored import Cell, Column, Table, add_save, keep
+from glocal.io.atomic import write_json
 from msgfm import Batch, Encoder, EncoderConfig, batch_of, nano, tiny
 from msgfm.blocks import MLP, MixtureOfExperts
 
@@ -239,47 +240,77 @@ def machine(threads: int) -> dict[str, Any]:
     }
 
 
-def report(found: dict[str, Any]) -> str:
-    about = found["machine"]
-    lines = [
-        f"{about['threads']} thread(s), {', '.join(about['flags'])}, torch {about['torch']}. "
-        "Images per CPU second: median (slowest to fastest repeat).",
-        "",
-        "| model | images | task | precision | variant | images/s | ÷ best transformers |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row['model']} | {row['images']} × {row['side']} px | {row['task']} | "
-        f"{precision(row)} | {row['variant']} | {row['per_s']:.2f} "
-        f"({row['slowest']:.2f} to {row['fastest']:.2f}) | {against(row, found['speed'])} |"
-        for row in found["speed"]
-    ]
-    lines += ["", "| model | precision | layers | GFLOP/s | 2048³ product | share |"]
-    lines += ["|---|---|---|---|---|---|"]
-    lines += [
-        f"| {row['model']} | {precision(row)} | {row['layers']} | {row['gflop_s']:.0f} | "
-        f"{row['peak_gflop_s']:.0f} | {row['share']:.0%} |"
-        for row in found["mlp"]
-    ]
-    lines += ["", "| model | bf16 against fp32: largest difference | relative (norm) |"]
-    lines += ["|---|---|---|"]
-    lines += [f"| {r['model']} | {r['max']:.3f} | {r['relative']:.4f} |" for r in found["bf16"]]
-    return "\n".join(lines) + "\n"
-
-
 def precision(row: dict[str, Any]) -> str:
     return "bf16" if row["half"] else "fp32"
 
 
-def against(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    keys = ("model", "side", "task", "half")
-    best = [
-        other["per_s"]
-        for other in rows
-        if other["variant"].startswith("transformers")
-        and all(other[key] == row[key] for key in keys)
+def speed(rows: list[dict[str, Any]]) -> Table:
+    """Return images per second of ours and of the faster peer, and what the experts reach of it."""
+    groups: dict[tuple[str, str, str, str], dict[str, dict[str, Any]]] = defaultdict(dict)
+    for row in rows:
+        key = (row["model"], row["task"], f"{row['images']} × {row['side']} px", precision(row))
+        groups[key][row["variant"]] = row
+    out: list[tuple[Cell, ...]] = []
+    for key, variants in groups.items():
+        experts, dense = variants["ours, experts"], variants["ours, dense"]
+        peers = [one for name, one in variants.items() if name.startswith("transformers")]
+        best = max(peers, key=lambda one: one["per_s"], default=None)
+        ratio = experts["per_s"] / best["per_s"] if best else None
+        out.append((*key, _rate(experts), _rate(dense), _rate(best), ratio))
+    names = ("model", "task", "images", "precision")
+    rates = ("ours, experts", "ours, dense", "best of transformers")
+    return Table(
+        columns=(
+            *(Column(name=name) for name in names),
+            *(Column(name=name, digits=2) for name in rates),
+            Column(name="experts ÷ transformers", digits=2),
+        ),
+        rows=tuple(out),
+    )
+
+
+def _rate(row: dict[str, Any] | None) -> Cell:
+    return row and (row["per_s"], row["slowest"], row["fastest"])
+
+
+def tables(found: dict[str, Any]) -> dict[str, Table]:
+    """Return speed, the share of a matrix product that layers reach, and what bfloat16 costs."""
+    layers = [
+        (row["model"], precision(row), row["layers"], 100 * row["share"], row["gflop_s"],
+         row["peak_gflop_s"])
+        for row in found["mlp"]
+    ]  # fmt: skip
+    rounded = [(row["model"], 100 * row["relative"], row["max"]) for row in found["bf16"]]
+    graphs = [
+        (row["model"], f"{row['images']} × {row['side']} px", precision(row), _rate(row))
+        for row in found["speed"]
+        if row["variant"] == "ours, OpenVINO"
     ]
-    return f"{row['per_s'] / max(best):.2f}" if best else "-"
+    tables = {
+        "speed": speed(found["speed"]),
+        "layers": Table(
+            columns=(
+                *(Column(name=name) for name in ("model", "precision", "layers")),
+                Column(name="share of the product, %", digits=0),
+                Column(name="GFLOP/s", digits=0),
+                Column(name="2048³ product, GFLOP/s", digits=0),
+            ),
+            rows=tuple(layers),
+        ),
+        "bf16": Table(
+            columns=(
+                Column(name="model"),
+                Column(name="relative difference, %", digits=1),
+                Column(name="largest difference", digits=3),
+            ),
+            rows=tuple(rounded),
+        ),
+    }
+    if graphs:
+        heads = (Column(name=name) for name in ("model", "images", "precision"))
+        columns = (*heads, Column(name="OpenVINO, images per second", digits=2))
+        tables["openvino"] = Table(columns=columns, rows=tuple(graphs))
+    return tables
 
 
 def main() -> int:
@@ -289,6 +320,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--openvino", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("out/model_speed"))
+    add_save(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     found: dict[str, Any] = {
@@ -305,8 +337,8 @@ def main() -> int:
         found["bf16"].append(halved(name))
         options.out.mkdir(parents=True, exist_ok=True)
         write_json(options.out / "speed.json", found)
-        write_text(options.out / "speed.md", report(found))
-    print(report(found))
+    about = found["machine"]
+    keep(options.save, tables(found), [], f"{', '.join(about['flags'])}; torch {about['torch']}")
     return 0
 
 

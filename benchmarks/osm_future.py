@@ -5,7 +5,7 @@ by how they came to be: age, versions, contributors, kind. The same map years la
 which were retagged, removed or added. A model is trained on one country and tested on
 another. There is no imagery here: this tests the history prior, not the fusion.
 
-    python benchmarks/osm_future.py --data ../shared/data/osm
+    python -m benchmarks.osm_future --data ../shared/data/osm [--save osm_future]
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.stored import Cell, Column, Table, add_save, keep
 from glocal.sources.osm.file import Elements, read_areas
 from glocal.sources.osm.history import ages_at, read_versions, slice_history
 from glocal.sources.osm.tags import classify, level_of
@@ -236,7 +237,18 @@ def figures(score: Floats, event: Bools, weight: Floats) -> tuple[Floats, Floats
     return auc, ((weight * event)[:, order] * top).sum(axis=1) / np.maximum(chosen, 1)
 
 
-def line(test: str, what: str, way: str, score: Floats, task: Task) -> str:
+COLUMNS = (
+    Column(name="tested on"),
+    Column(name="ranked by"),
+    Column(name="AUC", digits=2),
+    Column(name="precision in the top tenth", digits=2),
+    Column(name="random", digits=2),
+    Column(name="n", digits=0),
+    Column(name="events", digits=0),
+)
+
+
+def line(test: str, way: str, score: Floats, task: Task) -> tuple[Cell, ...]:
     """Return a row of the table; intervals by resampling whole blocks."""
     n = int(task.block.max()) + 1
     drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES)
@@ -244,46 +256,51 @@ def line(test: str, what: str, way: str, score: Floats, task: Task) -> str:
     low, high = np.nanpercentile(
         figures(score, task.event, drawn[:, task.block].astype(float)), [2.5, 97.5], axis=1
     )
-    return (
-        f"| {test} | {what} | {way} | {auc:.2f} ({low[0]:.2f} to {high[0]:.2f}) | "
-        f"{top:.2f} ({low[1]:.2f} to {high[1]:.2f}) | {task.event.mean():.2f} | "
-        f"{len(task.event)}, {int(task.event.sum())} |"
-    )
+    spans = [(float(v), float(a), float(b)) for v, a, b in zip((auc, top), low, high, strict=True)]
+    return (test, way, *spans, float(task.event.mean()), len(task.event), int(task.event.sum()))
 
 
-def compare(kind: str, tasks: dict[str, Task]) -> list[str]:
+def compare(tasks: dict[str, Task]) -> list[tuple[Cell, ...]]:
     """Return rows for one kind of event: each place tested by models of the others."""
     rows = []
     for test, task in tasks.items():
         if task.event.sum() < 5:
             continue
-        ways = {"oldest first": task.age, "newest first": -task.age}
+        ways = {"oldest first": task.age}  # newest first is its mirror image
         for train, other in tasks.items():
             if train != test and other.event.sum() >= 20:
                 model = learned(other)
                 ways[f"trained on {train.split()[0]}"] = model.predict_proba(task.features)[:, 1]
-        rows += [line(test, kind, way, score, task) for way, score in ways.items()]
+        rows += [line(test, way, score, task) for way, score in ways.items()]
+    return rows
+
+
+def by_itself(place: Place, kind: str) -> list[tuple[Cell, ...]]:
+    """Return rows for a place with a full history, each block told by the others."""
+    rows = []
+    for people in (False, True):
+        task = objects(place, event=kind, with_people=people)
+        way = f"itself, other blocks, {'with' if people else 'without'} contributors"
+        rows.append(line(place.name, way, by_blocks(task), task))
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/osm"))
-    every = places(parser.parse_args().data)
-    print(
-        "| tested on | event | ranked by | AUC | precision in the top tenth | random | n, events |"
-    )
-    print("|---|---|---|---|---|---|---|")
+    add_save(parser)
+    given = parser.parse_args()
+    every = places(given.data)
+    tables = {}
     for kind in ("retagged", "removed"):
-        tasks = {one.name: objects(one, event=kind) for one in every}
-        print("\n".join(compare(kind, tasks)), flush=True)
+        rows = compare({one.name: objects(one, event=kind) for one in every})
         for one in every:
             if one.contributors is not None:
-                for people in (False, True):
-                    task = objects(one, event=kind, with_people=people)
-                    way = f"itself, other blocks, {'with' if people else 'without'} contributors"
-                    print(line(one.name, kind, way, by_blocks(task), task))
-    print("\n".join(compare("added", {one.name: gaps(one) for one in every})))
+                rows += by_itself(one, kind)
+        tables[kind] = Table(columns=COLUMNS, rows=tuple(rows))
+    rows = compare({one.name: gaps(one) for one in every})
+    tables["added"] = Table(columns=COLUMNS, rows=tuple(rows))
+    keep(given.save, tables, [0])
 
 
 if __name__ == "__main__":

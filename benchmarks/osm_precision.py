@@ -6,7 +6,7 @@ precision, as a run does. The truth of every object then tells how many are righ
 bound and without it. The bound was chosen on seeds 0-5: give others. One line of JSON is
 kept per world and seed, so that a run that was stopped goes on where it was.
 
-    python -m benchmarks.osm_precision --seeds 20-29 --size 128 --json out/osm_precision.jsonl
+    python -m benchmarks.osm_precision --seeds 20-29 --size 128 --save osm_precision
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.fusion_quality import make
 from benchmarks.resumable import rows_of, seeds_of
-from glocal.loop.area.area import Area
-from glocal.loop.area.config import with_options
-from glocal.loop.score.folds import score_fold
+from benchmarks.stored import Column, Table, add_save, keep
 from glocal.core.promise import sharpness_of
-from glocal.loop.rounds.proposals import propose
-from glocal.loop.rounds.turns import Turn, for_osm, turns
+from glocal.loop.area.area import Area
+from glocal.loop.rounds.findings import findings_of, told
+from glocal.loop.rounds.turns import Turn, turns, under
+from glocal.loop.score.folds import score_fold
 from glocal.loop.score.summary import held_out
 from glocal.synthetic import Scene
 from glocal.synthetic.osm_xml import record_of
@@ -47,7 +47,8 @@ def score(world: str, seed: int, size: int) -> dict[str, Any]:
         folds = [score_fold(area, fold) for fold in range(area.config.folds)]
         checked = held_out(area, folds)["osm"]
         sharpness = sharpness_of(*checked.T)
-        safe = for_osm(aligned, turn)
+        (osm,) = (one for one in aligned.readings if one.name == "osm")
+        safe = under(aligned, turn, osm.kind.terms)
     return {
         "world": world, "seed": seed, "size": size, "sharpness": round(sharpness, 3),
         "points": int(np.isfinite(checked).all(axis=1).sum()),
@@ -57,19 +58,19 @@ def score(world: str, seed: int, size: int) -> dict[str, Any]:
 
 
 def _sent(area: Area, turn: Turn, scene: Scene, wanted: float, sharpness: float) -> dict[str, Any]:
-    source = next(one for one in area.observations if one.source == "osm")
-    area = replace(area, config=with_options(area.config, precision=wanted))
-    gift = propose(area, turn, source, sharpness=sharpness)
-    if gift.corrections is None or gift.expected_precision is None:
+    (reading,) = (one for one in area.readings if one.name == "osm")
+    reading = replace(reading, window=replace(reading.window, precision=wanted))
+    corrections = told(reading, findings_of(area, turn, reading, sharpness=sharpness))
+    if corrections is None or corrections.expected_precision is None:
         return {"wanted": wanted, "n": 0, "right": 0, "promised": None}
-    edits = gift.corrections.take(gift.corrections.action == "modify")
+    edits = corrections.take(corrections.action == "modify")
     truth = _truth(scene)
     values = [area.legend.values[area.legend.index(name)] for name in edits.proposed.tolist()]
     rows = zip(edits.record.tolist(), values, strict=True)
     right = sum(truth[record] == value for record, value in rows)
     return {
         "wanted": wanted, "n": len(edits), "right": right,
-        "promised": round(gift.expected_precision, 4),
+        "promised": round(corrections.expected_precision, 4),
     }  # fmt: skip
 
 
@@ -82,31 +83,38 @@ def _truth(scene: Scene) -> dict[str, int]:
     }
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the promises and what came of them as Markdown."""
-    lines = [
-        "| | wanted | promised, mean | right, all together | worst..best world | worlds below "
-        "| clearly below | fixes |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+def table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Return the promises and what came of them."""
+    columns = (
+        Column(name="believed"),
+        Column(name="wanted"),
+        Column(name="promised, mean", digits=3),
+        Column(name="right, all together", digits=3),
+        Column(name="worst world", digits=2),
+        Column(name="best world", digits=2),
+        Column(name="worlds that sent any", digits=0),
+        Column(name="worlds below", digits=0),
+        Column(name="clearly below", digits=0),
+        Column(name="fixes", digits=0),
+    )
+    out = []
     for key in ("bound", "no bound"):
         for i, wanted in enumerate(WANTED):
             sent = [row[key][i] for row in rows if row[key][i]["n"]]
-            lines.append(f"| {key} | {wanted} | {_line(sent, wanted, len(rows))} |")
-    return "\n".join(lines)
+            out.append((key, str(wanted), *_kept(sent, wanted)))
+    return Table(columns=columns, rows=tuple(out))
 
 
-def _line(sent: Sequence[dict[str, Any]], wanted: float, worlds: int) -> str:
+def _kept(sent: Sequence[dict[str, Any]], wanted: float) -> tuple[float | None, ...]:
     if not sent:
-        return f"| | | nothing is sent in {worlds} | | 0"
+        return (None, None, None, None, 0, 0, 0, 0)
     n, right = (np.array([one[key] for one in sent]) for key in ("n", "right"))
     share = right / n
     promised = (np.array([one["promised"] for one in sent]) * n).sum() / n.sum()
-    clearly = int((binom.cdf(right, n, wanted) <= SURE).sum())
-    return (
-        f"{promised:.3f} | {right.sum() / n.sum():.3f} | {share.min():.2f}..{share.max():.2f} | "
-        f"{int((share < wanted).sum())} of {len(sent)} | {clearly} | {n.sum()}"
-    )
+    clearly = (binom.cdf(right, n, wanted) <= SURE).sum()
+    shares = (promised, right.sum() / n.sum(), share.min(), share.max())
+    counts = (len(sent), (share < wanted).sum(), clearly, n.sum())
+    return (*map(float, shares), *map(int, counts))
 
 
 def main() -> None:
@@ -118,10 +126,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path, default=Path("out/osm_precision.jsonl"))
+    add_save(parser)
     given = parser.parse_args()
     jobs = [(given.world, seed, given.size) for seed in given.seeds]
     fields = ("world", "seed", "size")
-    print(table(rows_of(score, jobs, fields, given.json, given.jobs, _done)))
+    rows = rows_of(score, jobs, fields, given.json, given.jobs, _done)
+    keep(given.save, {"promise": table(rows)}, given.seeds)
 
 
 def _done(row: dict[str, Any]) -> str:

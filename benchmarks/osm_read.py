@@ -12,7 +12,7 @@ always writes the ``multipolygons`` layer with the same keys, projected, into a 
   building, …) into the same grid, the key that says least first.
 - ``a layer per key``: one ogr2ogr and one gdal_rasterize for each key.
 
-    python benchmarks/osm_read.py EXTRACT.osm.pbf [--copies 1 8] [--runs 7]
+    python -m benchmarks.osm_read EXTRACT.osm.pbf [--copies 1 8] [--runs 7] [--save osm_read]
 
 ``--copies N`` also reads an extract made of N copies side by side, which tells the cost
 per object apart from the start of the interpreter. "packages loaded" is our time inside a
@@ -41,6 +41,7 @@ import rasterio
 from osmium.osm import Box, Location, mutable
 from rasterio.warp import transform_bounds
 
+from benchmarks.stored import Column, Table, add_save, keep
 from glocal.sources.osm.tags import KEYS, LINEAR, level_of, rows_of_table
 
 OURS = """
@@ -255,17 +256,8 @@ def agreement(folder: Path, bounds: list[float]) -> tuple[float, float]:
     return float(same.mean()), float(same[painted].mean())
 
 
-def row(name: str, runs: list[tuple[float, ...]], column: int, ours: float) -> float:
-    """Print one line of the table; return the median of ``column``."""
-    wall = [one[column] for one in runs]
-    middle = statistics.median(wall)
-    processor = f"{statistics.median(one[1] for one in runs):7.2f}" if column == 0 else "      –"
-    ratio = f"{middle / ours:6.2f}" if ours else "      "
-    print(f"  {name:26s} {middle:6.2f} ({min(wall):.2f}-{max(wall):.2f}) {processor} {ratio}")
-    return middle
-
-
-def compare(path: Path, folder: Path, runs: int, crs: str) -> None:
+def compare(path: Path, folder: Path, runs: int, crs: str) -> dict[str, Table]:
+    """Return the seconds of all ways, and what else is known of them."""
     bounds = area_of(path, crs)
     write_config(folder)
     ours: list[tuple[float, ...]] = []
@@ -276,17 +268,38 @@ def compare(path: Path, folder: Path, runs: int, crs: str) -> None:
         for way in WAYS:
             gdal[way].append(run_gdal(way, path, folder, bounds, crs))
             same[way] = agreement(folder, bounds)
-    print(f"{path.name}, {path.stat().st_size / 1e6:.1f} MB")
-    print("  seconds                    median (min-max)   processor  GDAL / ours")
-    whole = row("ours, whole process", ours[1:], 0, 0.0)
-    loaded = row("ours, packages loaded", ours[1:], 2, 0.0)
+    whole = middle(ours[1:], 0)
+    seconds = [
+        ("ours, whole process", whole, None),
+        ("ours, packages loaded", middle(ours[1:], 2), None),
+    ]
+    beside = [("ours, whole process", middle(ours[1:], 1)[0], None, None)]
     for way in WAYS:
-        middle = row(f"GDAL, {way}", gdal[way][1:], 0, whole)
-        print(
-            f"    {middle / loaded:.2f} times ours with packages loaded; cells that agree "
-            f"{same[way][0]:.4f}, of painted ones {same[way][1]:.4f}",
-            flush=True,
-        )
+        wall = middle(gdal[way][1:], 0)
+        seconds.append((f"GDAL, {way}", wall, wall[0] / whole[0]))
+        beside.append((f"GDAL, {way}", middle(gdal[way][1:], 1)[0], *same[way]))
+    head = Column(name="way")
+    return {
+        "seconds": Table(
+            columns=(head, Column(name="seconds", digits=2), Column(name="÷ ours", digits=2)),
+            rows=tuple(seconds),
+        ),
+        "beside": Table(
+            columns=(
+                head,
+                Column(name="processor seconds", digits=2),
+                Column(name="cells that agree", digits=4),
+                Column(name="painted cells that agree", digits=4),
+            ),
+            rows=tuple(beside),
+        ),
+    }
+
+
+def middle(runs: list[tuple[float, ...]], column: int) -> tuple[float, float, float]:
+    """Return the median, the smallest and the largest of one column."""
+    found = [one[column] for one in runs]
+    return statistics.median(found), min(found), max(found)
 
 
 def main() -> None:
@@ -295,19 +308,23 @@ def main() -> None:
     parser.add_argument("--copies", type=int, nargs="*", default=[1])
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--crs", default="EPSG:32632")
+    add_save(parser)
     options = parser.parse_args()
     missing = [name for name in ("ogr2ogr", "gdal_rasterize") if shutil.which(name) is None]
     if missing:
         sys.exit(f"not found: {', '.join(missing)}; install GDAL's programs (gdal-bin) to compare")
     version = subprocess.check_output(["ogr2ogr", "--version"], text=True).strip()
-    print(f"{version}; medians of {options.runs} runs of whole processes")
+    tables: dict[str, Table] = {}
     with tempfile.TemporaryDirectory() as name:
         for copies in options.copies:
             path = options.extract
             if copies > 1:
                 path = Path(name) / f"copies-{copies}.osm.pbf"
                 write_copies(options.extract, path, copies)
-            compare(path, Path(name), options.runs, options.crs)
+            found = compare(path, Path(name), options.runs, options.crs)
+            tables |= {key if copies == 1 else f"{key}-{copies}": found[key] for key in found}
+    about = f"medians of {options.runs} runs, shortest to longest; {version}"
+    keep(options.save, tables, [], about)
 
 
 if __name__ == "__main__":

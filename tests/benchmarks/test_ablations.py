@@ -106,7 +106,8 @@ def test_tables_show_spans_over_seeds_and_differences_of_one_seed(tmp_path: Path
         folder.mkdir(parents=True)
         rows = [{**ROWS[0], "value": value}]
         (folder / "scores.json").write_text(json.dumps(rows), "utf-8")
-    lines = tables(tmp_path, ["reference", "dense", "cross 0"]).splitlines()
+    found = tables(tmp_path, ["reference", "dense", "cross 0"])
+    lines = "\n".join(one.markdown() for one in found.values()).splitlines()
     assert "| reference | 3.0000 (1.0000 to 5.0000) |" in lines
     assert "| dense | 4.0000 |" in lines
     assert "| dense | -1.0000 |" in lines
