@@ -66,7 +66,9 @@ def outcome(
     table = gpd.read_parquet(out / "corrections.parquet")
     points = table.geometry.representative_point()
     xy = zip(points.x - back[0], points.y - back[1], strict=True)
-    place = [f"{x:.0f}_{y:.0f}" for x, y in xy]
+    # to ten metres, with borders where neither corners nor middles of cells lie: coordinates of
+    # an extract are rounded to a centimetre, and so move a little with the area
+    place = [f"{(x + 1.3) // 10:.0f}_{(y + 1.3) // 10:.0f}" for x, y in xy]
     rows = zip(table.source, place, table.action, table.proposed, table.probability, strict=True)
     return Outcome(
         classes=classes,

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.legend import Legend
-from glocal.core.result import frozen
+from glocal.core.result import freeze
 from glocal.core.typing import Codes, Table
 
 __all__ = ["AccuracyReport", "Measure", "olofsson", "sample_accuracy"]
@@ -76,8 +76,7 @@ class AccuracyReport:
     notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        for name in ("counts", "proportions", "mapped_area"):
-            object.__setattr__(self, name, frozen(getattr(self, name)))
+        freeze(self)
 
     @property
     def kappa(self) -> float | None:

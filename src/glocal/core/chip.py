@@ -9,7 +9,7 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.interval import Interval
 from glocal.core.provenance import Provenance
-from glocal.core.result import frozen
+from glocal.core.result import freeze
 from glocal.core.sensor import Band
 from glocal.core.typing import Bools, Bytes, Layers
 from glocal.errors import UnknownSensorError
@@ -50,8 +50,7 @@ class Chip:
             raise ValueError(f"Chip.valid must be bool, got {self.valid.dtype}")
         if not np.isfinite(self.values[self.valid]).all():
             raise ValueError("Chip.values must be finite wherever valid is True")
-        object.__setattr__(self, "values", frozen(self.values))
-        object.__setattr__(self, "valid", frozen(self.valid))
+        freeze(self)
 
     @property
     def band_names(self) -> tuple[str, ...]:

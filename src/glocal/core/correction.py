@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from glocal.core.columns import chosen, stacked
 from glocal.core.provenance import Provenance, Terms
 from glocal.core.record import correction_id
-from glocal.core.result import frozen
+from glocal.core.result import freeze
 from glocal.core.typing import Table
 
 __all__ = ["FAULTS", "Action", "Corrections", "Fate", "Fault"]
@@ -122,8 +122,7 @@ class Corrections:
         edits = np.isin(self.action, ("create", "modify", "delete"))
         if self.terms is not None and edits.any():
             self.terms.require(self.provenance.licences)
-        for name in COLUMNS:
-            object.__setattr__(self, name, frozen(getattr(self, name)))
+        freeze(self)
 
     def __len__(self) -> int:
         return len(self.record)

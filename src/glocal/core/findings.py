@@ -16,7 +16,7 @@ from glocal.core.labels import Labels
 from glocal.core.observation import Anchors, Estimate, Reliability
 from glocal.core.placement import Places, Registration
 from glocal.core.provenance import Provenance
-from glocal.core.result import Displacement
+from glocal.core.result import Displacement, freeze
 from glocal.core.typing import Bools, Codes, Layers, Table
 
 __all__ = ["Doubts", "Findings", "Misplaced", "Voices"]
@@ -39,6 +39,9 @@ class Doubts:
     """Same shape: True where the others alone prefer ``proposed`` too, and likewise those
     of other families alone."""
 
+    def __post_init__(self) -> None:
+        freeze(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Misplaced:
@@ -53,6 +56,9 @@ class Misplaced:
 
     covariance: Table
     """Shape (n, 2, 2), of ``shift``."""
+
+    def __post_init__(self) -> None:
+        freeze(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from glocal.core.result import freeze
 from glocal.core.typing import Codes, Table
 
 __all__ = ["Labels"]
@@ -30,6 +31,9 @@ class Labels:
 
     owner: Codes
     """Shape (cells,), the number of the statement that holds each cell, 0 for none."""
+
+    def __post_init__(self) -> None:
+        freeze(self)
 
     def __len__(self) -> int:
         return len(self.cell)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from glocal.core.concepts import CONCEPTS, concept_of
-from glocal.core.result import frozen
+from glocal.core.result import freeze
 from glocal.core.setting import ENGINE
 from glocal.core.typing import Bools, Codes, Table
 from glocal.errors import LegendMismatchError
@@ -158,8 +158,7 @@ class Crosswalk:
             raise ValueError("Crosswalk rows must be >= 0 and sum to 1")
         if not ((self.confidence >= 0) & (self.confidence <= 1)).all():
             raise ValueError("Crosswalk.confidence must lie in 0..1")
-        object.__setattr__(self, "matrix", frozen(self.matrix))
-        object.__setattr__(self, "confidence", frozen(self.confidence))
+        freeze(self)
 
     @classmethod
     def from_shares(

@@ -16,7 +16,7 @@ from glocal.core.columns import chosen, stacked
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk, Legend
 from glocal.core.provenance import Provenance
-from glocal.core.result import frozen
+from glocal.core.result import freeze
 from glocal.core.typing import Bools, Codes, Layers, Table
 
 __all__ = ["Anchors", "Estimate", "Observations", "Reliability", "Support", "joined"]
@@ -114,10 +114,7 @@ class Observations:
             raise ValueError(f"{self.source}: stratum must have the shape of symbols")
         self._check_declared()
         self._check_shares()
-        for name in ("symbols", "geometry", "record", "position_sd_m"):
-            object.__setattr__(self, name, frozen(getattr(self, name)))
-        if self.stratum is not None:
-            object.__setattr__(self, "stratum", frozen(self.stratum))
+        freeze(self)
 
     def _check_columns(self) -> None:
         n = len(self.symbols)
@@ -148,7 +145,6 @@ class Observations:
             )
         if (self.declared <= 0).any() or not np.allclose(self.declared.sum(axis=2), 1):
             raise ValueError(f"{self.source}: declared must be > 0 and its rows sum to 1")
-        object.__setattr__(self, "declared", frozen(self.declared))
 
     def _check_shares(self) -> None:
         if self.shares is None:
@@ -164,7 +160,6 @@ class Observations:
             raise ValueError(f"{self.source}: shares must be >= 0 and sum to 1 where it speaks")
         if not np.isnan(self.shares[self.symbols == 0]).all():
             raise ValueError(f"{self.source}: shares must be NaN where symbols are 0")
-        object.__setattr__(self, "shares", frozen(self.shares))
 
     def _check_points(self) -> None:
         sd = self.position_sd_m
@@ -262,8 +257,7 @@ class Anchors:
             )
         if not ((self.weight > 0) & np.isfinite(self.weight)).all():
             raise ValueError("Anchors.weight must be > 0 and finite")
-        for name in ("x", "y", "shares", "weight", "record"):
-            object.__setattr__(self, name, frozen(getattr(self, name)))
+        freeze(self)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -323,8 +317,7 @@ class Reliability:
             )
         if self.symbols and not np.allclose(self.confusion.sum(axis=2), 1):
             raise ValueError(f"Reliability of {self.source}: rows must sum to 1")
-        object.__setattr__(self, "confusion", frozen(self.confusion))
-        object.__setattr__(self, "counts", frozen(self.counts))
+        freeze(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -352,6 +345,7 @@ class Estimate:
             found = getattr(self, name).shape
             if found != expected:
                 raise ValueError(f"Estimate.{name} must have shape {expected}, got {found}")
+        freeze(self)
 
     @property
     def p(self) -> Layers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ __all__ = [
     "SIGNIFICANT",
     "Displacement",
     "ShiftField",
+    "freeze",
     "frozen",
     "log_normalise",
     "relative_entropy",
@@ -31,6 +32,14 @@ def frozen(array: NDArray[S]) -> NDArray[S]:
     view = np.asarray(array).view()
     view.flags.writeable = False
     return view
+
+
+def freeze(value: Any) -> None:
+    """Make every array of a frozen dataclass read-only, when it is made."""
+    for one in fields(value):
+        array = getattr(value, one.name)
+        if isinstance(array, np.ndarray):
+            object.__setattr__(value, one.name, frozen(array))
 
 
 def log_normalise(log_p: NDArray[F]) -> NDArray[F]:
@@ -80,8 +89,7 @@ class ShiftField:
             raise ValueError("ShiftField.shift must be finite")
         if (np.diff(self.x) <= 0).any() or (np.diff(self.y) <= 0).any():
             raise ValueError("ShiftField.x and y must ascend")
-        for name in ("x", "y", "shift", "covariance"):
-            object.__setattr__(self, name, frozen(getattr(self, name)))
+        freeze(self)
 
     def at(self, xy: Table) -> Table:
         """Return the shift (east, north) at places ``xy`` (k, 2), shape (k, 2)."""

@@ -112,7 +112,7 @@ def read_asked(folder: Path, crs: str) -> Asked:
     Raises
     ------
     RunError
-        The folder holds no finished run.
+        The folder holds no finished run, or one of an earlier version.
     """
     name, room = run_name(folder), folder / "corrections"
     indexed = [read_table(path).to_crs(crs) for path in sorted(room.glob("*/proposals.parquet"))]
@@ -122,6 +122,11 @@ def read_asked(folder: Path, crs: str) -> Asked:
     if not path.exists():
         raise RunError(f"{folder} holds no corrections ({path.name} is missing); run it again")
     others = read_table(path)
+    if "kind" not in others:
+        raise RunError(
+            f"{path} does not say what was wrong with each record, as an earlier version wrote it; "
+            "run the area again into another folder, and give the answers to that one"
+        )
     told = {one for part in (*indexed, *patches) for one in part["source"]}
     others = others[~others["source"].isin(list(told))]
     given = zip(others["source"], others["record"], others["proposed"], strict=True)
