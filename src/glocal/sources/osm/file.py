@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -21,14 +22,20 @@ from glocal.sources.osm.tags import KEYS
 __all__ = [
     "Elements",
     "Whole",
+    "has_versions",
+    "is_history",
     "iterate_elements",
     "read_areas",
     "read_context",
     "read_elements",
+    "readable",
 ]
 
 PERSONAL = ("addr:", "contact:", "email", "fax", "mobile", "phone", "created_by", "note", "fixme")
 """Tags that may name or locate a person, or say nothing of the ground; dropped on read."""
+
+ENTITY = {"node": NODE, "way": WAY, "relation": RELATION}
+ENTITY_OF = {"n": "node", "w": "way", "r": "relation"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,27 +100,38 @@ class Whole:
     """The file names the element only to say that it was deleted."""
 
 
+@contextmanager
+def readable(path: Path, what: str = "OpenStreetMap data") -> Iterator[None]:
+    """Say what to do about a file that osmium can't read."""
+    try:
+        yield
+    except RuntimeError as error:
+        step = "sort it with: osmium sort" if "out of order" in str(error) else "fetch it again"
+        raise SourceUnavailableError(
+            f"{path.name} can't be read as {what} ({error}); {step}"
+        ) from error
+
+
+def is_history(path: Path) -> bool:
+    """Return True when the name of a file says that it holds every version of its elements."""
+    return ".osh" in path.suffixes
+
+
+def has_versions(path: Path) -> bool:
+    """Return True when a file itself says that it holds several versions of one element."""
+    with readable(path):
+        return bool(osmium.FileProcessor(str(path)).header.has_multiple_object_versions)
+
+
 def _checked(path: Path) -> str:
     if not path.is_file():
         raise SourceUnavailableError(f"no OpenStreetMap file at {path}; check the path")
-    history = ".osh" in path.suffixes
-    try:
-        history = history or osmium.FileProcessor(str(path)).header.has_multiple_object_versions
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
-    if history:
+    if is_history(path) or has_versions(path):
         raise BadSourceError(
             f"{path.name} is a history or change file (several versions of one element); cut one "
             "date out of a history: osmium time-filter FILE 2021-01-01T00:00:00Z -o day.osm.pbf"
         )
     return str(path)
-
-
-def _unreadable(path: Path, error: RuntimeError) -> SourceUnavailableError:
-    step = "sort it with: osmium sort" if "out of order" in str(error) else "fetch it again"
-    return SourceUnavailableError(
-        f"{path.name} can't be read as OpenStreetMap data ({error}); {step}"
-    )
 
 
 def read_areas(path: Path, *, with_uid: bool = False) -> Elements:
@@ -135,10 +153,8 @@ def read_areas(path: Path, *, with_uid: bool = False) -> Elements:
         .with_filter(osmium.filter.EntityFilter(AREA | RELATION))
         .with_filter(keys)
     )
-    try:
+    with readable(path):
         return _collect(processor, with_uid)
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
 
 
 def _collect(items: Iterable[Any], with_uid: bool) -> Elements:
@@ -165,16 +181,7 @@ def _collect(items: Iterable[Any], with_uid: bool) -> Elements:
         tags.append(shared.get(pairs) or shared.setdefault(pairs, dict(pairs)))
         uid = item.uid if with_uid else 0
         rows.append((item.id, item.version, item.timestamp.timestamp(), uid))
-    table = np.array(rows, dtype=np.float64).reshape(-1, 4).astype(np.int64)
-    elements = _elements(wkb, tags, table, with_uid)
-    made = elements.osm_id[elements.osm_type == "relation"]
-    return replace(elements, broken=len(wanted.difference(made.tolist())))
-
-
-def _elements(
-    wkb: list[bytes], tags: list[dict[str, str]], table: NDArray[np.int64], with_uid: bool
-) -> Elements:
-    number, version, seconds, uid = table.T
+    number, version, seconds, uid = np.array(rows, np.float64).reshape(-1, 4).astype(np.int64).T
     is_way = number % 2 == 0  # as libosmium numbers areas
     stamps = seconds.astype("datetime64[s]")
     stamps[seconds <= 0] = np.datetime64("NaT")
@@ -188,6 +195,7 @@ def _elements(
         is_line=is_way & undeclared,
         geometry=np.asarray(shapely.from_wkb(wkb), dtype=object).reshape(-1),
         uid=uid if with_uid else None,
+        broken=len(wanted.difference((number // 2)[~is_way].tolist())),
     )
 
 
@@ -207,13 +215,23 @@ def iterate_elements(path: Path, keys: Iterable[tuple[str, int]]) -> Iterator[Wh
     ids = osmium.filter.IdFilter([number for _, number in wanted])
     kinds = reduce(or_, {ENTITY[kind] for kind, _ in wanted})
     processor = osmium.FileProcessor(_checked(path), kinds).with_filter(ids)
-    try:
+    item: Any
+    with readable(path):
         for item in processor:
-            whole = _whole(item)
-            if (whole.osm_type, whole.osm_id) in wanted:
-                yield whole
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
+            kind = ENTITY_OF[item.type_str()]
+            if (kind, item.id) not in wanted:
+                continue
+            parts = item.members if kind == "relation" else ()
+            yield Whole(
+                osm_type=kind,
+                osm_id=item.id,
+                version=item.version,
+                tags={tag.k: tag.v for tag in item.tags},
+                nodes=tuple(node.ref for node in item.nodes) if kind == "way" else (),
+                members=tuple((ENTITY_OF[one.type], one.ref, one.role) for one in parts),
+                place=(item.lon, item.lat) if kind == "node" and not item.deleted else None,
+                deleted=bool(item.deleted),
+            )
 
 
 def read_context(path: Path, elements: Iterable[Whole]) -> list[Whole]:
@@ -228,24 +246,3 @@ def read_context(path: Path, elements: Iterable[Whole]) -> list[Whole]:
     nodes = {("node", ref) for one in (*elements, *ways.values()) for ref in one.nodes}
     nodes |= {key for key in members if key[0] == "node"}
     return [*read_elements(path, nodes).values(), *ways.values()]
-
-
-ENTITY = {"node": NODE, "way": WAY, "relation": RELATION}
-ENTITY_OF = {"n": "node", "w": "way", "r": "relation"}
-
-
-def _whole(item: Any) -> Whole:
-    kind = ENTITY_OF[item.type_str()]
-    gone = bool(item.deleted)
-    return Whole(
-        osm_type=kind,
-        osm_id=item.id,
-        version=item.version,
-        tags={tag.k: tag.v for tag in item.tags},
-        nodes=tuple(node.ref for node in item.nodes) if kind == "way" else (),
-        members=tuple((ENTITY_OF[m.type], m.ref, m.role) for m in item.members)
-        if kind == "relation"
-        else (),
-        place=(item.lon, item.lat) if kind == "node" and not gone else None,
-        deleted=gone,
-    )

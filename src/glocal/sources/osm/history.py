@@ -6,7 +6,8 @@ numbers are read only to count how many people touched an element, and dropped a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -16,17 +17,17 @@ from typing import Any
 import numpy as np
 import osmium
 from numpy.typing import NDArray
-from osmium.osm import RELATION, WAY
+from osmium.osm import ALL, RELATION, WAY
 from osmium.osm.mutable import Node, Relation, Way
 
 from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.io.atomic import replacing
-from glocal.sources.osm.file import ENTITY_OF
+from glocal.sources.osm.file import ENTITY_OF, is_history, readable
 from glocal.sources.osm.tags import KEYS, classify
 
-__all__ = ["Ages", "Versions", "ages_at", "is_history", "read_versions", "slice_history"]
+__all__ = ["Ages", "Versions", "ages_at", "read_versions", "slice_history"]
 
-Stamp = np.datetime64
+WHAT = "a history of OpenStreetMap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,29 +98,15 @@ class Ages:
         return np.where(self.retags + self.deletions > 0, 4, group).astype(np.uint8)
 
 
-def is_history(path: Path) -> bool:
-    """Return True when the name of a file says that it holds every version of its elements."""
-    return ".osh" in path.suffixes
-
-
-def _opened(path: Path, entities: Any = None) -> Any:
+def _opened(path: Path, entities: Any = ALL) -> Any:
     if not path.is_file():
         raise SourceUnavailableError(f"no history file at {path}; check the path")
     if not is_history(path):
         raise BadSourceError(
             f"{path.name} is an extract of one date; give a full history (.osh.pbf)"
         )
-    try:
-        every = (str(path),) if entities is None else (str(path), entities)
-        return osmium.FileProcessor(*every)
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: RuntimeError) -> SourceUnavailableError:
-    return SourceUnavailableError(
-        f"{path.name} can't be read as a history of OpenStreetMap ({error}); fetch it again"
-    )
+    with readable(path, WHAT):
+        return osmium.FileProcessor(str(path), entities)
 
 
 def read_versions(path: Path) -> Versions:
@@ -134,16 +121,16 @@ def read_versions(path: Path) -> Versions:
     """
     rows: list[tuple[Any, ...]] = []
     processor = _opened(path, WAY | RELATION)
-    try:
+    with readable(path, WHAT):
         for (kind, number), versions in groupby(processor, _key):
             rows += _versions(kind, number, versions)
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 8
-    types = ("U", "i8", "i4", "M8[s]", "?", "U", "i4", "i8")
-    made = [np.array(column, kind) for column, kind in zip(columns, types, strict=True)]
-    names = ("osm_type", "osm_id", "version", "timestamp", "visible", "symbol", "contributors")
-    return Versions(**dict(zip((*names, "nodes"), made, strict=True)))
+    types = {
+        "osm_type": "U", "osm_id": "i8", "version": "i4", "timestamp": "M8[s]", "visible": "?",
+        "symbol": "U", "contributors": "i4", "nodes": "i8",
+    }  # fmt: skip
+    columns = zip(*rows, strict=True) if rows else [()] * len(types)
+    made = zip(types.items(), columns, strict=True)
+    return Versions(**{name: np.array(column, kind) for (name, kind), column in made})
 
 
 def _key(item: Any) -> tuple[str, int]:
@@ -176,20 +163,20 @@ def ages_at(versions: Versions, when: datetime) -> Ages:
     """
     moment = np.datetime64(when.astimezone(UTC).replace(tzinfo=None), "s")
     known = np.flatnonzero(versions.timestamp <= moment)
-    element = versions.element[known]
-    last = np.append(element[1:] != element[:-1], True) if len(known) else np.empty(0, bool)
-    _, first, count = np.unique(element, return_index=True, return_counts=True)
-    row = known[last]
+    _, first, element, count = np.unique(
+        versions.element[known], return_index=True, return_inverse=True, return_counts=True
+    )
+    row = known[first + count - 1]
+    same = element[1:] == element[:-1]
 
-    n = int(element.max(initial=-1)) + 1
+    def changed(values: NDArray[Any]) -> NDArray[np.bool_]:
+        return np.asarray((values[known][1:] != values[known][:-1]) & same)
 
-    def changes(values: NDArray[Any]) -> NDArray[np.int64]:
-        """Return how often ``values`` changed within each element."""
-        differ = (values[known][1:] != values[known][:-1]) & (element[1:] == element[:-1])
-        return np.asarray(np.bincount(element[1:][differ], minlength=n)[element[last]], np.int64)
+    def per_element(element: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.bincount(element, minlength=len(row))
 
-    gone = np.where(versions.visible, 0, 1)
-    deleted = np.bincount(element, gone[known], minlength=n)[element[last]]
+    # an element that goes or comes back has not changed its meaning
+    retagged = changed(versions.symbol) & ~changed(versions.visible)
     living = versions.visible[row]
     year = np.timedelta64(365 * 24 * 3600 + 6 * 3600, "s")
     columns = {
@@ -198,25 +185,11 @@ def ages_at(versions: Versions, when: datetime) -> Ages:
         "life": (moment - versions.timestamp[known[first]]) / year,
         "versions": count,
         "contributors": versions.contributors[row].astype(np.int64),
-        "retags": changes(versions.symbol) - _of_deletions(versions, known, element, last),
-        "deletions": deleted.astype(np.int64),
-        "reshapes": changes(versions.nodes),
+        "retags": per_element(element[1:][retagged]),
+        "deletions": per_element(element[~versions.visible[known]]),
+        "reshapes": per_element(element[1:][changed(versions.nodes)]),
     }
     return Ages(**{name: values[living] for name, values in columns.items()})
-
-
-def _of_deletions(
-    versions: Versions,
-    known: NDArray[np.int64],
-    element: NDArray[np.int64],
-    last: NDArray[np.bool_],
-) -> NDArray[np.int64]:
-    """Return how many changes of meaning are only an element going or coming back."""
-    inner = element[1:] == element[:-1]
-    visible, symbol = versions.visible[known], versions.symbol[known]
-    flips = (visible[1:] != visible[:-1]) & (symbol[1:] != symbol[:-1]) & inner
-    total = np.bincount(element[1:][flips], minlength=int(element.max(initial=-1)) + 1)
-    return total[element[last]].astype(np.int64)
 
 
 def slice_history(path: Path, when: datetime, out: Path) -> Path:
@@ -232,33 +205,21 @@ def slice_history(path: Path, when: datetime, out: Path) -> Path:
     BadSourceError
         It is no history.
     """
-    processor = _opened(path)
+    processor, moment = _opened(path), when.astimezone(UTC)
+    form = "osm.pbf" if out.suffix == ".pbf" else "osm"
     with replacing(out) as part:
         part.unlink(missing_ok=True)
-        writer = osmium.SimpleWriter(osmium.io.File(str(part), _format(out)))
-        try:
-            for item in _in_force(processor, when.astimezone(UTC)):
-                _add(writer, item)
-        except RuntimeError as error:
-            raise _unreadable(path, error) from error
-        finally:
-            writer.close()
+        writer = osmium.SimpleWriter(osmium.io.File(str(part), form))
+        add = {Node: writer.add_node, Way: writer.add_way, Relation: writer.add_relation}
+        with closing(writer), readable(path, WHAT):
+            for _, versions in groupby(processor, _key):
+                last = None
+                for item in versions:
+                    if item.timestamp <= moment:
+                        last = _copied(item)
+                if last is not None:
+                    add[type(last)](last)
     return out
-
-
-def _format(out: Path) -> str:
-    return "osm.pbf" if out.suffix == ".pbf" else "osm"
-
-
-def _in_force(items: Iterable[Any], when: datetime) -> Iterator[Any]:
-    """Yield the last version of each element up to ``when``, unless that deletes it."""
-    for _, versions in groupby(items, _key):
-        last = None
-        for item in versions:
-            if item.timestamp <= when:
-                last = _copied(item)
-        if last is not None:
-            yield last
 
 
 def _copied(item: Any) -> Any:
@@ -272,8 +233,3 @@ def _copied(item: Any) -> Any:
     if item.is_way():
         return Way(nodes=[node.ref for node in item.nodes], **held)
     return Relation(members=[(m.type, m.ref, m.role) for m in item.members], **held)
-
-
-def _add(writer: Any, item: Any) -> None:
-    add = {Node: writer.add_node, Way: writer.add_way, Relation: writer.add_relation}
-    add[type(item)](item)

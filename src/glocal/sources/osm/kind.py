@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import osmium
 import shapely
 from pydantic import Field
 
@@ -21,7 +21,7 @@ from glocal.core.legend import Legend
 from glocal.core.observation import Observations
 from glocal.core.provenance import Terms
 from glocal.core.typing import Codes, Table
-from glocal.errors import BadSourceError, SourceUnavailableError
+from glocal.errors import BadSourceError
 from glocal.io.vector import read_table
 from glocal.io.xml import read_xml
 from glocal.sources.answers.asked import Asked
@@ -32,9 +32,9 @@ from glocal.sources.kind import Exam, Kind, Reading, Rechecked, Score, Truth, Wi
 from glocal.sources.osm.batch import make_batch
 from glocal.sources.osm.decide import decide
 from glocal.sources.osm.echo import muted
+from glocal.sources.osm.file import has_versions, is_history
 from glocal.sources.osm.heard_edits import read_diff, read_extract
 from glocal.sources.osm.heard_tasks import read_maproulette
-from glocal.sources.osm.history import is_history
 from glocal.sources.osm.index import INDEX
 from glocal.sources.osm.read import observe_osm, with_edits
 from glocal.sources.osm.stale import recheck
@@ -114,13 +114,8 @@ class Osm(Kind):
         if config.attribution:
             credited = replace(seen.provenance, attribution=(config.attribution,))
             seen = replace(seen, provenance=credited)
-        return Reading(
-            kind=self,
-            config=config,
-            window=window,
-            provenance=seen.provenance,
-            statements=seen,
-        )
+        made_of = seen.provenance
+        return Reading(kind=self, config=config, window=window, provenance=made_of, statements=seen)
 
     def hear(
         self, content: Content, asked: Asked, legend: Legend, class_column: str | None
@@ -130,9 +125,11 @@ class Osm(Kind):
         if ".osh" in suffixes:
             return read_extract(path, asked, legend, history=True)
         if ".pbf" in suffixes or ".osm" in suffixes:
-            if _is_diff(path):
-                return read_diff(path, asked, legend)
-            return read_extract(path, asked, legend, history=_has_versions(path))
+            with path.open("rb") as handle:
+                is_diff = b"<action" in handle.read(4096)
+            if not is_diff:
+                return read_extract(path, asked, legend, history=has_versions(path))
+            return read_diff(path, asked, legend)
         if suffixes and suffixes[-1] in DIFFS:
             return read_diff(path, asked, legend)
         if any("mr_taskStatus" in (one.get("properties") or {}) for one in content.features):
@@ -144,9 +141,8 @@ class Osm(Kind):
             )
         return None
 
-    def unheard(self, reading: Reading, answers: Any) -> Reading:
+    def unheard(self, reading: Reading, answers: Sequence[Answered]) -> Reading:
         """Return the source without tags that mappers set because we proposed them."""
-        one: Answered
         statements = reading.says
         for one in answers:
             statements = muted(statements, one.about(reading.name))
@@ -220,20 +216,6 @@ class Osm(Kind):
         x, y = shapely.get_x(middle), shapely.get_y(middle)
         cell = np.maximum(cells_of_points(window.geobox, x, y), 0)
         return right_or_wrong("objects right", before, after, real, cell)
-
-
-def _is_diff(path: Path) -> bool:
-    with path.open("rb") as handle:
-        return b"<action" in handle.read(4096)
-
-
-def _has_versions(path: Path) -> bool:
-    try:
-        return bool(osmium.FileProcessor(str(path)).header.has_multiple_object_versions)
-    except RuntimeError as error:
-        raise SourceUnavailableError(
-            f"{path.name} can't be read as OpenStreetMap data ({error}); fetch it again"
-        ) from error
 
 
 def _promise(told: Corrections, findings: Findings, wanted: float) -> str:

@@ -6,7 +6,6 @@ own on a map of cover. Their absence says nothing, and neither do unmapped place
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +19,8 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Observations
 from glocal.sources.osm.change import incomplete, problem
-from glocal.sources.osm.file import Elements, iterate_elements, read_areas
-from glocal.sources.osm.history import ages_at, is_history, read_versions, slice_history
+from glocal.sources.osm.file import is_history, iterate_elements, read_areas
+from glocal.sources.osm.history import ages_at, read_versions, slice_history
 from glocal.sources.osm.layer import LAYER_SUFFIXES, read_layer
 from glocal.sources.osm.observe import observations_of
 from glocal.sources.osm.tags import CANONICAL, classify, crosswalk_of, retaggable
@@ -67,8 +66,16 @@ def observe_osm(
     """
     path = Path(path)
     history = is_history(path)
+    if path.suffix.lower() in LAYER_SUFFIXES:
+        elements = read_layer(path)
+    elif history:
+        with TemporaryDirectory() as folder:
+            part = slice_history(path, interval.start, Path(folder) / "slice.osm.pbf")
+            elements = read_areas(part)
+    else:
+        elements = read_areas(path, with_uid=salt is not None)
     observations = observations_of(
-        _elements(path, history, interval, with_uid=salt is not None),
+        elements,
         geobox,
         legend,
         name=path.name,
@@ -83,15 +90,6 @@ def observe_osm(
         unfit = unfit_elements(path, observations)
         return replace(observations, columns={**observations.columns, "unfit": unfit})
     return observations
-
-
-def _elements(path: Path, history: bool, interval: Interval, *, with_uid: bool) -> Elements:
-    if path.suffix.lower() in LAYER_SUFFIXES:
-        return read_layer(path)
-    if not history:
-        return read_areas(path, with_uid=with_uid)
-    with TemporaryDirectory() as folder:
-        return read_areas(slice_history(path, interval.start, Path(folder) / "slice.osm.pbf"))
 
 
 def _with_history(observations: Observations, path: Path, interval: Interval) -> Observations:
@@ -123,8 +121,11 @@ def with_edits(source: Observations, corrections: Corrections) -> Observations:
     edit_of = dict(zip(sent.record.tolist(), sent.columns["edit"], strict=True))
     alphabet = list(source.crosswalk.symbols)
     symbols, tags = source.symbols.astype(np.uint16), source.columns["tags"].copy()
-    for rows in _rows_of_elements(source, edit_of):
-        edit = next(edit_of[record] for i in rows if (record := str(source.record[i])) in edit_of)
+    # layers split multipolygons into rows that share an id; the edit of one is that of all
+    number = source.columns["osm_id"] if "layer_rows" in source.columns else None
+    for at in np.flatnonzero(np.isin(source.record, sent.record)).tolist():
+        rows = [at] if number is None else np.flatnonzero(number == number[at]).tolist()
+        edit = next(edit_of[one] for one in source.record[rows].tolist() if one in edit_of)
         for i in rows:
             after = edit.applied(tags[i])
             meaning = classify(after)
@@ -140,15 +141,6 @@ def with_edits(source: Observations, corrections: Corrections) -> Observations:
         crosswalk=crosswalk_of(tuple(alphabet), source.legend),
         columns={**source.columns, "tags": tags},
     )
-
-
-def _rows_of_elements(source: Observations, records: Collection[str]) -> list[list[int]]:
-    """Return the rows of each element that ``records`` name; layers split multipolygons."""
-    named = np.flatnonzero(np.isin(source.record, list(records))).tolist()
-    if "layer_rows" not in source.columns:
-        return [[i] for i in named]
-    numbers = source.columns["osm_id"]
-    return [np.flatnonzero(numbers == numbers[i]).tolist() for i in named]
 
 
 def unfit_elements(path: Path, source: Observations) -> NDArray[np.object_]:
