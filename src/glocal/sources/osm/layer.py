@@ -10,7 +10,6 @@ the same in all rows of its id, is *inferred* to be a way, all others a relation
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyogrio
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from glocal.errors import BadSourceError, GridMismatchError, SourceUnavailableError
 from glocal.sources.osm.file import Elements
-from glocal.sources.osm.tags import FCLASS, row_of
+from glocal.sources.osm.tags import FCLASS, LAYER, row_of
 
 __all__ = ["LAYER_SUFFIXES", "read_layer"]
 
@@ -69,48 +68,30 @@ def _elements(
     crs: str,
 ) -> Elements:
     areal = np.isin(shapely.get_type_id(geometry), (3, 6))
-    kinds = [str(one) for one in fclass]
-    outline = _outlines(geometry)
+    kinds = np.array([str(one) for one in fclass], str)
+    numbered: dict[bytes, int] = {}  # equal outlines have equal numbers
+    wkb = shapely.to_wkb(geometry)
+    outline = np.array([numbered.setdefault(one, len(numbered)) for one in wkb], np.int64)
     keep = np.flatnonzero(areal & np.isin(kinds, list(FCLASS)))
-    keep = keep[_first_of_each(numbers[keep], np.array(kinds)[keep], outline[keep])]
+    same = [np.unique(one[keep], return_inverse=True)[1] for one in (numbers, kinds, outline)]
+    keep = keep[np.sort(np.unique(np.stack(same, axis=1), axis=0, return_index=True)[1])]
     n = len(keep)
+    _, number, sharing = np.unique(numbers[keep], return_inverse=True, return_counts=True)
+    symbols = [f"{LAYER}{one}" for one in kinds[keep]]
     return Elements(
         osm_type=_inferred_type(numbers, geometry, outline)[keep],
         osm_id=numbers[keep],
         version=np.zeros(n, np.int32),
         timestamp=np.full(n, np.datetime64("NaT"), "datetime64[s]"),
-        tags=[_tags(kinds[i]) for i in keep],
-        symbol=[f"fclass={kinds[i]}" for i in keep],
+        tags=[row_of(one).tags for one in symbols],
+        symbol=symbols,
         row=np.asarray(rows)[keep],
-        sharing=_rows_of_same_id(numbers[keep]),
+        sharing=sharing[number],
         is_line=np.zeros(n, bool),
         geometry=geometry[keep],
         crs=crs,
         broken=int((~areal).sum()),
     )
-
-
-def _tags(fclass: str) -> dict[str, str]:
-    row = row_of(f"fclass={fclass}")
-    return {row.key: "yes" if row.value == "*" else row.value, **dict(row.qualifiers)}
-
-
-def _outlines(geometry: NDArray[np.object_]) -> NDArray[np.int64]:
-    """Return a number per row, equal where the geometries are."""
-    wkb = shapely.to_wkb(geometry)
-    number: dict[bytes, int] = {}
-    return np.array([number.setdefault(one, len(number)) for one in wkb], np.int64)
-
-
-def _first_of_each(*columns: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the sorted positions of the first of each distinct combination."""
-    codes = np.stack([np.unique(one, return_inverse=True)[1] for one in columns], axis=1)
-    return np.sort(np.unique(codes, axis=0, return_index=True)[1])
-
-
-def _rows_of_same_id(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    _, inverse, counts = np.unique(numbers, return_inverse=True, return_counts=True)
-    return np.asarray(counts[inverse], np.int64)
 
 
 def _inferred_type(

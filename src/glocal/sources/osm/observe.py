@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,12 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import box
 from pyproj import Transformer
 
-from glocal.core.columns import chosen
 from glocal.core.grid import require_overlap
 from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
+from glocal.core.typing import Codes
 from glocal.errors import BadSourceError
 from glocal.sources.osm.file import Elements
 from glocal.sources.osm.tags import TagRow, classify, crosswalk_of, level_of, row_of, symbol_of
@@ -33,24 +32,6 @@ STRATA = 4
 """Contributors fall into this many groups: enough to differ, too few to tell one person."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Said:
-    """The elements that say something about the area, and what each of them says."""
-
-    index: NDArray[np.int64]
-    """Shape (n,), which of the elements."""
-
-    kind: NDArray[np.int64]
-    """Shape (n,), position in ``names`` and ``level``."""
-
-    names: NDArray[np.str_]
-    """Symbol of each kind; several kinds may share one."""
-
-    level: NDArray[np.int64]
-    geometry: NDArray[np.object_]
-    """Shape (n,), in the grid's CRS."""
 
 
 def observations_of(
@@ -77,60 +58,40 @@ def observations_of(
     BadSourceError
         Nothing in it can be used; says how many objects were read, usable, in the area.
     """
-    said = _select(elements, geobox, name)
-    said = chosen(said, _painting_order(said, elements), ("index", "kind", "geometry"))
-    index = said.index
-    alphabet, symbol_of_kind = np.unique(said.names, return_inverse=True)
+    kinds, kind = _kinds(elements)
+    index, geometry = _touching(elements, np.flatnonzero(kind >= 0), geobox, name)
+    present, kind, count = np.unique(kind[index], return_inverse=True, return_counts=True)
+    found = [kinds[i] for i in present]
+    symbols = [
+        given or symbol_of(row, int(n)) for (given, row), n in zip(found, count, strict=True)
+    ]
+    level = np.array([level_of(row) for _, row in found])[kind]
+    tie = elements.osm_id if elements.row is None else elements.row
+    order = np.lexsort((tie[index], -shapely.area(geometry), level))
+    index, kind, geometry = index[order], kind[order], geometry[order]
+    alphabet, symbol_of_kind = np.unique(symbols, return_inverse=True)
     counts = f"{len(elements)} areas read, {len(index)} used, {elements.broken} broken"
     log.info("%s: %s", name, counts)
     return Observations(
         source=source,
         support="objects",
         geobox=geobox,
-        symbols=(symbol_of_kind[said.kind] + 1).astype(np.uint16),
+        symbols=(symbol_of_kind[kind] + 1).astype(np.uint16),
         crosswalk=crosswalk_of(tuple(alphabet.tolist()), legend),
         phenomenon_time=interval,
-        provenance=_provenance(name, counts, source, licence),
-        geometry=said.geometry,
+        provenance=Provenance(
+            activity="read",
+            agent="OpenStreetMap contributors",
+            used=(f"{name}: {counts}",),
+            licences=frozenset({licence}),
+            roots=frozenset({source}),
+            attribution=(ATTRIBUTION,),
+        ),
+        geometry=geometry,
         record=_records(elements, index),
         stratum=_strata(elements.uid, index, salt),
         columns=_columns(elements, index),
     )
-
-
-def _provenance(name: str, counts: str, source: str, licence: str) -> Provenance:
-    return Provenance(
-        activity="read",
-        agent="OpenStreetMap contributors",
-        used=(f"{name}: {counts}",),
-        licences=frozenset({licence}),
-        roots=frozenset({source}),
-        attribution=(ATTRIBUTION,),
-    )
-
-
-def _select(elements: Elements, geobox: GeoBox, name: str) -> _Said:
-    rows, kind = _kinds(elements)
-    usable = np.flatnonzero(kind >= 0)
-    if not len(usable):
-        raise BadSourceError(
-            f"{name}: {len(elements)} areas read, none with a tag of land cover "
-            f"({elements.broken} broken); check that it is the right extract"
-        )
-    index = _inside(elements, usable, geobox, name)
-    geometry = _project(elements.geometry[index], elements.crs, geobox)
-    touches = shapely.intersects(geometry, geobox.extent.geom) if len(index) else index > 0
-    index, geometry = index[touches], geometry[touches]
-    if not len(index):
-        raise BadSourceError(
-            f"{name}: {len(elements)} areas read, {len(usable)} of them with a tag of land "
-            "cover, but none touches the area; check the area or take another extract"
-        )
-    present, kind, count = np.unique(kind[index], return_inverse=True, return_counts=True)
-    found = [rows[i] for i in present]
-    level = np.array([level_of(row) for _, row in found])
-    names = [given or symbol_of(row, int(n)) for (given, row), n in zip(found, count, strict=True)]
-    return _Said(index=index, kind=kind, names=np.array(names), level=level, geometry=geometry)
 
 
 def _kinds(elements: Elements) -> tuple[list[tuple[str, TagRow]], NDArray[np.int64]]:
@@ -154,33 +115,35 @@ def _kinds(elements: Elements) -> tuple[list[tuple[str, TagRow]], NDArray[np.int
     return list(kinds.values()), np.array(code, dtype=np.int64)
 
 
-def _inside(
-    elements: Elements, usable: NDArray[np.int64], geobox: GeoBox, name: str
-) -> NDArray[np.int64]:
+def _touching(
+    elements: Elements, usable: Codes, geobox: GeoBox, name: str
+) -> tuple[Codes, NDArray[np.object_]]:
+    """Return which usable elements touch the area, and their outlines in the grid's CRS."""
+    if not len(usable):
+        raise BadSourceError(
+            f"{name}: {len(elements)} areas read, none with a tag of land cover "
+            f"({elements.broken} broken); check that it is the right extract"
+        )
     bounds = shapely.bounds(elements.geometry[usable])
     left, bottom = bounds[:, :2].min(axis=0).tolist()
     right, top = bounds[:, 2:].max(axis=0).tolist()
     require_overlap(name, box(left, bottom, right, top, crs=elements.crs), geobox)
     area = geobox.extent.to_crs(elements.crs).boundingbox
-    hit = (bounds[:, 0] <= area.right) & (bounds[:, 2] >= area.left)
-    hit &= (bounds[:, 1] <= area.top) & (bounds[:, 3] >= area.bottom)
-    return np.asarray(usable[hit])
-
-
-def _project(geometry: NDArray[np.object_], crs: Any, geobox: GeoBox) -> NDArray[np.object_]:
-    """Return the geometries in the grid's CRS; all coordinates go through one call."""
-    if not len(geometry):
-        return geometry
-    move = Transformer.from_crs(crs, geobox.crs.proj if geobox.crs else crs, always_xy=True)
-    xy = shapely.get_coordinates(geometry)
-    return np.asarray(
-        shapely.set_coordinates(geometry.copy(), np.column_stack(move.transform(*xy.T))), object
-    )
-
-
-def _painting_order(said: _Said, elements: Elements) -> NDArray[np.int64]:
-    tie = elements.row if elements.row is not None else elements.osm_id
-    return np.lexsort((tie[said.index], -shapely.area(said.geometry), said.level[said.kind]))
+    near = (bounds[:, 0] <= area.right) & (bounds[:, 2] >= area.left)
+    near &= (bounds[:, 1] <= area.top) & (bounds[:, 3] >= area.bottom)
+    index = usable[near]
+    # all coordinates go through one call
+    crs = geobox.crs.proj if geobox.crs else elements.crs
+    move = Transformer.from_crs(elements.crs, crs, always_xy=True)
+    xy = np.column_stack(move.transform(*shapely.get_coordinates(elements.geometry[index]).T))
+    geometry = np.asarray(shapely.set_coordinates(elements.geometry[index], xy), object)
+    touches = shapely.intersects(geometry, geobox.extent.geom)
+    if not touches.any():
+        raise BadSourceError(
+            f"{name}: {len(elements)} areas read, {len(usable)} of them with a tag of land "
+            "cover, but none touches the area; check the area or take another extract"
+        )
+    return index[touches], geometry[touches]
 
 
 def _records(elements: Elements, index: NDArray[np.int64]) -> NDArray[np.str_]:
@@ -191,23 +154,19 @@ def _records(elements: Elements, index: NDArray[np.int64]) -> NDArray[np.str_]:
     return np.array([f"{kind}/{number}@{version}" for kind, number, version in parts])
 
 
-def _columns(elements: Elements, index: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+def _columns(elements: Elements, index: Codes) -> dict[str, NDArray[Any]]:
+    tags = np.empty(len(index), object)
+    tags[:] = [elements.tags[i] for i in index.tolist()]
     layer = {} if elements.sharing is None else {"layer_rows": elements.sharing[index]}
     return {
         "osm_type": elements.osm_type[index],
         "osm_id": elements.osm_id[index],
         "version": elements.version[index],
         "timestamp": elements.timestamp[index],
-        "tags": _objects([elements.tags[i] for i in index.tolist()]),
+        "tags": tags,
         "has_metadata": elements.version[index] > 0,
         **layer,
     }
-
-
-def _objects(values: list[dict[str, str]]) -> NDArray[np.object_]:
-    out = np.empty(len(values), object)
-    out[:] = values
-    return out
 
 
 def _strata(

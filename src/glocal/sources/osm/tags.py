@@ -165,6 +165,11 @@ class TagRow:
         """The tag with its qualifiers, ``natural=wood&leaf_type=needleleaved``."""
         return "&".join((self.base, *(f"{k}={v}" for k, v in self.qualifiers)))
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of an element of which only this row is known."""
+        return {self.key: "yes" if self.value == "*" else self.value, **dict(self.qualifiers)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagEdit:
@@ -239,19 +244,6 @@ def row_of(symbol: str) -> TagRow:
     raise KeyError(symbol)
 
 
-def _candidates(tags: Mapping[str, str], is_line: bool) -> list[TagRow]:
-    table, found = _table(), []
-    for key in KEYS:
-        value = tags.get(key)
-        if value is None or value == "no" or (is_line and f"{key}={value}" in LINEAR):
-            continue
-        for row in table.get((key, value), table.get((key, "*"), ())):
-            if all(tags.get(k) == v for k, v in row.qualifiers):
-                found.append(row)
-                break
-    return found
-
-
 def classify(tags: Mapping[str, str], *, is_line: bool = False) -> TagRow | None:
     """Return the row that tells most about the cover of an element, or None.
 
@@ -264,7 +256,15 @@ def classify(tags: Mapping[str, str], *, is_line: bool = False) -> TagRow | None
     >>> classify({"landuse": "military"}) is None
     True
     """
-    usable = [row for row in _candidates(tags, is_line) if row.shares]
+    table, usable = _table(), []
+    for key in KEYS:
+        value = tags.get(key)
+        if value is None or value == "no" or (is_line and f"{key}={value}" in LINEAR):
+            continue
+        for row in table.get((key, value), table.get((key, "*"), ())):
+            if all(tags.get(k) == v for k, v in row.qualifiers):
+                usable += [row] if row.shares else []
+                break
     return max(usable, key=lambda row: (level_of(row) > 0, len(row.qualifiers)), default=None)
 
 
@@ -361,9 +361,7 @@ def fclass_edit(fclass: str, concept: str) -> TagEdit:
     >>> fclass_edit("forest", "crop")
     TagEdit(set={'landuse': 'farmland'}, unset=('natural',))
     """
-    row = row_of(f"fclass={fclass}")
-    tags = {row.key: row.value, **dict(row.qualifiers)}
-    edit = tags_for(concept, tags)
+    edit = tags_for(concept, row_of(f"{LAYER}{fclass}").tags)
     if not edit:
         return edit
     keys = sorted({tag.partition("=")[0] for tag in fclass_tags(fclass)})
@@ -386,4 +384,4 @@ def fclass_tags(fclass: str) -> tuple[str, ...]:
     >>> fclass_tags("forest"), fclass_tags("scrub")
     (('landuse=forest', 'natural=wood'), ('natural=scrub',))
     """
-    return (row_of(f"fclass={fclass}").base, *FCLASS_ALSO.get(fclass, ()))
+    return (row_of(f"{LAYER}{fclass}").base, *FCLASS_ALSO.get(fclass, ()))
