@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,16 @@ class Batch:
         """Return the elements of all new areas, with ids that are unique among them."""
         out: list[Whole] = []
         for elements in self.new.values():
-            out += _renumbered(elements, -len(out))
+            shift = -len(out)
+            out += [
+                replace(
+                    one,
+                    osm_id=one.osm_id + shift,
+                    nodes=tuple(ref + shift for ref in one.nodes),
+                    members=tuple((kind, ref + shift, role) for kind, ref, role in one.members),
+                )
+                for one in elements
+            ]
         return out
 
 
@@ -149,19 +158,6 @@ def _new(rows: Corrections) -> dict[int, list[Whole]]:
         outline = lonlat(np.array([shapely.force_2d(rows.support[i])]), rows.crs)[0]
         out[i] = new_elements(outline, rows.columns["edit"][i].set | source)
     return out
-
-
-def _renumbered(elements: Iterable[Whole], shift: int) -> list[Whole]:
-    """Return new elements with ``shift`` added to every id."""
-    return [
-        replace(
-            one,
-            osm_id=one.osm_id + shift,
-            nodes=tuple(ref + shift for ref in one.nodes),
-            members=tuple((kind, ref + shift, role) for kind, ref, role in one.members),
-        )
-        for one in elements
-    ]
 
 
 def _names(rows: Corrections, source: Observations) -> tuple[dict[str, str], ...]:

@@ -20,7 +20,9 @@ from glocal.sources.osm.file import Whole, read_elements
 from glocal.sources.osm.tags import TagEdit
 
 __all__ = [
+    "add_element",
     "change_xml",
+    "document",
     "edited",
     "fresh_elements",
     "incomplete",
@@ -132,7 +134,8 @@ def _sorted(elements: Iterable[Whole]) -> list[Whole]:
     return sorted(elements, key=lambda one: (ORDER[one.osm_type], one.osm_id > 0, abs(one.osm_id)))
 
 
-def _element(parent: ET.Element, one: Whole, version: int | None, **extra: str) -> None:
+def add_element(parent: ET.Element, one: Whole, version: int | None, **extra: str) -> None:
+    """Write an element with everything that it holds; ``version`` None for one without."""
     node = ET.SubElement(parent, one.osm_type, id=str(one.osm_id))
     if version is not None:
         node.set("version", str(version))
@@ -149,7 +152,8 @@ def _element(parent: ET.Element, one: Whole, version: int | None, **extra: str) 
         ET.SubElement(node, "tag", k=key, v=value)
 
 
-def _document(root: ET.Element) -> str:
+def document(root: ET.Element) -> str:
+    """Return the text of an XML file."""
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
 
@@ -165,8 +169,8 @@ def change_xml(modify: Iterable[Whole] = (), create: Iterable[Whole] = (), *, bu
     for name, elements in (("create", _sorted(create)), ("modify", _sorted(modify))):
         block = ET.SubElement(root, name) if elements else root
         for one in elements:
-            _element(block, one, one.version + bump)
-    return _document(root)
+            add_element(block, one, one.version + bump)
+    return document(root)
 
 
 def josm_xml(
@@ -184,7 +188,7 @@ def josm_xml(
     for one in _sorted((*changed, *rest)):
         version = one.version if one.osm_id > 0 else None
         if (one.osm_type, one.osm_id) in touched:
-            _element(root, one, version, action="modify", visible="true")
+            add_element(root, one, version, action="modify", visible="true")
         else:
-            _element(root, one, version, visible="true")
-    return _document(root)
+            add_element(root, one, version, visible="true")
+    return document(root)

@@ -63,11 +63,11 @@ def decide(
     At most ``batch`` edits and ``batch`` questions go out at once; the rest waits. See `rows` for
     the columns beside those of all corrections.
     """
-    displaced = displaced_objects(source, findings, window)
+    displaced = displaced_objects(source, findings)
     # what seems to be of another class lies beside its place: nothing else is said of it
     in_place = ~np.isin(source.record, displaced.record)
     tags = _about_tags(source, findings, window, terms, in_place)
-    moved = displaced_parts(source, findings, window)
+    moved = displaced_parts(source, findings)
     told = Corrections.joined(
         [tags, unmapped_areas(source, findings, window, terms), displaced, moved]
     )
@@ -125,10 +125,9 @@ def _about_tags(
     flags = of_source(
         source,
         findings,
-        window,
         record=source.record[rows],
         fault=np.where(likely, "retag", _faults(source, window, rows)),
-        action=np.full(len(rows), "flag"),
+        action="flag",
         fate=np.where(asked, "survey", "flag"),
         current=source.words[rows],
         proposed=np.array(window.legend.names)[doubts.proposed[rows]],
@@ -221,11 +220,10 @@ def _edits(
     return of_source(
         source,
         findings,
-        window,
         record=source.record[first],
-        fault=np.full(len(first), "retag"),
-        action=np.full(len(first), "modify"),
-        fate=np.full(len(first), "modify"),
+        fault="retag",
+        action="modify",
+        fate="modify",
         current=source.words[first],
         proposed=np.array(window.legend.names)[doubts.proposed[first]],
         probability=probability,

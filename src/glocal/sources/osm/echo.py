@@ -10,7 +10,6 @@ import shapely
 from glocal.core.answer import Answered, covers
 from glocal.core.observation import Observations
 from glocal.core.record import element_of, version_of
-from glocal.core.typing import Bools
 from glocal.sources.osm.heard_edits import meant_by_symbol
 
 __all__ = ["muted"]
@@ -31,24 +30,15 @@ def muted(source: Observations, answers: Answered) -> Observations:
         if version_of(record):
             base_of.setdefault(element_of(record), {})[proposed] = version_of(record)
     echo = np.zeros(len(source), bool)
-    rows = zip(source.record.tolist(), source.words.tolist(), strict=True)
-    for i, (record, word) in enumerate(rows):
+    words = source.words.tolist()
+    for i, (record, word) in enumerate(zip(source.record.tolist(), words, strict=True)):
         base = base_of.get(element_of(record), {})
         if word and base:
             said = meant_by_symbol(word, source.legend)
             echo[i] = any(version_of(record) > base[one] for one in said if one in base)
-    echo |= _drawn_by_us(source, asked.take(asked.fault == "missing"))
-    return replace(source, symbols=np.where(echo, 0, source.symbols).astype(source.symbols.dtype))
-
-
-def _drawn_by_us(source: Observations, missing: Answered) -> Bools:
-    """Return which objects lie where something of their class was proposed as missing."""
-    echo = np.zeros(len(source), bool)
-    if not len(missing) or not len(source):
-        return echo
-    tree, words = shapely.STRtree(source.geometry), source.words.tolist()
-    for place, proposed in zip(missing.geometry, missing.proposed.tolist(), strict=True):
+    drawn, tree = asked.take(asked.fault == "missing"), shapely.STRtree(source.geometry)
+    for place, proposed in zip(drawn.geometry, drawn.proposed.tolist(), strict=True):
         for at in tree.query(place, predicate="intersects").tolist():
             if proposed in meant_by_symbol(words[at], source.legend):
                 echo[at] |= covers(source.geometry[at], place)
-    return echo
+    return replace(source, symbols=np.where(echo, 0, source.symbols).astype(source.symbols.dtype))

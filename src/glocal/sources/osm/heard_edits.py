@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import osmium
 import shapely
-from osmium.osm import RELATION, WAY, Relation, Way
+from osmium.osm import RELATION, WAY
 
 from glocal.core.answer import covers
 from glocal.core.legend import Legend
 from glocal.core.record import version_of
-from glocal.errors import BadSourceError, SourceUnavailableError
+from glocal.errors import BadSourceError
 from glocal.io.xml import read_xml
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.verdict import Answer, Heard, Verdict
 from glocal.sources.osm.change import parse_record
-from glocal.sources.osm.file import read_areas
+from glocal.sources.osm.file import ENTITY_OF, read_areas, readable
 from glocal.sources.osm.tags import classify, crosswalk_of, row_of
 
 __all__ = ["State", "meant_by", "meant_by_symbol", "read_diff", "read_extract"]
@@ -52,7 +53,7 @@ def read_extract(path: Path, asked: Asked, legend: Legend, *, history: bool) -> 
         It holds none of the elements and new areas that were asked about.
     """
     keys = wanted(asked)
-    states = _states(path, set(keys.values()))
+    states = _states(path, set(keys.values())) if keys else {}
     mapped = {} if history else _newly_mapped(path, asked, legend)
     if not states and not mapped:
         raise BadSourceError(
@@ -64,25 +65,18 @@ def read_extract(path: Path, asked: Asked, legend: Legend, *, history: bool) -> 
 
 
 def _states(path: Path, keys: set[Key]) -> dict[Key, list[State]]:
-    """Return all versions that a file holds of each element, oldest first."""
+    """Return all versions that a file holds of each element."""
     found: dict[Key, list[State]] = {}
-    if not keys:
-        return found
     ids = osmium.filter.IdFilter([number for _, number in keys])
-    try:
+    item: Any
+    with readable(path):
         for item in osmium.FileProcessor(str(path), WAY | RELATION).with_filter(ids):
-            if not isinstance(item, Way | Relation):
-                continue
-            key = ("way" if item.is_way() else "relation", item.id)
+            key = (ENTITY_OF[item.type_str()], item.id)
             if key in keys:
                 tags = {tag.k: tag.v for tag in item.tags}
                 state = State(version=item.version, tags=tags, deleted=not item.visible)
                 found.setdefault(key, []).append(state)
-    except RuntimeError as error:
-        raise SourceUnavailableError(
-            f"{path.name} can't be read as OpenStreetMap data ({error}); fetch it again"
-        ) from error
-    return {key: sorted(one, key=lambda s: s.version) for key, one in found.items()}
+    return found
 
 
 def read_diff(path: Path, asked: Asked, legend: Legend) -> Heard:
@@ -114,8 +108,7 @@ def read_diff(path: Path, asked: Asked, legend: Legend) -> Heard:
             f"{path.name} touches none of the {len(keys)} elements that run {asked.run} asked "
             "about; give the differences since that run, for the same area"
         )
-    ordered = {key: sorted(one, key=lambda s: s.version) for key, one in found.items()}
-    return _heard("diff", asked, legend, ordered, {}, complete=False)
+    return _heard("diff", asked, legend, found, {}, complete=False)
 
 
 def _heard(
@@ -134,16 +127,12 @@ def _heard(
         if key not in states:
             absent += complete
             continue
-        one = judged(
-            states[key],
-            str(row["current"]),
-            str(row["proposed"]),
-            version_of(row["record"]),
-            legend,
-        )
+        known = sorted(states[key], key=lambda one: one.version)
+        base = version_of(row["record"])
+        one = judged(known, str(row["current"]), str(row["proposed"]), base, legend)
         if one is not None:
             verdict, stated, why = one
-            now = states[key][-1].version
+            now = known[-1].version
             text = f"{key[0]}/{key[1]} is version {now} now{why}"
             answers.append(
                 Answer(
@@ -151,13 +140,13 @@ def _heard(
                     version=now, why=text,
                 )
             )  # fmt: skip
-    for i, version in mapped.items():
-        answers.append(
-            Answer(
-                proposal=rows.iloc[i]["proposal"], verdict="accepted", channel=channel,
-                version=version, why="something is mapped there now",
-            )
-        )  # fmt: skip
+    answers += [
+        Answer(
+            proposal=rows.iloc[i]["proposal"], verdict="accepted", channel=channel,
+            version=version, why="something is mapped there now",
+        )
+        for i, version in mapped.items()
+    ]  # fmt: skip
     note = f"{absent} elements are not in the file: deleted, or outside the extract"
     return Heard(channel=channel, answers=tuple(answers), notes=(note,) if absent else ())
 

@@ -36,14 +36,13 @@ def write_index(path: Path, batch: Batch) -> Path:
     new = [batch.new[i][-1].tags if i in batch.new else None for i in range(n)]
     made = [one.set if one else tags for one, tags in zip(edit, new, strict=True)]
     records = rows.record.tolist()
-    element = [element_of(record) if parse_record(record) else "" for record in records]
     table = gpd.GeoDataFrame(
         {
             "proposal": rows.ids,
             "source": [rows.source] * n,
             "record": records,
-            "element": element,
-            "base_version": np.array([version_of(record) for record in records], np.int64),
+            "element": [element_of(one) if parse_record(one) else "" for one in records],
+            "base_version": np.array([version_of(one) for one in records], np.int64),
             "kind": rows.fault.tolist(),
             "fate": rows.fate.tolist(),
             "current": rows.current.tolist(),

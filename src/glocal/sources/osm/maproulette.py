@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import shapely
 
+from glocal.core.record import element_of
 from glocal.sources.osm.batch import Batch
 from glocal.sources.osm.change import change_xml
 from glocal.sources.osm.file import Whole
@@ -19,75 +18,57 @@ from glocal.sources.osm.place import lonlat
 from glocal.sources.osm.rows import VECTOR
 from glocal.sources.osm.tags import TagEdit
 
-__all__ = ["Feature", "collection", "feature_maker", "task"]
+__all__ = ["collection", "features", "task"]
 
 RECORD_SEPARATOR = "\x1e"
+CAME_FROM = ("glocal_id", "round", "because", "source", "licence", "status")
 
-Feature = Callable[[int], dict[str, Any]]
 
-
-def task(
-    feature: dict[str, Any], *, edit: TagEdit | None = None, new: list[Whole] | None = None
-) -> str:
+def task(feature: dict[str, Any], edit: TagEdit | None, new: list[Whole] | None) -> str:
     """Return one line: a tag fix with ``edit``, a change file with ``new``, else a question."""
     line: dict[str, Any] = {"type": "FeatureCollection", "features": [feature]}
     if edit:
-        line["cooperativeWork"] = _tag_fix(feature["id"], edit)
+        operations: list[dict[str, Any]] = [{"operation": "setTags", "data": edit.set}]
+        if edit.unset:
+            operations.append({"operation": "unsetTags", "data": list(edit.unset)})
+        change = {"id": feature["id"], "operations": operations}
+        line["cooperativeWork"] = {
+            "meta": {"version": 2, "type": 1},
+            "operations": [{"operationType": "modifyElement", "data": change}],
+        }
     elif new:
-        line["cooperativeWork"] = _change_file(new)
+        content = base64.b64encode(change_xml(create=new).encode()).decode()
+        file = {"type": "xml", "format": "osc", "encoding": "base64", "content": content}
+        line["cooperativeWork"] = {"meta": {"version": 2, "type": 2}, "file": file}
     if edit or new:
-        line["attachments"] = [_blob(feature)]
+        held = feature["properties"]
+        blob = {
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, held["glocal_id"])),
+            "kind": "blob",
+            "purpose": "glocal-provenance",
+            "type": "json",
+            "data": {name: held[name] for name in CAME_FROM},
+        }
+        line["attachments"] = [blob]
     return f"{RECORD_SEPARATOR}{_json(line)}\n"
 
 
-def _tag_fix(element: str, edit: TagEdit) -> dict[str, Any]:
-    operations: list[dict[str, Any]] = [{"operation": "setTags", "data": edit.set}]
-    if edit.unset:
-        operations.append({"operation": "unsetTags", "data": list(edit.unset)})
-    change = {"id": element, "operations": operations}
-    return {
-        "meta": {"version": 2, "type": 1},
-        "operations": [{"operationType": "modifyElement", "data": change}],
-    }
-
-
-def _change_file(new: list[Whole]) -> dict[str, Any]:
-    content = base64.b64encode(change_xml(create=new).encode()).decode()
-    file = {"type": "xml", "format": "osc", "encoding": "base64", "content": content}
-    return {"meta": {"version": 2, "type": 2}, "file": file}
-
-
-def _blob(feature: dict[str, Any]) -> dict[str, Any]:
-    """Return where a proposal comes from, to travel with its task."""
-    held = feature["properties"]
-    names = ("glocal_id", "round", "because", "source", "licence", "status")
-    return {
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, held["glocal_id"])),
-        "kind": "blob",
-        "purpose": "glocal-provenance",
-        "type": "json",
-        "data": {name: held[name] for name in names},
-    }
-
-
-def feature_maker(batch: Batch) -> Feature:
-    """Return the function that makes the GeoJSON feature of one row."""
+def features(batch: Batch) -> list[dict[str, Any]]:
+    """Return the GeoJSON feature of every row."""
     rows = batch.rows
-    shapes = lonlat(np.array(shapely.force_2d(rows.support), dtype=object), rows.crs)
+    shapes = shapely.to_geojson(lonlat(shapely.force_2d(rows.support), rows.crs))
     asked = set(batch.of_fate("modify", "create", "survey", "missing"))
-
-    def feature(i: int) -> dict[str, Any]:
-        named = batch.name[i]
-        name = named.get("@id", str(rows.record[i]).partition("@")[0])
-        properties = {**_properties(batch, i), **named}
+    out = []
+    for i, shape in enumerate(shapes.tolist()):
+        name = batch.name[i].get("@id", element_of(str(rows.record[i])))
+        properties = {**_properties(batch, i), **batch.name[i]}
         if batch.why(i):
             properties["why_no_edit"] = batch.why(i)
         if i in asked:
             properties["instruction"] = instruction(batch, i, name)
-        geometry = json.loads(shapely.to_geojson(shapes[i]))
-        return {"type": "Feature", "id": name, "geometry": geometry, "properties": properties}
-
-    return feature
+        geometry = json.loads(shape)
+        out.append({"type": "Feature", "id": name, "geometry": geometry, "properties": properties})
+    return out
 
 
 def _properties(batch: Batch, i: int) -> dict[str, str]:

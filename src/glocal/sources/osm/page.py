@@ -8,8 +8,8 @@ from datetime import timedelta
 from glocal.core.correction import Corrections
 from glocal.core.interval import Interval
 from glocal.sources.osm.batch import Batch
-from glocal.sources.osm.rows import is_layer_shift
-from glocal.sources.osm.tags import LAYER, TagEdit, fclass_tags
+from glocal.sources.osm.rows import VECTOR
+from glocal.sources.osm.tags import LAYER, fclass_tags
 
 __all__ = ["instruction", "readme", "when"]
 
@@ -117,44 +117,33 @@ def _old(symbol: str) -> str:
     return symbol.replace("&", " with ")
 
 
-def _tags(edit: TagEdit) -> str:
-    parts = [f"{key}={value}" for key, value in edit.set.items()]
-    return ", ".join(parts + [f"without {key}" for key in edit.unset])
+def _chance(rows: Corrections, i: int) -> str:
+    p = float(rows.probability[i])
+    text = "more than 99 %" if p > 0.99 else f"{p:.0%}".replace("%", " %")
+    return f"Computed probability {text}, not checked by a person."
 
 
-def _pairs(tags: Mapping[str, str]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in tags.items() if key != "source")
-
-
-def _about_shift(rows: Corrections, i: int) -> str:
-    east, north = (float(rows.columns[name][i]) for name in ("dx", "dy"))
-    return (
-        f"The layer seems to lie off here: the other sources ({', '.join(rows.because)}) agree "
-        f"best when it is moved by {east:+.1f} m east and {north:+.1f} m north. That may be the "
-        "imagery that mappers traced, the images that were compared, or both. Compare GPS traces "
-        "or survey points at several places and set the imagery offset. Never move objects in "
-        "bulk. Answer Fixed when the offset is known, False positive when there is none."
-    )
-
-
-def _about_object(rows: Corrections, i: int, element: str) -> str:
-    east, north, sd = (float(rows.columns[name][i]) for name in ("dx", "dy", "sd"))
+def _about_place(rows: Corrections, i: int, element: str) -> str:
+    """Return what is told of something displaced: an object, or the layer."""
+    east, north, sd = (float(rows.columns[name][i]) for name in VECTOR)
+    others = ", ".join(rows.because)
+    if not rows.current[i]:
+        return (
+            f"The layer seems to lie off here: the other sources ({others}) agree "
+            f"best when it is moved by {east:+.1f} m east and {north:+.1f} m north. That may be "
+            "the imagery that mappers traced, the images that were compared, or both. Compare GPS "
+            "traces or survey points at several places and set the imagery offset. Never move "
+            "objects in bulk. Answer Fixed when the offset is known, False positive when there is "
+            "none."
+        )
     return (
         f"{element} ({_old(str(rows.current[i]))}) seems to lie beside its place, apart from any "
-        f"offset of the whole layer: the other sources ({', '.join(rows.because)}) fit it best "
+        f"offset of the whole layer: the other sources ({others}) fit it best "
         f"when it is moved by {east:+.0f} m east and {north:+.0f} m north, each give or take "
         f"{sd:.0f} m. {_chance(rows, i)} Check the imagery offset first; if the outline is still "
         "off, move or redraw it by imagery that OSM may use, and mind nodes that it shares with "
         "neighbours. Answer Fixed when you moved it, False positive when it lies right."
     )
-
-
-def _chance(rows: Corrections, i: int) -> str:
-    return f"Computed probability {_sure(float(rows.probability[i]))}, not checked by a person."
-
-
-def _sure(probability: float) -> str:
-    return "more than 99 %" if probability > 0.99 else f"{probability:.0%}".replace("%", " %")
 
 
 def instruction(batch: Batch, i: int, element: str) -> str:
@@ -163,10 +152,8 @@ def instruction(batch: Batch, i: int, element: str) -> str:
     ``element`` is ``way/123``, or what else names the place.
     """
     rows = batch.rows
-    if is_layer_shift(rows, i):
-        return _about_shift(rows, i)
     if rows.fault[i] == "displaced":
-        return _about_object(rows, i, element)
+        return _about_place(rows, i, element)
     current, proposed = _old(str(rows.current[i])), str(rows.proposed[i])
     concept, mapped = batch.concept.get(proposed, ""), when(batch.mapped)
     cover = WORDS.get(concept, proposed)
@@ -175,8 +162,9 @@ def instruction(batch: Batch, i: int, element: str) -> str:
     sure = _chance(rows, i)
     look = f"Look for: {LOOK[concept]}." if concept in LOOK else ""
     if not current:
-        new = batch.new[i][-1].tags if i in batch.new else None
-        drawn = f"The change file draws {_pairs(new)} to begin with." if new else ""
+        tags = batch.new[i][-1].tags.items() if i in batch.new else ()
+        bears = ", ".join(f"{key}={value}" for key, value in tags if key != "source")
+        drawn = f"The change file draws {bears} to begin with." if tags else ""
         return " ".join((
             f"It looks like {cover} here, and the map data that was read ({mapped}) has no",
             f"area here. {weighed} {sure} {look} If it is mapped already, answer Already fixed.",
@@ -185,7 +173,7 @@ def instruction(batch: Batch, i: int, element: str) -> str:
         ))  # fmt: skip
     old = f"Is this still {current}? It looks like {cover}. {weighed} {sure}"
     dated = f"The map data is of {mapped}; where it is newer than the image, trust the map."
-    edit: TagEdit | None = batch.edit(i)
+    edit = batch.edit(i)
     if edit is None:
         return " ".join((old, dated, look, f"No edit is offered: {batch.why(i)}."))
     check = (
@@ -194,7 +182,9 @@ def instruction(batch: Batch, i: int, element: str) -> str:
         if batch.layer
         else f"The edit was made for {element}; its other tags stay."
     )
-    accept = f"If nearly all of the outline is {cover}, accept: {_tags(edit)}. {PARTLY}"
+    changes = [f"{key}={value}" for key, value in edit.set.items()]
+    changes += [f"without {key}" for key in edit.unset]
+    accept = f"If nearly all of the outline is {cover}, accept: {', '.join(changes)}. {PARTLY}"
     return " ".join((old, dated, look, check, accept))
 
 

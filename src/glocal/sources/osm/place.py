@@ -16,9 +16,8 @@ from glocal.core.correction import Corrections
 from glocal.core.findings import Findings
 from glocal.core.observation import Observations
 from glocal.core.promise import LIKELIER_THAN_NOT
-from glocal.core.result import SIGNIFICANT, Displacement, ShiftField
+from glocal.core.result import SIGNIFICANT, Displacement
 from glocal.core.typing import Table
-from glocal.sources.kind import Window
 from glocal.sources.osm.rows import of_source
 
 __all__ = ["as_mapped", "displaced_objects", "displaced_parts", "lonlat", "unmoved"]
@@ -39,7 +38,7 @@ MOVED_ALONE = (
 )
 
 
-def displaced_objects(source: Observations, findings: Findings, window: Window) -> Corrections:
+def displaced_objects(source: Observations, findings: Findings) -> Corrections:
     """Return questions about objects that lie off by themselves; they are never edits.
 
     Not about those about whose place somebody has answered.
@@ -53,68 +52,59 @@ def displaced_objects(source: Observations, findings: Findings, window: Window) 
     return of_source(
         source,
         findings,
-        window,
         record=source.record[rows],
-        fault=np.full(len(rows), "displaced"),
-        action=np.full(len(rows), "flag"),
-        fate=np.full(len(rows), "flag"),
+        fault="displaced",
+        action="flag",
+        fate="flag",
         current=source.words[rows],
-        proposed=nothing[rows],
+        proposed="",
         probability=found.probability[rows],
         support=source.geometry[rows],
-        why=np.full(len(rows), MOVED_ALONE, object),
+        why=MOVED_ALONE,
         vector=np.column_stack([found.shift[rows], spread]),
     )
 
 
-def displaced_parts(source: Observations, findings: Findings, window: Window) -> Corrections:
+def displaced_parts(source: Observations, findings: Findings) -> Corrections:
     """Return questions about the place of the layer, or of its parts; they are never edits."""
     shift = findings.shift
     parts = [] if shift is None or not shift.significant else list(_parts(source, shift))
     n = len(parts)
     step = np.array([one[2] for one in parts], np.float64).reshape(n, 2)
     spread = np.array([np.sqrt(np.trace(one[3]) / 2) for one in parts], np.float64)
-    surely = np.array([1 - np.exp(-_distance(*one[2:]) / 2) for one in parts], np.float64)
     support = np.empty(n, object)
     support[:] = [one[1] for one in parts]
     return of_source(
         source,
         findings,
-        window,
         record=np.array([f"shift/{source.source}{one[0]}" for one in parts], str),
-        fault=np.full(n, "displaced"),
-        action=np.full(n, "flag"),
-        fate=np.full(n, "flag"),
-        current=np.full(n, ""),
-        proposed=np.full(n, ""),
-        probability=surely,
+        fault="displaced",
+        action="flag",
+        fate="flag",
+        current="",
+        proposed="",
+        probability=np.array([1 - np.exp(-_distance(*one[2:]) / 2) for one in parts], np.float64),
         support=support,
-        why=np.full(n, MOVED, object),
+        why=MOVED,
         vector=np.column_stack([step, spread]),
     )
 
 
 def _parts(source: Observations, shift: Displacement) -> Iterator[tuple[str, Any, Table, Table]]:
     """Yield (name, outline, shift, covariance) of the layer, or of what a field tells apart."""
-    extent = shapely.box(*source.geobox.extent.boundingbox)
-    if shift.field is None:
+    extent, field = source.geobox.extent.boundingbox, shift.field
+    if field is None:
         covariance = np.asarray(shift.covariance)[::-1, ::-1]  # of (dx, dy)
-        yield "", extent, np.array([shift.dx, shift.dy]), covariance
+        yield "", shapely.box(*extent), np.array([shift.dx, shift.dy]), covariance
         return
-    for part in _places(shift.field, extent):
-        if _distance(*part[2:]) > SIGNIFICANT:
-            yield part
-
-
-def _places(field: ShiftField, extent: Any) -> Iterator[tuple[str, Any, Table, Table]]:
-    """Yield (name, box, shift, covariance) of the surroundings of each place of a field."""
-    left, bottom, right, top = extent.bounds
-    x = np.concatenate([[left], (field.x[1:] + field.x[:-1]) / 2, [right]])
-    y = np.concatenate([[bottom], (field.y[1:] + field.y[:-1]) / 2, [top]])
+    # the surroundings of each place of the field
+    x = np.concatenate([[extent.left], (field.x[1:] + field.x[:-1]) / 2, [extent.right]])
+    y = np.concatenate([[extent.bottom], (field.y[1:] + field.y[:-1]) / 2, [extent.top]])
     for row, column in np.ndindex(len(field.y), len(field.x)):
-        box = shapely.box(x[column], y[row], x[column + 1], y[row + 1])
-        place = f"/{field.x[column]:.0f}_{field.y[row]:.0f}"
-        yield place, box, field.shift[row, column], field.covariance[row, column]
+        step, covariance = field.shift[row, column], field.covariance[row, column]
+        if _distance(step, covariance) > SIGNIFICANT:
+            box = shapely.box(x[column], y[row], x[column + 1], y[row + 1])
+            yield f"/{field.x[column]:.0f}_{field.y[row]:.0f}", box, step, covariance
 
 
 def _distance(off: Table, covariance: Table) -> float:

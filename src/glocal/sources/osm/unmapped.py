@@ -42,66 +42,59 @@ def unmapped_areas(
     """Return areas of trees or water where nothing is mapped: new areas, else questions."""
     legend, geobox = window.legend, window.geobox
     classes = np.flatnonzero(np.isin(legend.concepts, MISSING))
-    best = findings.others.argmax(axis=-1).astype(np.int64)
-    p = np.exp(findings.others.max(axis=-1))
+    best, p = findings.others.argmax(axis=-1), np.exp(findings.others.max(axis=-1))
     free = burn(source.geometry, geobox) == 0
     use = np.isin(best, classes) & (p >= window.precision) & free
     cell_ha = cell_area_ha(geobox)
     found = patches_of(np.where(use, 1 + best, 0), int(np.ceil(MISSING_HA / cell_ha)), geobox)
     probability = np.clip(found.mean(p), 0, 1)
     order = np.argsort(-probability * np.log1p(found.size * cell_ha), kind="stable")[:MOST]
-    label = found.code - 1
-    names = np.array(legend.names)[label[order]]
+    names = np.array(legend.names)[found.code[order] - 1]
+    done = settled(findings.answers, names, names, names, missing=found.geometry[order])
+    order, names = order[~done], names[~done]
     patches = found.geometry[order]
-    done = settled(findings.answers, names, names, names, missing=patches)
-    order, names, patches = order[~done], names[~done], patches[~done]
-    n = len(order)
-    xy = shapely.point_on_surface(patches)
-    support, edit, why = patches.copy(), np.full(n, NO_EDIT, object), np.full(n, "", object)
-    for i in range(n):
-        tags = tags_of_new(legend.concepts[label[order[i]]])
-        drawn, reason = _drawn(source, findings, patches[i], tags)
-        if not reason and not terms.accept(findings.provenance.licences):
-            reason = NO_LICENCE
-        cell = abs(float(geobox.resolution.x))
-        support[i] = shapely.simplify(shapely.force_2d(patches[i]), cell) if reason else drawn
-        why[i] = reason
-        if not reason:
-            edit[i] = TagEdit(set=tags, unset=())
-    new = np.array([not one for one in why], bool)
+    tags = [tags_of_new(legend.concepts[code - 1]) for code in found.code[order]]
+    drawn = [_drawn(source, findings, terms, *one) for one in zip(patches, tags, strict=True)]
+    why = [reason for _, reason in drawn]
+    edit = [
+        NO_EDIT if no else TagEdit(set=one, unset=()) for one, no in zip(tags, why, strict=True)
+    ]
+    new = np.array([not reason for reason in why], bool)
+    middle = shapely.get_coordinates(shapely.point_on_surface(patches)).tolist()
+    record = [f"new/{name}/{x:.0f}_{y:.0f}" for name, (x, y) in zip(names, middle, strict=True)]
     return of_source(
         source,
         findings,
-        window,
-        record=np.array(
-            [f"new/{name}/{at.x:.0f}_{at.y:.0f}" for name, at in zip(names, xy, strict=True)], str
-        ),
-        fault=np.full(n, "missing"),
+        record=np.array(record, str),
+        fault="missing",
         action=np.where(new, "create", "flag"),
         fate=np.where(new, "create", "missing"),
-        current=np.full(n, ""),
+        current="",
         proposed=names,
         probability=probability[order],
-        support=support,
-        why=why,
-        edit=edit,
+        support=np.array([shape for shape, _ in drawn], object),
+        why=np.array(why, object),
+        edit=np.array(edit, object),
     )
 
 
 def _drawn(
-    source: Observations, findings: Findings, patch: Any, tags: dict[str, str]
+    source: Observations, findings: Findings, terms: Terms, patch: Any, tags: dict[str, str]
 ) -> tuple[Any, str]:
-    """Return the outline of a new area, and why it is none ("" if it can be one)."""
-    if "layer_rows" in source.columns:
-        return patch, LAYER_IS_PART
-    if findings.shift is not None and findings.shift.significant:
-        return patch, LAYER_IS_OFF
-    if not tags:
-        return patch, NO_TAG
+    """Return the outline of an area, and why it can't be a new one ("" if it can)."""
     cell = abs(float(source.geobox.resolution.x))
+    rough = shapely.simplify(shapely.force_2d(patch), cell)
+    if "layer_rows" in source.columns:
+        return rough, LAYER_IS_PART
+    if findings.shift is not None and findings.shift.significant:
+        return rough, LAYER_IS_OFF
+    if not tags:
+        return rough, NO_TAG
     near = shapely.intersects(source.geometry, shapely.buffer(patch, cell))
     taken = shapely.union_all(shapely.make_valid(source.geometry[near]))
     shape, why = outline(patch, taken, cell, min_area=MISSING_HA * 1e4)
     if not why and shapely.count_coordinates(shape) > MAX_NODES:
-        return shape, TOO_LONG
-    return shape, why
+        why = TOO_LONG
+    elif not why and not terms.accept(findings.provenance.licences):
+        why = NO_LICENCE
+    return (rough if why else shape), why
