@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -147,40 +147,44 @@ def read_areas(path: Path, *, with_uid: bool = False) -> Elements:
         It is a history or change file.
     """
     name, keys = _checked(path), osmium.filter.KeyFilter(*KEYS)
-    processor = (
+    items: Any = (
         osmium.FileProcessor(name)
         .with_areas(keys)
         .with_filter(osmium.filter.EntityFilter(AREA | RELATION))
         .with_filter(keys)
     )
-    with readable(path):
-        return _collect(processor, with_uid)
-
-
-def _collect(items: Iterable[Any], with_uid: bool) -> Elements:
     to_wkb = osmium.geom.WKBFactory().create_multipolygon
-    wkb, tags, rows = [], [], []
-    wanted: set[int] = set()
+    wkb, tags, wanted = [], [], set()
+    rows: list[tuple[float, ...]] = []
     shared: dict[Any, dict[str, str]] = {}  # thousands have the same tags
-    for item in items:
-        held = item.tags
-        if item.is_relation():
-            if held.get("type") == "multipolygon":
-                wanted.add(item.id)
-            continue
-        try:
-            wkb.append(bytes.fromhex(to_wkb(item)))
-        except RuntimeError:  # an area without a ring
-            continue
-        building = held.get("building", "no")
-        # A building is never retagged and its other tags are mostly an address.
-        if building == "no":
-            pairs = tuple([(k, v) for k, v in held if not k.startswith(PERSONAL)])
-        else:
-            pairs = (("building", building),)
-        tags.append(shared.get(pairs) or shared.setdefault(pairs, dict(pairs)))
-        uid = item.uid if with_uid else 0
-        rows.append((item.id, item.version, item.timestamp.timestamp(), uid))
+    with readable(path):
+        for item in items:
+            held = item.tags
+            if item.is_relation():
+                if held.get("type") == "multipolygon":
+                    wanted.add(item.id)
+                continue
+            try:
+                wkb.append(bytes.fromhex(to_wkb(item)))
+            except RuntimeError:  # an area without a ring
+                continue
+            building = held.get("building", "no")
+            # A building is never retagged and its other tags are mostly an address.
+            if building == "no":
+                pairs = tuple([(k, v) for k, v in held if not k.startswith(PERSONAL)])
+            else:
+                pairs = (("building", building),)
+            tags.append(shared.get(pairs) or shared.setdefault(pairs, dict(pairs)))
+            uid = item.uid if with_uid else 0
+            rows.append((item.id, item.version, item.timestamp.timestamp(), uid))
+    elements = _elements(wkb, tags, rows, with_uid)
+    made = elements.osm_id[elements.osm_type == "relation"].tolist()
+    return replace(elements, broken=len(wanted.difference(made)))
+
+
+def _elements(
+    wkb: list[bytes], tags: list[dict[str, str]], rows: list[tuple[float, ...]], with_uid: bool
+) -> Elements:
     number, version, seconds, uid = np.array(rows, np.float64).reshape(-1, 4).astype(np.int64).T
     is_way = number % 2 == 0  # as libosmium numbers areas
     stamps = seconds.astype("datetime64[s]")
@@ -195,7 +199,6 @@ def _collect(items: Iterable[Any], with_uid: bool) -> Elements:
         is_line=is_way & undeclared,
         geometry=np.asarray(shapely.from_wkb(wkb), dtype=object).reshape(-1),
         uid=uid if with_uid else None,
-        broken=len(wanted.difference((number // 2)[~is_way].tolist())),
     )
 
 

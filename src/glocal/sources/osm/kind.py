@@ -20,7 +20,7 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Observations
 from glocal.core.provenance import Terms
-from glocal.core.typing import Codes, Table
+from glocal.core.record import element_of
 from glocal.errors import BadSourceError
 from glocal.io.vector import read_table
 from glocal.io.xml import read_xml
@@ -209,9 +209,8 @@ class Osm(Kind):
         codes = table.loc[source.record[known], "truth"].tolist()
         real[known] = [truth.concepts.get(int(code), -1) for code in codes]
         before, edits = source.said_class(), _edited(folder / "proposal.osc", window.legend)
-        element = [record.partition("@")[0] for record in source.record.tolist()]
-        rows = zip(element, before.tolist(), strict=True)
-        after: Codes = np.array([edits.get(name, old) for name, old in rows], np.int64)
+        rows = zip(source.record.tolist(), before.tolist(), strict=True)
+        after = np.array([edits.get(element_of(name), old) for name, old in rows], np.int64)
         middle = shapely.centroid(source.geometry)
         x, y = shapely.get_x(middle), shapely.get_y(middle)
         cell = np.maximum(cells_of_points(window.geobox, x, y), 0)
@@ -220,10 +219,9 @@ class Osm(Kind):
 
 def _promise(told: Corrections, findings: Findings, wanted: float) -> str:
     """Return the sentence that says how many of the edits should be right, and who says so."""
-    checked: Table = np.asarray(
-        np.empty((0, 2)) if findings.held_out is None else findings.held_out
-    )
-    points = int(np.isfinite(checked).all(axis=1).sum())
+    points = 0
+    if findings.held_out is not None:
+        points = int(np.isfinite(findings.held_out).all(axis=1).sum())
     if told.expected_precision is None:
         return f"No edit is sure enough for the wanted precision of {wanted:.2f}."
     return (
@@ -237,13 +235,11 @@ def _promise(told: Corrections, findings: Findings, wanted: float) -> str:
 
 def _edited(path: Path, legend: Legend) -> dict[str, int]:
     """Return the class position of every element ``way/1`` of an OsmChange; {} without one."""
-    if not path.exists():
-        return {}
-    out = {}
-    for block in read_xml(path):
-        for element in block:
-            row = classify({one.get("k", ""): one.get("v", "") for one in element.iter("tag")})
-            if element.tag in ("way", "relation") and row is not None:
-                meaning = crosswalk_of((row.symbol,), legend).matrix[0]
-                out[f"{element.tag}/{element.get('id')}"] = int(meaning.argmax())
+    out: dict[str, int] = {}
+    blocks = read_xml(path) if path.exists() else ()
+    for element in (one for block in blocks for one in block):
+        row = classify({one.get("k", ""): one.get("v", "") for one in element.iter("tag")})
+        if element.tag in ("way", "relation") and row is not None:
+            meaning = crosswalk_of((row.symbol,), legend).matrix[0]
+            out[f"{element.tag}/{element.get('id')}"] = int(meaning.argmax())
     return out

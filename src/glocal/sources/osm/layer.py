@@ -72,6 +72,12 @@ def _elements(
     numbered: dict[bytes, int] = {}  # equal outlines have equal numbers
     wkb = shapely.to_wkb(geometry)
     outline = np.array([numbered.setdefault(one, len(numbered)) for one in wkb], np.int64)
+    # one part without holes, the same in all rows of its id, is inferred to be a way
+    distinct = np.unique(np.stack((numbers, outline), axis=1), axis=0)[:, 0]
+    ids, count = np.unique(distinct, return_counts=True)
+    holes = shapely.get_num_interior_rings(shapely.get_geometry(geometry, 0))
+    is_way = (shapely.get_num_geometries(geometry) == 1) & (holes == 0)
+    is_way &= count[np.searchsorted(ids, numbers)] == 1
     keep = np.flatnonzero(areal & np.isin(kinds, list(FCLASS)))
     same = [np.unique(one[keep], return_inverse=True)[1] for one in (numbers, kinds, outline)]
     keep = keep[np.sort(np.unique(np.stack(same, axis=1), axis=0, return_index=True)[1])]
@@ -79,7 +85,7 @@ def _elements(
     _, number, sharing = np.unique(numbers[keep], return_inverse=True, return_counts=True)
     symbols = [f"{LAYER}{one}" for one in kinds[keep]]
     return Elements(
-        osm_type=_inferred_type(numbers, geometry, outline)[keep],
+        osm_type=np.where(is_way, "way", "relation")[keep],
         osm_id=numbers[keep],
         version=np.zeros(n, np.int32),
         timestamp=np.full(n, np.datetime64("NaT"), "datetime64[s]"),
@@ -92,14 +98,3 @@ def _elements(
         crs=crs,
         broken=int((~areal).sum()),
     )
-
-
-def _inferred_type(
-    numbers: NDArray[np.int64], geometry: NDArray[np.object_], outline: NDArray[np.int64]
-) -> NDArray[np.str_]:
-    distinct = np.unique(np.stack((numbers, outline), axis=1), axis=0)[:, 0]
-    ids, count = np.unique(distinct, return_counts=True)
-    parts = shapely.get_num_geometries(geometry)
-    holes = shapely.get_num_interior_rings(shapely.get_geometry(geometry, 0))
-    alone = count[np.searchsorted(ids, numbers)] == 1
-    return np.where(alone & (parts == 1) & (holes == 0), "way", "relation")

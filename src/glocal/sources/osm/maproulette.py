@@ -55,40 +55,37 @@ def task(feature: dict[str, Any], edit: TagEdit | None, new: list[Whole] | None)
 
 def features(batch: Batch) -> list[dict[str, Any]]:
     """Return the GeoJSON feature of every row."""
-    rows = batch.rows
-    shapes = shapely.to_geojson(lonlat(shapely.force_2d(rows.support), rows.crs))
+    rows, out = batch.rows, []
+    shapes = shapely.to_geojson(lonlat(shapely.force_2d(rows.support), rows.crs)).tolist()
     asked = set(batch.of_fate("modify", "create", "survey", "missing"))
-    out = []
-    for i, shape in enumerate(shapes.tolist()):
+    for i, fault in enumerate(rows.fault.tolist()):
         name = batch.name[i].get("@id", element_of(str(rows.record[i])))
-        properties = {**_properties(batch, i), **batch.name[i]}
+        # a flag doubts the tags, an edit or an unmapped area believes in a class
+        doubt = fault in ("doubt", "outdated", "vanished")
+        moved = VECTOR if fault == "displaced" else ()
+        properties = {
+            **{f"{column}_m": f"{rows.columns[column][i]:.1f}" for column in moved},
+            "glocal_id": rows.ids[i],
+            "kind": fault,
+            "current": str(rows.current[i]),
+            "proposed": str(rows.proposed[i]),
+            "probability_wrong"
+            if doubt
+            else "probability": f"{min(rows.probability[i], 0.99):.2f}",
+            "round": str(rows.round),
+            "because": ", ".join(rows.because),
+            "source": "; ".join(rows.provenance.attribution),
+            "status": "proposal, not reviewed",
+            "licence": "ODbL-1.0, © OpenStreetMap contributors",
+            **batch.name[i],
+        }
         if batch.why(i):
             properties["why_no_edit"] = batch.why(i)
         if i in asked:
             properties["instruction"] = instruction(batch, i, name)
-        geometry = json.loads(shape)
+        geometry = json.loads(shapes[i])
         out.append({"type": "Feature", "id": name, "geometry": geometry, "properties": properties})
     return out
-
-
-def _properties(batch: Batch, i: int) -> dict[str, str]:
-    rows = batch.rows
-    # A flag doubts the tags, an edit or an unmapped area believes in a class.
-    elsewhere = rows.fault[i] == "displaced"
-    doubt = rows.fault[i] in ("doubt", "outdated", "vanished")
-    vector = {f"{name}_m": f"{rows.columns[name][i]:.1f}" for name in VECTOR if elsewhere}
-    return vector | {
-        "glocal_id": rows.ids[i],
-        "kind": str(rows.fault[i]),
-        "current": str(rows.current[i]),
-        "proposed": str(rows.proposed[i]),
-        "probability_wrong" if doubt else "probability": f"{min(rows.probability[i], 0.99):.2f}",
-        "round": str(rows.round),
-        "because": ", ".join(rows.because),
-        "source": "; ".join(rows.provenance.attribution),
-        "status": "proposal, not reviewed",
-        "licence": "ODbL-1.0, © OpenStreetMap contributors",
-    }
 
 
 def _json(value: Any) -> str:

@@ -15,6 +15,8 @@ __all__ = ["new_elements", "outline"]
 PART = 0.5
 """Simplified lines stay within this part of a cell of the outline along cells."""
 
+TOO_SMALL = "what is not mapped yet is smaller than the minimum mapping unit"
+
 
 def outline(patch: Any, taken: Any, cell: float, *, min_area: float) -> tuple[Any, str]:
     """Return the outline of a patch of cells, and why it can't be proposed ("" if it can).
@@ -31,9 +33,14 @@ def outline(patch: Any, taken: Any, cell: float, *, min_area: float) -> tuple[An
         shape = shapely.difference(shape, shapely.buffer(taken, PART * cell))
         shape = shapely.simplify(_largest(shape), PART * cell / 2)
     shape = _largest(shapely.make_valid(shape))
-    shape = _without_small_holes(shape, taken, min_area)
-    if shapely.is_empty(shape) or shapely.area(shape) < min_area:
-        return shape, "what is not mapped yet is smaller than the minimum mapping unit"
+    if shapely.is_empty(shape):
+        return shape, TOO_SMALL
+    # holes that are too small to be drawn are filled, unless something mapped lies in them
+    holes = [shapely.Polygon(ring) for ring in shape.interiors]
+    kept = [one.exterior for one in holes if one.area >= min_area or one.intersects(taken)]
+    shape = shapely.Polygon(shape.exterior, kept)
+    if shapely.area(shape) < min_area:
+        return shape, TOO_SMALL
     if shapely.area(shapely.intersection(shape, taken)) > 0:
         return shape, "it can't be drawn without overlapping what is mapped"
     return shape, ""
@@ -43,18 +50,6 @@ def _largest(shape: Any) -> Any:
     parts = shapely.get_parts(shape)
     parts = parts[shapely.get_type_id(parts) == 3]
     return parts[np.argmax(shapely.area(parts))] if len(parts) else shapely.Polygon()
-
-
-def _without_small_holes(shape: Any, taken: Any, min_area: float) -> Any:
-    """Fill holes that are too small to be drawn, unless something mapped lies in them."""
-    if shapely.is_empty(shape):
-        return shape
-    kept = [
-        ring
-        for ring in shape.interiors
-        if shapely.area(hole := shapely.Polygon(ring)) >= min_area or hole.intersects(taken)
-    ]
-    return shapely.Polygon(shape.exterior, kept)
 
 
 def new_elements(polygon: Any, tags: Mapping[str, str], first: int = -1) -> list[Whole]:
