@@ -29,6 +29,9 @@ __all__ = [
     "with_options",
 ]
 
+MODELS: dict[object, type[BaseModel]] = {"grid": Grid, "anchors": PointsConfig}
+"""What stands in a field of the area beside its sources."""
+
 
 def load(path: Path) -> AreaConfig:
     """Read ``area.yaml``; relative paths in it start at its own folder.
@@ -46,7 +49,8 @@ def load(path: Path) -> AreaConfig:
             "give the path of a YAML file, see examples/havel/area.yaml"
         ) from error
     try:
-        values = _read_yaml(text)
+        _refuse_twins(yaml.compose(text, Loader=yaml.SafeLoader))
+        values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
@@ -65,29 +69,14 @@ def validate(values: Mapping[str, Any], *, folder: Path, label: str) -> AreaConf
     try:
         return AreaConfig.model_validate(values, context={"folder": folder.absolute()})
     except ValidationError as error:
-        lines = [f"  {_explain(one, _names(values))}" for one in _worth_telling(error.errors())]
+        # "too few items" says nothing where items were given and each has an error of its own
+        told = [one for one in error.errors() if one["type"] != "too_short" or not one["input"]]
+        lines = [f"  {_explain(one, values.get('sources'))}" for one in told]
         raise ConfigError(f"{label} breaks {len(lines)} rule(s):\n" + "\n".join(lines)) from None
 
 
-def _worth_telling(errors: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Drop "too few items" where items were given and each has an error of its own."""
-    return [one for one in errors if one["type"] != "too_short" or not one["input"]]
-
-
-def _names(values: Mapping[str, Any]) -> list[object]:
-    """Return what people call each source: its name, or its number."""
-    sources = values.get("sources")
-    given = sources if isinstance(sources, list | tuple) else []
-    return [one.get("name", i) if isinstance(one, Mapping) else i for i, one in enumerate(given)]
-
-
-def _read_yaml(text: str) -> Any:
-    """Return the content of a YAML text; a key given twice is an error, not an overwrite."""
-    _refuse_twins(yaml.compose(text, Loader=yaml.SafeLoader))
-    return yaml.safe_load(text)
-
-
 def _refuse_twins(node: Any) -> None:
+    """Refuse a key that is given twice: YAML would take the last one without a word."""
     if not isinstance(node, yaml.CollectionNode):
         return
     if isinstance(node, yaml.MappingNode):
@@ -102,17 +91,20 @@ def _refuse_twins(node: Any) -> None:
             _refuse_twins(one)
 
 
-def _explain(error: ErrorDetails, names: list[object]) -> str:
+def _explain(error: ErrorDetails, sources: Any) -> str:
     """Return one line: the field's path, its value, what is allowed."""
-    loc, kind = list(error["loc"]), None
+    loc = list(error["loc"])
+    model = MODELS.get(loc[0] if loc else "", AreaConfig)
     if loc[:1] == ["sources"] and len(loc) > 1:
-        kind = str(loc.pop(2)) if len(loc) > 2 else None  # pydantic adds the kind, people did not
-        loc[1] = str(names[int(loc[1])])
+        if len(loc) > 2:  # pydantic adds the kind, people did not
+            model = WORDS[str(loc.pop(2))]
+        one = sources[int(loc[1])]
+        loc[1] = str(one.get("name", loc[1]) if isinstance(one, Mapping) else loc[1])
     field = ".".join(str(part) for part in loc if part != "[key]") or "area"
     value, context = error["input"], error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
-            return f"{field}: {unknown(loc[-1], _fields(loc[:-1], kind))}"
+            return f"{field}: {unknown(loc[-1], tuple(model.model_fields))}"
         case "missing":
             return f"{field}: is required"
         case "union_tag_invalid":
@@ -128,14 +120,6 @@ def _explain(error: ErrorDetails, names: list[object]) -> str:
             return f"{field}: {context['error']}{got}"
         case _:
             return f"{field}: {error['msg']}, got {_short(value)}"
-
-
-def _fields(loc: list[int | str], kind: object) -> tuple[str, ...]:
-    """Return the fields that the model at ``loc`` knows."""
-    if loc and loc[0] == "sources":
-        return tuple(WORDS[str(kind)].model_fields)
-    models: dict[str, type[BaseModel]] = {"grid": Grid, "anchors": PointsConfig}
-    return tuple((models[str(loc[0])] if loc else AreaConfig).model_fields)
 
 
 def _short(value: object) -> str:
@@ -172,7 +156,7 @@ def with_options(config: AreaConfig, **options: object) -> AreaConfig:
 
 def files_of(config: AreaConfig) -> dict[str, Path]:
     """Return every file or folder that the configuration reads, by field path."""
-    paths = {} if not config.legend.endswith(".csv") else {"legend": Path(config.legend)}
+    paths = {"legend": Path(config.legend)} if config.legend.endswith(".csv") else {}
     for source in config.sources:
         paths |= {f"sources.{source.name}.{field}": path for field, path in source.files().items()}
     if config.anchors is not None:
@@ -214,12 +198,9 @@ def to_yaml(config: AreaConfig, folder: Path | None = None) -> str:
     values["sources"] = [
         {"name": one["name"], "kind": one["kind"], **one} for one in values["sources"]
     ]
+    plain = _plain(values, folder)
     text: str = yaml.safe_dump(
-        _plain(values, folder),
-        sort_keys=False,
-        allow_unicode=True,
-        default_flow_style=None,
-        width=10_000,
+        plain, sort_keys=False, allow_unicode=True, default_flow_style=None, width=10_000
     )
     return text
 

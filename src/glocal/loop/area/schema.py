@@ -111,9 +111,30 @@ class AreaConfig(Model):
         return values
 
     @model_validator(mode="after")
+    def _classes_known(self) -> AreaConfig:
+        if self.legend.endswith(".csv"):  # its classes are known when the file is read
+            return self
+        if self.legend not in legends.legend_names():
+            known = unknown(self.legend, legends.legend_names())
+            raise ValueError(f"legend: {known}, or the path of a .csv")
+        whole = legends.legend(self.legend)
+        for key in self.classes or ():
+            if key not in whole.values and key not in whole.names:
+                raise ValueError(f"classes: {unknown(key, map(str, whole.values + whole.names))}")
+        points = [one for one in self.sources if isinstance(one, PointsConfig)]
+        tables = {f"sources.{one.name}": one for one in points} | {"anchors": self.anchors}
+        for field, table in tables.items():
+            for text, key in table.classes.items() if table else ():
+                if key not in whole.values and key not in whole.names:
+                    raise ValueError(f"{field}.classes.{text}: {unknown(key, whole.names)}")
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> AreaConfig:
-        _check_legend(self)
-        _check_unique([source.name for source in self.sources])
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"sources: names must be unique, given twice: {', '.join(twice)}")
         for source in self.sources:
             source.check(self.sources, self.anchors)
         return self
@@ -122,26 +143,3 @@ class AreaConfig(Model):
     def interval(self) -> Interval:
         """The reference date as a half-open interval."""
         return Interval.parse(self.date)
-
-
-def _check_legend(config: AreaConfig) -> None:
-    if config.legend.endswith(".csv"):  # its classes are known when the file is read
-        return
-    if config.legend not in legends.legend_names():
-        known = unknown(config.legend, legends.legend_names())
-        raise ValueError(f"legend: {known}, or the path of a .csv")
-    whole = legends.legend(config.legend)
-    for key in config.classes or ():
-        if key not in whole.values and key not in whole.names:
-            raise ValueError(f"classes: {unknown(key, map(str, whole.values + whole.names))}")
-    tables = {f"sources.{one.name}": one for one in config.sources if isinstance(one, PointsConfig)}
-    for field, table in {**tables, "anchors": config.anchors}.items():
-        for text, key in table.classes.items() if table else ():
-            if key not in whole.values and key not in whole.names:
-                raise ValueError(f"{field}.classes.{text}: {unknown(key, whole.names)}")
-
-
-def _check_unique(names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"sources: names must be unique, given twice: {', '.join(twice)}")
