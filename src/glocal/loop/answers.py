@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,18 @@ def take_answers(
         one = read_answers(path, asked, legend, class_column=class_column)
         _require_this_run(one, path, asked, folder)
         heard[f"{path.name} sha256:{file_digest(path)}"] = one
-        rows.append(_row(path, one))
+        moved = [answer.why for answer in one.answers if answer.verdict in ("moved_on", "void")]
+        rows.append(
+            {
+                "file": path.name,
+                "kind": one.channel,
+                "answers": dict(Counter(answer.verdict for answer in one.answers)),
+                "visits": len(one.visits),
+                "unknown": [f"{what}: {why}" for what, why in one.unknown],
+                "stale": [text for text in moved if text],
+                "notes": list(one.notes),
+            }
+        )
     summary = keep_answers(folder / ANSWERS, asked, heard, licence=licence)
     area, out, kept = folder / "area.yaml", f"{folder}-next", folder / ANSWERS
     command = ("glocal", "run", str(area), "--out", out, "--answers", str(kept))
@@ -119,51 +131,24 @@ def table_to_answer(folder: Path) -> tuple[Path, int]:
     return write_csv(folder / "to_answer.csv", header, rows), len(rows)
 
 
-def _row(path: Path, one: Heard) -> dict[str, Any]:
-    verdicts: dict[str, int] = {}
-    for answer in one.answers:
-        verdicts[answer.verdict] = verdicts.get(answer.verdict, 0) + 1
-    moved = [answer.why for answer in one.answers if answer.verdict in ("moved_on", "void")]
-    return {
-        "file": path.name,
-        "kind": one.channel,
-        "answers": verdicts,
-        "visits": len(one.visits),
-        "unknown": [f"{what}: {why}" for what, why in one.unknown],
-        "stale": [text for text in moved if text],
-        "notes": list(one.notes),
-    }
-
-
 def _require_this_run(one: Heard, path: Path, asked: Asked, folder: Path) -> None:
     """Refuse a file of which nothing belongs to the run, and say whose it may be."""
     if one.answers or one.visits or not one.unknown:
         return
-    strangers = {what for what, _ in one.unknown}
-    whose = next((other for other in _neighbours(folder) if _asks(other, strangers)), None)
-    hint = f"; they belong to the run in {whose}" if whose else ""
+    strangers, here, hint = {what for what, _ in one.unknown}, folder.resolve(), ""
+    for other in sorted(here.parent.iterdir()):
+        try:
+            _, theirs = _asked(other)
+        except (ConfigError, RunError, OSError):
+            continue
+        if other != here and strangers & {*theirs.ids(), *theirs.visits["sample_id"].tolist()}:
+            hint = f"; they belong to the run in {other}"
+            break
     what, why = one.unknown[0]
     raise BadSourceError(
         f"nothing in {path.name} answers run {asked.run} in {folder} ({what}: {why}; "
         f"{len(one.unknown)} rows in all){hint}; give the folder of the run that was answered"
     )
-
-
-def _neighbours(folder: Path) -> list[Path]:
-    """Return the other runs in the same folder."""
-    here = folder.resolve()
-    others = sorted(one for one in here.parent.iterdir() if one.is_dir() and one != here)
-    return [one for one in others if (one / "metrics.json").exists()]
-
-
-def _asks(folder: Path, strangers: set[str]) -> bool:
-    try:
-        crs = str(load(folder / "area.yaml").grid.geobox.crs)
-        asked = read_asked(folder, crs)
-    except (ConfigError, RunError, OSError):
-        return False
-    known = set(asked.ids()) | set(asked.visits["sample_id"].tolist())
-    return bool(known & strangers)
 
 
 def with_answers(config: AreaConfig, folders: Iterable[Path]) -> AreaConfig:

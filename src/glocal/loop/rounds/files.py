@@ -53,6 +53,8 @@ LAYERS = {
     "image": "quicklook of the first optical image",
 }
 
+COLOURS = ("red", "green", "blue")
+
 PROBABILITY_SCALE = 65_535
 """Value of ``probabilities.tif`` that stands for certainty."""
 
@@ -67,7 +69,7 @@ def write_round(
 ) -> None:
     """Write one round; its ``item.json`` comes last, so it is there only when all else is."""
     provenance = replace(turn.estimate.provenance, software=software)
-    _write_layers(area, turn, folder, _credit(provenance))
+    _write_layers(area, turn, folder, provenance)
     tables = {
         "reliability": reliability_table(area, turn),
         "corrections": correction_table(area, told),
@@ -119,69 +121,36 @@ def round_metrics(turn: Turn) -> dict[str, Any]:
     }
 
 
-def _credit(provenance: Provenance) -> str:
-    return f"{provenance.credit}; licence {provenance.licence}"
+def _write_layers(area: Area, turn: Turn, folder: Path, provenance: Provenance) -> None:
+    estimate, p, legend = turn.estimate, turn.estimate.p, area.legend
 
+    def write(name: str, layer: NDArray[Any], made_of: Provenance = provenance, **how: Any) -> None:
+        credit = f"{made_of.credit}; licence {made_of.licence}"
+        how = {"band_names": (name,), "categorical": False, "copyright": credit, **how}
+        write_cog(folder / f"{name}.tif", layer, area.geobox, description=LAYERS[name], **how)
 
-def _write_layers(area: Area, turn: Turn, folder: Path, credit: str) -> None:
-    estimate, p = turn.estimate, turn.estimate.p
-    values = np.array(area.legend.values, np.uint8)
-    write_cog(
-        folder / "estimate.tif",
-        values[estimate.classes],
-        area.geobox,
-        nodata=area.legend.nodata,
-        band_names=("class",),
-        colors=area.legend,
-        copyright=credit,
-        description=LAYERS["estimate"],
-    )
-    write_qml(folder / "estimate.qml", area.legend)
-    for name, layer in (
+    codes = np.array(legend.values, np.uint8)[estimate.classes]
+    look: dict[str, Any] = {"nodata": legend.nodata, "colors": legend, "categorical": True}
+    write("estimate", codes, band_names=("class",), **look)
+    write_qml(folder / "estimate.qml", legend)
+    entropy = np.clip(relative_entropy(estimate.log_p), 0, 1)
+    for name, share in (
         ("probability", p.max(axis=-1)),
-        ("entropy", np.clip(relative_entropy(estimate.log_p), 0, 1)),
+        ("entropy", entropy),
         ("disagreement", estimate.disagreement),
     ):
-        write_cog(
-            folder / f"{name}.tif",
-            layer.astype(np.float32),
-            area.geobox,
-            nodata=float("nan"),
-            band_names=(name,),
-            copyright=credit,
-            description=LAYERS[name],
-            categorical=False,
-        )
-    write_cog(
-        folder / "probabilities.tif",
-        np.rint(np.moveaxis(p, -1, 0) * PROBABILITY_SCALE).astype(np.uint16),
-        area.geobox,
-        band_names=area.legend.names,
-        copyright=credit,
-        description=LAYERS["probabilities"],
-        categorical=False,
-    )
-    _write_picture(area, folder)
-
-
-def _write_picture(area: Area, folder: Path) -> None:
+        write(name, share.astype(np.float32), nodata=float("nan"))
+    bands = np.rint(np.moveaxis(p, -1, 0) * PROBABILITY_SCALE).astype(np.uint16)
+    write("probabilities", bands, band_names=legend.names)
     images = [one.image for one in area.readings if one.image is not None]
-    shown = clearest(images, "red", "green", "blue")
+    shown = clearest(images, *COLOURS)
     if shown is not None:
-        write_cog(
-            folder / "image.tif",
-            quicklook(shown),
-            area.geobox,
-            band_names=("red", "green", "blue"),
-            copyright=_credit(shown.chip.provenance),
-            description=LAYERS["image"],
-            categorical=False,
-        )
+        write("image", quicklook(shown), shown.chip.provenance, band_names=COLOURS)
 
 
 def quicklook(image: Image) -> NDArray[np.uint8]:
     """Return an image as 8-bit colour, shape (3, H, W), stretched 2-98 %."""
-    bands = np.stack([image.chip.band(name) for name in ("red", "green", "blue")])
+    bands = np.stack([image.chip.band(name) for name in COLOURS])
     low, high = np.nanpercentile(bands[:, image.clear], [2, 98], axis=1)
     scaled = (bands - low[:, None, None]) / np.maximum(high - low, 1e-6)[:, None, None]
     return np.asarray(np.nan_to_num(np.clip(scaled, 0, 1) * 255), np.uint8)
@@ -264,6 +233,9 @@ def _item(
         if (folder / f"{name}.tif").exists()
     }
     previous = f"../{turn.round - 1:03d}/item.json" if turn.round else ""
+    # inputs are named by their content (RFC 6920): paths are nobody's business
+    paths = configuration.told_files(area.config)
+    inputs = [f"ni:///sha-256;{_digest(path, path.stat().st_mtime_ns)}" for path in paths]
     for name in ("reliability", "corrections", "displacement"):
         assets[name] = Asset(path=folder / f"{name}.parquet", title=name, roles=("metadata",))
     return round_item(
@@ -277,17 +249,10 @@ def _item(
         folder=folder,
         licence=provenance.licence,
         software=software,
-        derived_from=[*_inputs(area), previous] if previous else _inputs(area),
+        derived_from=[*inputs, previous] if previous else inputs,
         previous=previous,
         prov="prov.json",
     )
-
-
-def _inputs(area: Area) -> list[str]:
-    """Return the name of every input by its content (RFC 6920): paths are nobody's business."""
-    kept = configuration.told_files(area.config)
-    digests = [_digest(path, path.stat().st_mtime_ns) for path in kept]
-    return [f"ni:///sha-256;{one}" for one in digests]
 
 
 @cache
@@ -301,12 +266,10 @@ def _write_models(path: Path, models: tuple[Observations, ...]) -> None:
     """Keep what the models said, so that a run can go on from here."""
     arrays: dict[str, NDArray[Any]] = {}
     for one in models:
-        arrays[f"{one.source}:symbols"] = one.symbols
-        arrays[f"{one.source}:names"] = np.array(one.crosswalk.symbols)
-        arrays[f"{one.source}:matrix"] = one.crosswalk.matrix
-        arrays[f"{one.source}:confidence"] = one.crosswalk.confidence
-        if one.shares is not None:
-            arrays[f"{one.source}:shares"] = one.shares
+        walk, shares = one.crosswalk, {} if one.shares is None else {"shares": one.shares}
+        held = {"symbols": one.symbols, "names": np.array(walk.symbols), **shares}
+        held |= {"matrix": walk.matrix, "confidence": walk.confidence}
+        arrays |= {f"{one.source}:{name}": array for name, array in held.items()}
     with replacing(path) as part:
         np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from glocal.core.correction import Corrections
-from glocal.core.findings import Doubts, Findings, Voices
+from glocal.core.findings import Findings, Voices
 from glocal.core.observation import Observations
 from glocal.core.placement import Registration
 from glocal.core.promise import UNCHECKED
@@ -77,39 +77,26 @@ def _about_statements(fused: Fused, said: Observations, found: Findings) -> Find
         misplaced = misplaced_objects(fused, said)
         return replace(found, doubts=object_doubts(fused, said), misplaced=misplaced)
     if said.support == "points":
-        doubts: Doubts = point_doubts(fused, said)
-        likelihood, meant = _likelihood(said, found), said.crosswalk.meant()[said.symbols]
+        if found.reliability is None:
+            raise ValueError(f"{said.source} has no reliability")
+        # P(symbol | class) of every point's symbol, (n, K); 1 where it is silent
+        stratum = np.zeros(len(said), int) if said.stratum is None else said.stratum.astype(int)
+        symbol = np.maximum(said.symbols.astype(np.int64) - 1, 0)
+        table = found.reliability.confusion[stratum, :, symbol] ** found.reliability.exponent
+        likelihood = np.where((said.symbols > 0)[:, None], table, 1.0)
         others: Layers = np.exp(found.others)
         return replace(
             found,
-            doubts=doubts,
-            places=suggest_places(said, likelihood, meant, others),
+            doubts=point_doubts(fused, said),
+            places=suggest_places(said, likelihood, said.crosswalk.meant()[said.symbols], others),
             shift=layer_shift(said, likelihood, others),
         )
-    voices = _voices(fused, said.source)
-    if said.support == "cells":
-        doubts, meaning = cell_doubts(fused, said), meanings(fused, said)
-        return replace(found, doubts=doubts, meaning=meaning, voices=voices)
-    return replace(found, voices=voices)
-
-
-def _likelihood(said: Observations, found: Findings) -> Table:
-    """Return P(symbol | class) of every point's symbol, shape (n, K); 1 where it is silent."""
-    if found.reliability is None:
-        raise ValueError(f"{said.source} has no reliability")
-    stratum = np.zeros(len(said), int) if said.stratum is None else said.stratum.astype(int)
-    symbol = np.maximum(said.symbols.astype(np.int64) - 1, 0)
-    table = found.reliability.confusion[stratum, :, symbol] ** found.reliability.exponent
-    return np.where((said.symbols > 0)[:, None], table, 1.0)
-
-
-def _voices(fused: Fused, source: str) -> Voices:
     told, twins = fused.fit.messages, fused.twins
-    names = {*told, *twins} - {source}
-    return Voices(
-        unit=fused.fit.problem.units.of_cell,
-        message={name: told[twins.get(name, name)].log_p for name in names},
-    )
+    message = {name: told[twins.get(name, name)].log_p for name in {*told, *twins} - {said.source}}
+    found = replace(found, voices=Voices(unit=fused.fit.problem.units.of_cell, message=message))
+    if said.support != "cells":
+        return found
+    return replace(found, doubts=cell_doubts(fused, said), meaning=meanings(fused, said))
 
 
 def _registration(area: Area, reading: Reading, found: Findings) -> Registration | None:

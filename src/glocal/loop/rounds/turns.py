@@ -77,12 +77,25 @@ def resumed_turn(area: Area, models: tuple[Observations, ...], round: int, befor
 
 
 def start(area: Area) -> tuple[Area, dict[str, Displacement], Turn]:
-    """Fuse once, align layers of objects by what that shows, and fuse again if any moved."""
+    """Fuse once, align layers of objects by what that shows, and fuse again if any moved.
+
+    Objects are moved onto the others, with which alone they can be compared, all alike or
+    each trace by a field. Shifts of rasters are split by stated accuracies and points, and
+    reported only.
+    """
     turn = _turn(area, (), 0, None)
-    moved, shifts = _aligned(area, turn)
+    shifts = raster_shifts(turn.fused, area.observations, {})
+    moved: list[Observations] = []
+    for one in area.observations:
+        shift = object_shift(turn.fused, one) if one.support == "objects" else None
+        if shift is not None:
+            shifts[one.source] = shift = replace(shift, applied=shift.significant)
+            if shift.applied:
+                moved.append(_moved(one, shift))
+    area = area.saying(moved)
     if any(shift.applied for shift in shifts.values()):
-        turn = _turn(moved, (), 0, None)
-    return moved, shifts, turn
+        turn = _turn(area, (), 0, None)
+    return area, shifts, turn
 
 
 def turns(area: Area, rounds: int) -> tuple[Area, Turn]:
@@ -184,24 +197,6 @@ def taught_provenance(area: Area, learner: Reading) -> Provenance:
     if area.anchors is not None:
         teachers.append(area.anchors.provenance)
     return Provenance.derive("predict out of fold", [learner.provenance], labels=teachers)
-
-
-def _aligned(area: Area, turn: Turn) -> tuple[Area, dict[str, Displacement]]:
-    """Measure where layers lie; undo what is significant of the shifts of objects.
-
-    Objects are moved onto the others, with which alone they can be compared, all alike or
-    each trace by a field. Shifts of rasters are split by stated accuracies and points, and
-    reported only.
-    """
-    shifts = raster_shifts(turn.fused, area.observations, {})
-    moved: list[Observations] = []
-    for one in area.observations:
-        shift = object_shift(turn.fused, one) if one.support == "objects" else None
-        if shift is not None:
-            shifts[one.source] = shift = replace(shift, applied=shift.significant)
-            if shift.applied:
-                moved.append(_moved(one, shift))
-    return area.saying(moved), shifts
 
 
 def _moved(one: Observations, shift: Displacement) -> Observations:
