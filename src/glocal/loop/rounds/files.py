@@ -266,10 +266,11 @@ def _write_models(path: Path, models: tuple[Observations, ...]) -> None:
     """Keep what the models said, so that a run can go on from here."""
     arrays: dict[str, NDArray[Any]] = {}
     for one in models:
-        walk, shares = one.crosswalk, {} if one.shares is None else {"shares": one.shares}
-        held = {"symbols": one.symbols, "names": np.array(walk.symbols), **shares}
-        held |= {"matrix": walk.matrix, "confidence": walk.confidence}
-        arrays |= {f"{one.source}:{name}": array for name, array in held.items()}
+        walk = one.crosswalk
+        held = {"symbols": one.symbols, "names": np.array(walk.symbols), "matrix": walk.matrix}
+        held |= {"confidence": walk.confidence, "shares": one.shares}
+        named = {f"{one.source}:{name}": array for name, array in held.items()}
+        arrays |= {name: array for name, array in named.items() if array is not None}
     with replacing(path) as part:
         np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
 

@@ -48,6 +48,7 @@ def metrics_of(
     estimate = turn.estimate
     size = np.bincount(estimate.classes.ravel(), minlength=len(area.legend))
     hectares = (size * cell_area_ha(area.geobox)).tolist()
+    sizes = zip(area.legend.values, hectares, strict=True)
     families = sorted({one.family for one in turn.fused.reliabilities()})
     return Metrics(
         software=software,
@@ -71,15 +72,12 @@ def metrics_of(
         weights=estimate.weights,
         families=[list(family) for family in families],
         displacement={name: _shift(one) for name, one in sorted(shifts.items())},
-        class_area=[
-            ClassArea(value=value, area_ha=ha)
-            for value, ha in zip(area.legend.values, hectares, strict=True)
-        ],
+        class_area=[ClassArea(value=value, area_ha=ha) for value, ha in sizes],
         attribution=list(estimate.provenance.attribution),
         licence=estimate.provenance.licence,
         ties=[asdict(one) for one in turn.fused.ties],
         audits=[asdict(one) for one in audits(turn.fused)],
-        notes=[*_notes(area, turn), *_ringing(history[turn.round]), *_tied(turn)],
+        notes=[*_notes(area, turn), *_signs(turn, history[turn.round])],
     )
 
 
@@ -141,28 +139,29 @@ def _notes(area: Area, turn: Turn) -> list[str]:
     ]
     if not area.learners:
         notes.append("no model among the sources, so one round says all")
-    voices = {one.family for one in turn.fused.reliabilities()}
-    if len(voices) < 2:
+    if len({one.family for one in turn.fused.reliabilities()}) < 2:
         notes.append(
             "all sources share one root: they can't check each other, so expect abstention"
         )
-    for name, twin in sorted(turn.fused.twins.items()):
-        notes.append(f"{name} repeats {twin} word for word from the same roots: counted once")
     return notes
 
 
-def _ringing(kept: RoundRow) -> list[str]:
-    """Return a note for every alarm that rings in the round that is kept."""
+def _signs(turn: Turn, kept: RoundRow) -> list[str]:
+    """Return a note for every source that repeats another, and every alarm that rings."""
+    fused = turn.fused
     return [
-        f"alarm: {one['name']} is {one['value']:.2f}, limit {one['limit']:.2f}; {one['advice']}"
-        for one in kept.alarms
-        if one["rings"]
-    ]
-
-
-def _tied(turn: Turn) -> list[str]:
-    return [
-        f"{one.a} and {one.b} share no declared root but err alike at {one.anchors} anchors "
-        f"(correlation {one.correlation:.2f}, p = {one.p:.3f}): they share a budget"
-        for one in turn.fused.ties
+        *(
+            f"{name} repeats {twin} word for word from the same roots: counted once"
+            for name, twin in sorted(fused.twins.items())
+        ),
+        *(
+            f"alarm: {one['name']} is {one['value']:.2f}, limit {one['limit']:.2f}; {one['advice']}"
+            for one in kept.alarms
+            if one["rings"]
+        ),
+        *(
+            f"{one.a} and {one.b} share no declared root but err alike at {one.anchors} anchors "
+            f"(correlation {one.correlation:.2f}, p = {one.p:.3f}): they share a budget"
+            for one in fused.ties
+        ),
     ]

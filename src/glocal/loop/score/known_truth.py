@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from glocal.core import legends
-from glocal.core.typing import Bools, Codes, Floats, Table
+from glocal.core.typing import Codes, Floats
 from glocal.errors import BadSourceError, RunError
 from glocal.io.raster import info, read_on
 from glocal.io.vector import read_table
@@ -21,8 +21,8 @@ from glocal.loop.area.config import load
 from glocal.loop.rounds.files import PROBABILITY_SCALE
 from glocal.loop.score.baselines import FEW, baselines
 from glocal.loop.score.folds import exam_of
-from glocal.loop.score.summary import blocks_of, gain_interval
-from glocal.sources.kind import Score, Truth
+from glocal.loop.score.summary import blocks_of, gain_interval, macro_f1
+from glocal.sources.kind import Truth
 
 __all__ = ["evaluate_run", "scores_of", "source_gains"]
 
@@ -53,10 +53,17 @@ def evaluate_run(out: Path, truth: Path) -> dict[str, Any]:
         The truth is of another area, or ``truth`` holds none.
     """
     area, known = _finished(out, truth)
+    path, number = out / "probabilities.tif", range(1, 1 + len(area.legend))
+    bands = [read_on(path, area.geobox, band=k, resampling="nearest")[0] for k in number]
+    p = np.stack(bands, axis=-1) / PROBABILITY_SCALE
+    place = {value: i for i, value in enumerate(area.legend.values)}
+    why = "needs what this area lacks: a model of images, objects, or 30 points with a class"
+    simpler: dict[str, dict[str, Any]] = {name: {"why": why} for name in FEW}
+    simpler |= {name: scores_of(q, known.classes) for name, q in baselines(area, FEW)}
     return {
-        "estimate": _estimate(area, known, out),
+        "estimate": scores_of(p, known.classes, _positions(area, out / "estimate.tif", place)),
         "sources": _sources(area, known, out),
-        "baselines": _baselines(area, known),
+        "baselines": simpler,
     }
 
 
@@ -97,43 +104,23 @@ def _positions(area: Area, path: Path, place: dict[int, int]) -> Codes:
 
 def _sources(area: Area, truth: Truth, out: Path) -> dict[str, dict[str, Any]]:
     told = read_table(out / "corrections.parquet")
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for one in area.readings:
         score = one.kind.against_truth(one, truth, out / "corrections" / one.name, told)
-        rows[one.name] = {"why": score} if isinstance(score, str) else _gain(area, score)
-    return rows
-
-
-def _gain(area: Area, score: Score) -> dict[str, Any]:
-    """Return a source's score before and after, with the 95 % interval of the gain."""
-    after, before = ((np.nan_to_num(one), np.isfinite(one)) for one in (score.after, score.before))
-    low, high = gain_interval(after, before, blocks_of(area, score.cell))
-    return {
-        "before": float(np.nanmean(score.before)),
-        "after": float(np.nanmean(score.after)),
-        "low": low,
-        "high": high,
-        "n": int(np.isfinite(score.before).sum()),
-        "metric": score.metric,
-    }
-
-
-def _estimate(area: Area, truth: Truth, out: Path) -> dict[str, float]:
-    path = out / "probabilities.tif"
-    bands = [
-        read_on(path, area.geobox, band=1 + k, resampling="nearest")[0]
-        for k in range(len(area.legend))
-    ]
-    p = np.stack(bands, axis=-1) / PROBABILITY_SCALE
-    place = {value: i for i, value in enumerate(area.legend.values)}
-    return scores_of(p, truth.classes, _positions(area, out / "estimate.tif", place))
-
-
-def _baselines(area: Area, truth: Truth) -> dict[str, dict[str, Any]]:
-    why = "needs what this area lacks: a model of images, objects, or 30 points with a class"
-    rows: dict[str, dict[str, Any]] = {name: {"why": why} for name in FEW}
-    for name, p in baselines(area, FEW):
-        rows[name] = scores_of(p, truth.classes)
+        if isinstance(score, str):
+            rows[one.name] = {"why": score}
+            continue
+        pair = score.after, score.before
+        after, before = ((np.nan_to_num(values), np.isfinite(values)) for values in pair)
+        low, high = gain_interval(after, before, blocks_of(area, score.cell))
+        rows[one.name] = {
+            "before": float(np.nanmean(score.before)),
+            "after": float(np.nanmean(score.after)),
+            "low": low,
+            "high": high,
+            "n": int(np.isfinite(score.before).sum()),
+            "metric": score.metric,
+        }
     return rows
 
 
@@ -149,23 +136,13 @@ def scores_of(probability: Floats, truth: Codes, classes: Codes | None = None) -
     p = p / p.sum(axis=1, keepdims=True)
     t, said = truth[use], p.argmax(axis=1) if classes is None else classes[use]
     of_truth = np.take_along_axis(p, t[:, None], axis=1)
+    # expected calibration error in bins of equal width (Guo et al. 2017)
+    sure, right = p.max(axis=1), said == t
+    group = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
+    gap = np.bincount(group, right - sure, minlength=BINS)
     return {
-        "accuracy": float((said == t).mean()),
-        "macro_f1": _macro_f1(said, t),
+        "accuracy": float(right.mean()),
+        "macro_f1": macro_f1(said, t),
         "log_loss": float(-np.log(np.maximum(of_truth, FLOOR)).mean()),
-        "ece": _ece(p.max(axis=1), said == t),
+        "ece": float(np.abs(gap).sum() / len(right)),
     }
-
-
-def _macro_f1(said: Codes, truth: Codes) -> float:
-    present = np.unique(truth)
-    both = [((said == k) & (truth == k)).sum() for k in present]
-    either = [(said == k).sum() + (truth == k).sum() for k in present]
-    return float(np.mean(2 * np.array(both) / np.array(either)))
-
-
-def _ece(confidence: Table, right: Bools) -> float:
-    """Return the expected calibration error in `BINS` bins of equal width (Guo et al. 2017)."""
-    of = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    gap = np.bincount(of, right - confidence, minlength=BINS)
-    return float(np.abs(gap).sum() / len(right))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from glocal.loop.score.metrics import (
     SourceRow,
 )
 
-__all__ = ["Summary", "blocks_of", "gain_interval", "held_out", "summarise"]
+__all__ = ["Summary", "blocks_of", "gain_interval", "held_out", "macro_f1", "summarise"]
 
 RESAMPLES = 2000
 BINS = np.array([0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
@@ -36,43 +38,24 @@ def held_out(area: Area, folds: list[dict[str, Any]]) -> dict[str, NDArray[Any]]
     """
     if area.reference is None or not folds:
         return {}
-    index = _index(area.reference, folds)
+    index, shares = _index(area.reference, folds), area.reference.shares
     out: dict[str, NDArray[Any]] = {}
     for source, columns in folds[0]["sources"].items():
         if "stated" in columns:
-            out[source] = _stated(area.reference, index, [one["sources"][source] for one in folds])
-            continue
-        after = np.array([one for fold in folds for one in fold["sources"][source]["after"]])
-        if after.ndim == 1:
-            out[source] = np.full(len(area.reference), -1)
+            stated = _column(folds, "sources", source, "stated").astype(float)
+            right = shares[index].argmax(axis=1) == _column(folds, "sources", source, "proposed")
+            judged = (stated > 0) & (shares[index].sum(axis=1) > 0)
+            out[source] = np.full((len(shares), 2), np.nan)
+            out[source][index[judged]] = np.column_stack((stated, right))[judged]
+        elif (after := _column(folds, "sources", source, "after")).ndim == 1:
+            out[source] = np.full(len(shares), -1)
             out[source][index] = after
     return out
 
 
-def _sent(area: Area, folds: list[dict[str, Any]], name: str) -> Bools:
-    """Return at which points an edit is sure enough to go out, as its kind decides.
-
-    A fold's edits were chosen at full sharpness, which never chooses fewer.
-    """
-    sharpness = sharpness_of(*held_out(area, folds)[name].T)
-    out = []
-    for fold in folds:
-        part = fold["sources"][name]
-        sure = shrunk(np.array(part["edits"]), sharpness)
-        threshold, _ = threshold_for(sure, area.config.precision)
-        out.append(shrunk(np.array(part["stated"]), sharpness) >= threshold)
-    return np.concatenate(out)
-
-
-def _stated(reference: Anchors, index: Codes, parts: list[dict[str, list[Any]]]) -> Table:
-    stated = np.array([one for part in parts for one in part["stated"]], float)
-    proposed = np.array([one for part in parts for one in part["proposed"]], np.int64)
-    shares = reference.shares[index]
-    judged = (stated > 0) & (shares.sum(axis=1) > 0)
-    out = np.full((len(reference), 2), np.nan)
-    right = shares.argmax(axis=1) == proposed
-    out[index[judged]] = np.column_stack((stated, right))[judged]
-    return out
+def _column(folds: list[dict[str, Any]], *path: str) -> NDArray[Any]:
+    """Return a column of all folds, one under the other."""
+    return np.array([one for fold in folds for one in reduce(getitem, path, fold)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,29 +84,22 @@ def summarise(area: Area, folds: list[dict[str, Any]]) -> Summary:
     shares = area.reference.shares[index]
     answered = shares.sum(axis=1) > 0
     truth = np.where(answered, shares.argmax(axis=1), -1)
-    cell = np.array([one for fold in folds for one in fold["cell"]], np.int64)
-    log_q = np.array([row for fold in folds for row in fold["loop"]])
+    cell, log_q = _column(folds, "cell").astype(np.int64), _column(folds, "loop")
     block, right = blocks_of(area, cell), log_q.argmax(axis=1) == truth
-    baselines = {}
+    baselines: dict[str, Baseline | None] = {}
     for name in folds[0]["baselines"]:
-        codes = np.array([one for fold in folds for one in fold["baselines"][name]])
-        use = answered & (codes >= 0)
-        baselines[name] = _against(right, codes == truth, use, block)
-    sources, changed = {}, {}
-    for name in folds[0]["sources"]:
-        before, after, use = _asked(area, folds, name, shares)
-        if before.ndim == 1:
-            moved = use & (before != after)
-            number = int((after == truth)[moved].sum())
-            changed[name] = Measured(n=int(moved.sum()), right=number)
-            before, after = before == truth, after == truth
-        else:
-            before, after = (_log_score(one, shares) for one in (before, after))
-        sources[name] = _gain(before, after, use, block)
+        codes = _column(folds, "baselines", name)
+        row = _gain(codes == truth, right, answered & (codes >= 0), block)
+        baselines[name] = None
+        if row.gain is not None:
+            means = {"accuracy": row.before, "loop": row.after, "difference": row.gain}
+            baselines[name] = Baseline(**means, low=row.low, high=row.high, n=row.n)
+    sources, changed = _sources(area, folds, truth, shares, block)
     for one in area.readings:
         shown = one.kind.shown(one, cell)
         if shown is not None and not answered.all() and shown[1].sum() > 1:
             sources[one.name] = _share_gain(answered, *shown, block)
+    estimate, calibration = _estimate(log_q[answered], shares[answered], block[answered])
     return Summary(
         reference=ReferenceRow(
             n=len(index),
@@ -132,12 +108,31 @@ def summarise(area: Area, folds: list[dict[str, Any]]) -> Summary:
             folds=area.config.folds,
             design="reference points of the anchors' sample, cross-fitted",
         ),
-        estimate=_estimate(log_q, shares, truth, answered, block),
+        estimate=estimate,
         baselines=baselines,
-        calibration=_calibration(log_q, truth, answered),
+        calibration=calibration,
         sources=sources,
         changed=changed,
     )
+
+
+def _sources(
+    area: Area, folds: list[dict[str, Any]], truth: Codes, shares: Table, block: Codes
+) -> tuple[dict[str, SourceRow], dict[str, Measured]]:
+    """Return how sources gain by their corrections, and points in places that these change."""
+    sources, changed = {}, {}
+    for name in folds[0]["sources"]:
+        before, after, use = _asked(area, folds, name, truth >= 0)
+        if before.ndim == 1:
+            moved = use & (before != after)
+            right = int((after == truth)[moved].sum())
+            changed[name] = Measured(n=int(moved.sum()), right=right)
+            before, after = before == truth, after == truth
+        else:  # mean log-probability of the truth, nats per point; 0 is perfect
+            pair = (np.log(np.maximum(one, 1e-6)) for one in (before, after))
+            before, after = ((shares * one).sum(axis=1) for one in pair)
+        sources[name] = _gain(before, after, use, block)
+    return sources, changed
 
 
 def _index(reference: Anchors, folds: list[dict[str, Any]]) -> Codes:
@@ -147,18 +142,22 @@ def _index(reference: Anchors, folds: list[dict[str, Any]]) -> Codes:
 
 
 def _asked(
-    area: Area, folds: list[dict[str, Any]], name: str, shares: Table
+    area: Area, folds: list[dict[str, Any]], name: str, answered: Bools
 ) -> tuple[NDArray[Any], NDArray[Any], Bools]:
     """Return what a source says before and after, and at which points that counts."""
+    before, after = (_column(folds, "sources", name, key) for key in ("before", "after"))
     parts = [fold["sources"][name] for fold in folds]
-    before, after = (
-        np.array([one for part in parts for one in part[key]]) for key in ("before", "after")
-    )
-    answered = shares.sum(axis=1) > 0
     if "speaks" in parts[0]:
-        return before, after, answered & np.array([one for part in parts for one in part["speaks"]])
+        return before, after, answered & _column(folds, "sources", name, "speaks")
     if "stated" in parts[0]:
-        after = np.where(_sent(area, folds, name), after, before)
+        # An edit is made at points where it is sure enough to go out, as its kind decides. A
+        # fold's edits were chosen at full sharpness, which never chooses fewer.
+        sharpness, sent = sharpness_of(*held_out(area, folds)[name].T), []
+        for part in parts:
+            sure = shrunk(np.array(part["edits"]), sharpness)
+            threshold, _ = threshold_for(sure, area.config.precision)
+            sent.append(shrunk(np.array(part["stated"]), sharpness) >= threshold)
+        after = np.where(np.concatenate(sent), after, before)
     return before, after, answered & (before >= 0) & (after >= 0)
 
 
@@ -170,10 +169,10 @@ def blocks_of(area: Area, cell: Codes) -> Codes:
     return np.asarray(row // side * (width // side + 1) + column // side)
 
 
-def _resample(values: Floats, use: Bools, block: Codes) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of ``values[use]``, resampling whole blocks."""
-    _, number = np.unique(block[use], return_inverse=True)
-    total = np.bincount(number, values[use])
+def _resample(values: Floats, block: Codes) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of ``values``, resampling whole blocks."""
+    _, number = np.unique(block, return_inverse=True)
+    total = np.bincount(number, values)
     size = np.bincount(number)
     rng = np.random.default_rng(0)
     draw = rng.integers(0, len(size), (RESAMPLES, len(size)))
@@ -182,35 +181,15 @@ def _resample(values: Floats, use: Bools, block: Codes) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _against(right: Bools, other: Bools, use: Bools, block: Codes) -> Baseline | None:
-    if use.sum() < 2:
-        return None
-    difference = right.astype(float) - other
-    low, high = _resample(difference, use, block)
-    return Baseline(
-        accuracy=float(other[use].mean()),
-        n=int(use.sum()),
-        loop=float(right[use].mean()),
-        difference=float(difference[use].mean()),
-        low=low,
-        high=high,
-    )
-
-
-def _log_score(p: Floats, shares: Floats) -> Floats:
-    """Return the mean log-probability of the truth, nats per point; 0 is perfect."""
-    return np.asarray((shares * np.log(np.maximum(p, 1e-6))).sum(axis=1))
-
-
 def _gain(before: NDArray[Any], after: NDArray[Any], use: Bools, block: Codes) -> SourceRow:
     if use.sum() < 2:
         return SourceRow(n=int(use.sum()))
-    gain = after.astype(float) - before
-    low, high = _resample(gain, use, block)
+    gain = after[use].astype(float) - before[use]
+    low, high = _resample(gain, block[use])
     return SourceRow(
         before=float(before[use].mean()),
         after=float(after[use].mean()),
-        gain=float(gain[use].mean()),
+        gain=float(gain.mean()),
         low=low,
         high=high,
         n=int(use.sum()),
@@ -234,43 +213,12 @@ def _share_gain(answered: Bools, seen: Bools, kept: Bools, block: Codes) -> Sour
     )
 
 
-def _estimate(
-    log_q: Floats,
-    shares: Floats,
-    truth: Codes,
-    answered: Bools,
-    block: Codes,
-) -> EstimateScore:
-    right = log_q.argmax(axis=1) == truth
-    low, high = _resample(right.astype(float), answered, block)
-    loss = -(shares * log_q).sum(axis=1)[answered]
-    present = np.unique(truth[answered])
-    bins = _calibration(log_q, truth, answered)
-    gap = sum(one.n * abs((one.confidence or 0) - (one.accuracy or 0)) for one in bins)
-    said = log_q.argmax(axis=1)
-    return EstimateScore(
-        accuracy=float(right[answered].mean()),
-        low=low,
-        high=high,
-        macro_f1=float(np.mean([_f1(said, truth, k, answered) for k in present])),
-        log_loss=float(loss.mean()),
-        ece=float(gap / answered.sum()),
-        n=int(answered.sum()),
-    )
-
-
-def _f1(said: Codes, truth: Codes, k: int, use: Bools) -> float:
-    both = ((said == k) & (truth == k) & use).sum()
-    either = ((said == k) & use).sum() + ((truth == k) & use).sum()
-    return float(2 * both / either) if either else 0.0
-
-
-def _calibration(log_q: Floats, truth: Codes, answered: Bools) -> list[Bin]:
-    """Return stated confidence against accuracy, in bins of confidence that hold points."""
-    confidence = np.exp(log_q.max(axis=1))[answered]
-    right = (log_q.argmax(axis=1) == truth)[answered]
+def _estimate(log_q: Floats, shares: Table, block: Codes) -> tuple[EstimateScore, list[Bin]]:
+    """Return how good the estimate is, and its confidence against accuracy in bins with points."""
+    said, truth = log_q.argmax(axis=1), shares.argmax(axis=1)
+    confidence, right = np.exp(log_q.max(axis=1)), said == truth
     of = np.clip(np.digitize(confidence, BINS) - 1, 0, len(BINS) - 2)
-    return [
+    bins = [
         Bin(
             low=float(BINS[i]),
             high=float(BINS[i + 1]),
@@ -280,6 +228,26 @@ def _calibration(log_q: Floats, truth: Codes, answered: Bools) -> list[Bin]:
         )
         for i in np.unique(of)
     ]
+    gap = sum(one.n * abs((one.confidence or 0) - (one.accuracy or 0)) for one in bins)
+    low, high = _resample(right.astype(float), block)
+    score = EstimateScore(
+        accuracy=float(right.mean()),
+        low=low,
+        high=high,
+        macro_f1=macro_f1(said, truth),
+        log_loss=float(-(shares * log_q).sum(axis=1).mean()),
+        ece=float(gap / len(truth)),
+        n=len(truth),
+    )
+    return score, bins
+
+
+def macro_f1(said: Codes, truth: Codes) -> float:
+    """Return the mean, over classes that are true somewhere, of the F1 of what is said."""
+    present = np.unique(truth)
+    both = np.array([((said == k) & (truth == k)).sum() for k in present])
+    either = np.array([(said == k).sum() + (truth == k).sum() for k in present])
+    return float(np.mean(2 * both / either))
 
 
 def gain_interval(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from glocal.core.grid import cells_of_points
@@ -17,7 +18,7 @@ from glocal.loop.rounds.turns import taught_provenance
 from glocal.loop.score.baselines.crowd import Votes
 from glocal.sources.kind import Features, Reading
 
-__all__ = ["Ballots", "ballots_of", "model_trained_on", "teachers"]
+__all__ = ["Ballots", "ballots_of", "model_trained_on"]
 
 TEACHING_CELLS = 4000
 """Cells drawn as labels for an image model."""
@@ -118,16 +119,20 @@ def ballots_of(area: Area) -> Ballots:
     The image model is trained on the maps, objects and points as they are, out of fold.
     """
     observations = list(area.observations)
+    # what people train a classifier on: objects, and maps of fine cells
+    teachers = [one.says for one in area.readings if one.kind.teaches]
+    teachers = [one for one in teachers if one.support != "mixtures"]
     probability = {}
     for one in area.learners:
-        p = model_trained_on(area, one, teachers(area), with_points=True)
+        p = model_trained_on(area, one, teachers, with_points=True)
         probability[one.name] = p
         observations.append(one.learner.state(one, p, taught_provenance(area, one)))
-    classes = len(area.legend)
+    classes, (height, width) = len(area.legend), area.geobox.shape
+    south, east = np.arange(height) * 2 // height, np.arange(width) * 2 // width
     return Ballots(
         names=tuple(one.source for one in observations),
         models=tuple(probability),
-        shape=tuple(area.geobox.shape),  # type: ignore[arg-type]
+        shape=(height, width),
         symbols=np.stack([_words(area, one) for one in observations]),
         opinions=tuple(_opinion(one) for one in observations),
         probability={
@@ -136,7 +141,7 @@ def ballots_of(area: Area) -> Ballots:
         },
         features={one.name: one.sees for one in area.learners},
         similarity=area.similarity,
-        region=_quarters(*area.geobox.shape),
+        region=(south[:, None] * 2 + east).ravel(),
         seed=area.config.seed,
         **_labelled(area),
     )
@@ -149,25 +154,15 @@ def _words(area: Area, one: Observations) -> NDArray[np.int64]:
     if one.support != "points":
         return np.asarray(np.append(0, symbols)[one.owner_of_cells()].ravel())
     out = np.zeros(int(np.prod(area.geobox.shape)), np.int64)
-    at = _cells_of_points(area, one)
+    at = cells_of_points(area.geobox, shapely.get_x(one.geometry), shapely.get_y(one.geometry))
     out[at[at >= 0]] = symbols[at >= 0]
     return out
-
-
-def _cells_of_points(area: Area, one: Observations) -> NDArray[np.int64]:
-    x, y = np.array([(shape.x, shape.y) for shape in one.geometry]).reshape(-1, 2).T
-    return cells_of_points(area.geobox, x, y)
 
 
 def _opinion(one: Observations) -> Table:
     told = one.crosswalk.confidence[:, None] > 0
     silent = np.zeros((1, len(one.legend)))
     return np.concatenate([silent, one.crosswalk.matrix * told])
-
-
-def _quarters(height: int, width: int) -> NDArray[np.int64]:
-    row, column = np.arange(height) * 2 // height, np.arange(width) * 2 // width
-    return np.asarray((row[:, None] * 2 + column[None, :]).ravel())
 
 
 def _labelled(area: Area) -> dict[str, Any]:
@@ -184,12 +179,6 @@ def _labelled(area: Area) -> dict[str, Any]:
     # too few anchors can't judge: then every point does
     judge = (np.arange(len(cell)) < anchors) | (anchors < ENGINE.min_sample)
     return {"cell": cell, "shares": shares, "weight": weight, "judge": judge}
-
-
-def teachers(area: Area) -> list[Observations]:
-    """Return the sources that people train a classifier on: objects, and maps of fine cells."""
-    known = [one.says for one in area.readings if one.kind.teaches]
-    return [one for one in known if one.support != "mixtures"]
 
 
 def model_trained_on(

@@ -7,6 +7,7 @@ that a crowd of hundreds with few answers each and six maps over millions of cel
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,12 +105,13 @@ def dawid_skene(votes: Votes, sweeps: int = SWEEPS, tolerance: float = TOLERANCE
     def fit(q: Table) -> tuple[Table, Table]:
         words = np.maximum(votes.tally(q), FLOOR)
         said = np.log(words / words.sum(axis=1, keepdims=True))
-        return _log_share(votes, q), said[votes.worker, votes.label]
+        share = np.maximum((q * votes.count[:, None]).sum(axis=0), FLOOR)
+        return np.log(share / share.sum()), said[votes.worker, votes.label]
 
     return _expect_and_maximise(votes, fit, sweeps, tolerance)
 
 
-def one_coin(votes: Votes, sweeps: int = SWEEPS, tolerance: float = TOLERANCE) -> Table:
+def one_coin(votes: Votes) -> Table:
     """Return P(class) of every item (I, K): a worker is right at one rate, else says anything.
 
     Each worker has one parameter (Zhang et al. 2016, section 2: "one-coin model"). A word
@@ -127,14 +129,16 @@ def one_coin(votes: Votes, sweeps: int = SWEEPS, tolerance: float = TOLERANCE) -
         said = np.log(rate * share + (1 - rate) * (1 - share) / (classes - 1))
         return np.zeros(classes), said * told[:, None]
 
-    return _expect_and_maximise(votes, fit, sweeps, tolerance)
+    return _expect_and_maximise(votes, fit, SWEEPS, TOLERANCE)
 
 
-def _expect_and_maximise(votes: Votes, fit: object, sweeps: int, tolerance: float) -> Table:
+def _expect_and_maximise(
+    votes: Votes, fit: Callable[[Table], tuple[Table, Table]], sweeps: int, tolerance: float
+) -> Table:
     q = votes.clamped(majority(votes))
     before = -np.inf
     for _ in range(sweeps):
-        log_prior, said = fit(q)  # type: ignore[operator]
+        log_prior, said = fit(q)
         joint = log_prior + votes.by_item(said)
         q = votes.clamped(np.exp(log_normalise(joint)))
         likelihood = float((votes.count * np.logaddexp.reduce(joint, axis=1)).sum())
@@ -145,14 +149,7 @@ def _expect_and_maximise(votes: Votes, fit: object, sweeps: int, tolerance: floa
     return q
 
 
-def _log_share(votes: Votes, q: Table) -> Table:
-    share = np.maximum((q * votes.count[:, None]).sum(axis=0), FLOOR)
-    return np.asarray(np.log(share / share.sum()))
-
-
-def ebcc(
-    votes: Votes, subtypes: int = 3, seed: int = 0, sweeps: int = SWEEPS, tolerance: float = 1e-5
-) -> Table:
+def ebcc(votes: Votes, subtypes: int = 3) -> Table:
     """Return P(class) of every item (I, K) by EBCC (Li, Rubinstein and Cohn 2019).
 
     Each class has ``subtypes`` kinds of items, and workers err independently only given
@@ -160,7 +157,7 @@ def ebcc(
     with one subtype it is IBCC (Kim and Ghahramani 2012). The prior of a worker's table is
     a word at face value worth a few counts.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     q = votes.clamped(majority(votes))
     items, classes = q.shape
     words = votes.opinion.shape[1]
@@ -170,7 +167,7 @@ def ebcc(
     prior = np.repeat(FAITH * means + 1 / words, subtypes, axis=2)
     known = np.repeat(votes.known.sum(axis=1, keepdims=True) > 0, classes * subtypes, axis=1)
     barred = known & (np.repeat(votes.known, subtypes, axis=1) == 0)
-    for _ in range(sweeps):
+    for _ in range(SWEEPS):
         table = votes.tally(r) + prior
         said = digamma(table) - digamma(table.sum(axis=1, keepdims=True))
         mass = (r * votes.count[:, None]).sum(axis=0) + 1 / subtypes
@@ -178,6 +175,6 @@ def ebcc(
         new = np.exp(log_normalise(np.where(barred, -1e9, joint)))
         change = float((votes.count * np.abs(new - r).sum(axis=1)).sum() / votes.count.sum())
         r = new
-        if change < tolerance:
+        if change < TOLERANCE:
             break
     return votes.clamped(r.reshape(items, classes, subtypes).sum(axis=2))

@@ -69,7 +69,10 @@ def fold_of(ballots: Ballots) -> NDArray[np.int64]:
 
 def stacked(ballots: Ballots) -> Learned:
     """Learn multinomial logistic regression on what all sources say (Wolpert 1992)."""
-    sets = _feature_sets(ballots)
+    parts, sets = _parts(ballots), {}
+    for names in (("words", "read"), ("words", "read", "near"), ("words", "read", "near", "bands")):
+        kept = [parts[name] for name in names if name in parts]
+        sets["+".join(names)] = np.concatenate(kept, axis=1)
     grid = [_Choice(features=name, penalty=c) for name in sets for c in PENALTIES]
     best = _best(ballots, sets, grid, _logistic)
     grid = [replace(best, field=weight) for weight in FIELD_WEIGHTS]
@@ -91,7 +94,10 @@ def smoothed(ballots: Ballots, learned: Learned) -> Table:
     loss = np.zeros(len(BETAS))
     for f, held_out in enumerate(learned.held_out):
         test = np.flatnonzero(learned.fold == f)
-        heard = _heard_from(ballots, ballots.cell[test])
+        near = np.zeros(ballots.shape, bool)
+        near.ravel()[ballots.cell[test]] = True
+        # what lies further away never reaches these points by smoothing
+        heard = np.flatnonzero(ndimage.binary_dilation(near, iterations=SMOOTHING_SWEEPS))
         p = np.full(learned.probability.shape, 1 / ballots.classes)
         p[heard] = held_out(heard)
         field = _field(ballots, p)
@@ -101,13 +107,6 @@ def smoothed(ballots: Ballots, learned: Learned) -> Table:
     best = BETAS[int(loss.argmin())]
     log_q = smooth(_field(ballots, learned.probability), best, ballots.similarity)
     return np.exp(log_q.reshape(-1, ballots.classes).astype(np.float64))
-
-
-def _heard_from(ballots: Ballots, cells: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the cells that smoothing lets some cells hear."""
-    mask = np.zeros(ballots.shape, bool)
-    mask.ravel()[cells] = True
-    return np.flatnonzero(ndimage.binary_dilation(mask, iterations=SMOOTHING_SWEEPS))
 
 
 def _field(ballots: Ballots, probability: Table) -> Layers:
@@ -136,15 +135,6 @@ def _parts(ballots: Ballots) -> dict[str, Layers]:
         bands = np.concatenate([one.values for one in ballots.features.values()], axis=1)
         parts |= {"read": np.concatenate(read, axis=1), "bands": bands * np.float32(0.3)}
     return parts
-
-
-def _feature_sets(ballots: Ballots) -> dict[str, Layers]:
-    parts = _parts(ballots)
-    sets = {}
-    for names in (("words", "read"), ("words", "read", "near"), ("words", "read", "near", "bands")):
-        kept = [parts[name] for name in names if name in parts]
-        sets["+".join(names)] = np.concatenate(kept, axis=1)
-    return sets
 
 
 Fit = Callable[[Layers, NDArray[np.int64], Table, _Choice, int], Callable[[Layers], Table]]
@@ -193,19 +183,15 @@ def _fitted(
     return predict
 
 
-def _splits(ballots: Ballots, fold: NDArray[np.int64]) -> Iterator[tuple[Any, Any]]:
+def _splits(fold: NDArray[np.int64]) -> Iterator[tuple[Any, Any]]:
     for f in range(FOLDS):
         yield np.flatnonzero(fold != f), np.flatnonzero(fold == f)
-
-
-def _weights(ballots: Ballots, rows: NDArray[np.int64], field: float) -> Table:
-    return np.where(ballots.judge[rows], ballots.weight[rows], ballots.weight[rows] * field)
 
 
 def _fit(
     ballots: Ballots, x: Layers, rows: NDArray[np.int64], fit: Fit, choice: _Choice
 ) -> Callable[[Layers], Table]:
-    weight = _weights(ballots, rows, choice.field)
+    weight = ballots.weight[rows] * np.where(ballots.judge[rows], 1.0, choice.field)
     rows, weight = rows[weight > 0], weight[weight > 0]
     cells = ballots.cell[rows]
     return fit(x[cells], ballots.truth[rows], weight, choice, ballots.classes)
@@ -218,21 +204,13 @@ def _loss(ballots: Ballots, rows: NDArray[np.int64], p: Table) -> float:
 
 def _best(ballots: Ballots, sets: dict[str, Layers], grid: list[_Choice], fit: Fit) -> _Choice:
     """Return the choice of least cross-validated log-loss on the anchors."""
-    fold = fold_of(ballots)
-    loss = [
-        sum(
-            _loss(
-                ballots,
-                test,
-                _fit(ballots, sets[one.features], train, fit, one)(
-                    sets[one.features][ballots.cell[test]]
-                ),
-            )
-            for train, test in _splits(ballots, fold)
-        )
-        for one in grid
-    ]
-    return grid[int(np.argmin(loss))]
+    splits, loss = list(_splits(fold_of(ballots))), np.zeros(len(grid))
+    for i, one in enumerate(grid):
+        x = sets[one.features]
+        for train, test in splits:
+            p = _fit(ballots, x, train, fit, one)(x[ballots.cell[test]])
+            loss[i] += _loss(ballots, test, p)
+    return grid[int(loss.argmin())]
 
 
 def _learned(ballots: Ballots, sets: dict[str, Layers], choice: _Choice, fit: Fit) -> Learned:
@@ -244,6 +222,6 @@ def _learned(ballots: Ballots, sets: dict[str, Layers], choice: _Choice, fit: Fi
     every = np.arange(len(fold))
     return Learned(
         probability=_fit(ballots, x, every, fit, choice)(x),
-        held_out=tuple(held_out(train) for train, _ in _splits(ballots, fold)),
+        held_out=tuple(held_out(train) for train, _ in _splits(fold)),
         fold=fold,
     )

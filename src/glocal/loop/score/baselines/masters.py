@@ -82,16 +82,17 @@ def master_slave(area: Area, ballots: Ballots, *, prune: bool = False) -> Table 
     objects = [one for one in area.observations if one.support == "objects"]
     if not objects or not area.learners:
         return None
-    told = sum(_of(ballots, one.source) for one in objects)
+    mapped = np.asarray(sum(_of(ballots, one.source) for one in objects))
     total = []
     for one in area.learners:
         p = model_trained_on(area, one, objects)
         if prune:
-            suspect = _suspects(p, np.asarray(told))
-            p = model_trained_on(area, one, objects, keep=~suspect)
+            keep = np.ones(len(mapped), bool)
+            known = np.flatnonzero((mapped.sum(axis=1) > 0) & np.isfinite(p[:, 0]))
+            keep[known] = ~is_suspect(p[known].astype(np.float64), mapped[known].argmax(axis=1))
+            p = model_trained_on(area, one, objects, keep=keep)
         total.append(p)
     mean = np.mean(total, axis=0)
-    mapped = np.asarray(told)
     usual = mapped.sum(axis=0) / mapped.sum()
     blind = np.where(mapped.sum(axis=1, keepdims=True) > 0, 0.8 * mapped + 0.2 * usual, usual)
     return np.asarray(np.where(np.isfinite(mean), mean, blind), np.float64)
@@ -99,14 +100,6 @@ def master_slave(area: Area, ballots: Ballots, *, prune: bool = False) -> Table 
 
 def _of(ballots: Ballots, name: str) -> Table:
     return ballots.opinion_of(ballots.names.index(name))
-
-
-def _suspects(probability: NDArray[np.float32], told: Table) -> NDArray[np.bool_]:
-    labelled = np.flatnonzero((told.sum(axis=1) > 0) & np.isfinite(probability[:, 0]))
-    out = np.zeros(len(told), bool)
-    label = told[labelled].argmax(axis=1)
-    out[labelled] = is_suspect(probability[labelled].astype(np.float64), label)
-    return out
 
 
 def is_suspect(probability: Table, label: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -145,6 +138,11 @@ def fixed_modes(area: Area, ballots: Ballots) -> dict[str, Table]:
     mapped = drawn.sum(axis=1, keepdims=True) > 0
     first = _of(ballots, maps[0])
     sure = model.max(axis=1, keepdims=True) >= 0.5
+    # what each of its words means at the anchors, beside a little of what it means by itself
+    source, judges = ballots.names.index(maps[0]), np.flatnonzero(ballots.judge)
+    symbol = ballots.symbols[source]
+    meaning = 3.0 * ballots.opinions[source] + 0.5 * usual
+    np.add.at(meaning, symbol[ballots.cell[judges]], ballots.shares[judges])
     return {
         "only_model": model,
         "only_objects": np.where(mapped, drawn, usual),
@@ -152,13 +150,5 @@ def fixed_modes(area: Area, ballots: Ballots) -> dict[str, Table]:
         "favour_model": np.where(sure | ~mapped, model, drawn),
         "mean_mixin": np.where(mapped, (drawn + model) / 2, model),
         "only_corine": np.where(first.sum(axis=1, keepdims=True) > 0, first, usual),
-        "harmonized_corine": _harmonised(ballots, ballots.names.index(maps[0])),
+        "harmonized_corine": (meaning / meaning.sum(axis=1, keepdims=True))[symbol],
     }
-
-
-def _harmonised(ballots: Ballots, source: int) -> Table:
-    judges = np.flatnonzero(ballots.judge)
-    symbol = ballots.symbols[source]
-    table = 3.0 * ballots.opinions[source] + 0.5 * _usual(ballots)
-    np.add.at(table, symbol[ballots.cell[judges]], ballots.shares[judges])
-    return np.asarray((table / table.sum(axis=1, keepdims=True))[symbol])
