@@ -267,8 +267,8 @@ def _write_models(path: Path, models: tuple[Observations, ...]) -> None:
     arrays: dict[str, NDArray[Any]] = {}
     for one in models:
         walk = one.crosswalk
-        held = {"symbols": one.symbols, "names": np.array(walk.symbols), "matrix": walk.matrix}
-        held |= {"confidence": walk.confidence, "shares": one.shares}
+        held: dict[str, Any] = {"symbols": one.symbols, "names": np.array(walk.symbols)}
+        held |= {"matrix": walk.matrix, "confidence": walk.confidence, "shares": one.shares}
         named = {f"{one.source}:{name}": array for name, array in held.items()}
         arrays |= {name: array for name, array in named.items() if array is not None}
     with replacing(path) as part:
