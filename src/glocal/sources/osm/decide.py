@@ -7,7 +7,6 @@ counts all read it from the corrections.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import shapely
@@ -67,15 +66,19 @@ def decide(
     # what seems to be of another class lies beside its place: nothing else is said of it
     in_place = ~np.isin(source.record, displaced.record)
     tags = _about_tags(source, findings, window, terms, in_place)
-    moved = displaced_parts(source, findings)
-    told = Corrections.joined(
-        [tags, unmapped_areas(source, findings, window, terms), displaced, moved]
-    )
+    unmapped = unmapped_areas(source, findings, window, terms)
+    told = Corrections.joined([tags, unmapped, displaced, displaced_parts(source, findings)])
     told = told.take(np.lexsort((told.record, -told.probability)))
     shift = findings.shift
     if shift is not None and shift.significant and shift.applied:
         told = as_mapped(told, source, shift)
-    return _limited(told, batch)
+    # what is too much at once waits, and people are asked what they can answer by looking
+    fate = told.fate.copy()
+    fate[np.flatnonzero(fate == "modify")[batch:]] = "later"
+    room = max(batch - int((fate == "survey").sum()), 0)
+    asked = np.flatnonzero((fate == "flag") & np.isin(told.fault, ASKED))
+    fate[asked[:room]] = "survey"
+    return replace(told, fate=fate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,42 +109,40 @@ def _about_tags(
     if doubts is None:
         raise ValueError(f"{source.source}: findings about objects carry doubts")
     judged = _judge(source, findings, doubts, window, terms, in_place)
-    sure, free = judged.probability, judged.likely & (judged.barred == "")
-    threshold, _ = threshold_for(sure[free], window.precision)
-    sound = np.flatnonzero(free & (sure >= threshold))
-    edit, question = _by_element(source, judged, sound)
-    # those that would be edits if nothing barred them say what does
-    passing, _ = threshold_for(sure[judged.likely], window.precision)
-    barred = np.flatnonzero(judged.likely & (sure >= passing) & (judged.barred != ""))
-    doubted = judged.open & (doubts.correct < DOUBTED)
-    doubted[sound] = doubted[barred] = False
-    edits = _edits(source, findings, window, judged, edit)
-    rows = np.concatenate([np.array(question, np.int64), barred, np.flatnonzero(doubted)])
-    asked = np.arange(len(rows)) < len(question)
-    likely = np.arange(len(rows)) < len(question) + len(barred)
+    threshold, groups, question, barred, doubted = _chosen(source, judged, doubts, window.precision)
+    edits = np.array([group[0] for group in groups], np.int64)
+    parts = [edits, question, barred, doubted]
+    rows = np.concatenate(parts)
+    role = np.repeat(["edit", "question", "barred", "doubted"], [len(one) for one in parts])
+    edited, asked, likely = role == "edit", role == "question", role != "doubted"
     has_edit = np.array([bool(judged.edit[i]) for i in rows], bool)
-    why = np.where(has_edit, NOT_SURE, NOT_COVER)
-    why = np.where(likely, judged.barred[rows], why)
-    flags = of_source(
+    why = np.where(likely, judged.barred[rows], np.where(has_edit, NOT_SURE, NOT_COVER))
+    probability = np.where(likely, judged.probability[rows], 1 - doubts.correct[rows])
+    edit = np.full(len(rows), NO_EDIT, object)
+    edit[edited] = judged.edit[edits]
+    support, area = source.geometry[rows], shapely.area(source.geometry)
+    for at, group in enumerate(groups):
+        if len(group) > 1:  # of several rows of an element that of the largest speaks for all
+            support[at] = shapely.multipolygons(shapely.get_parts(source.geometry[group]))
+            probability[at] = np.average(judged.probability[group], weights=area[group])
+    told = of_source(
         source,
         findings,
         record=source.record[rows],
         fault=np.where(likely, "retag", _faults(source, window, rows)),
-        action="flag",
-        fate=np.where(asked, "survey", "flag"),
+        action=np.where(edited, "modify", "flag"),
+        fate=np.where(edited, "modify", np.where(asked, "survey", "flag")),
         current=source.words[rows],
         proposed=np.array(window.legend.names)[doubts.proposed[rows]],
-        probability=np.where(likely, judged.probability[rows], 1 - doubts.correct[rows]),
-        support=source.geometry[rows],
+        probability=probability,
+        support=support,
         why=np.where(asked, SHARED, why),
+        edit=edit,
     )
-    number = len(edits)
-    return replace(
-        Corrections.joined([edits, flags]),
-        terms=terms,
-        threshold=float(threshold) if number else None,
-        expected_precision=float(edits.probability.mean()) if number else None,
-    )
+    if not len(edits):
+        return replace(told, terms=terms)
+    mean = float(probability[edited].mean())
+    return replace(told, terms=terms, threshold=threshold, expected_precision=mean)
 
 
 def _judge(
@@ -162,7 +163,11 @@ def _judge(
     tags = source.columns["tags"]
     for i in np.flatnonzero(likely | (free & (doubts.correct < DOUBTED))).tolist():
         edit[i] = edit_of(str(words[i]), tags[i], legend.concepts[doubts.proposed[i]])
-    seen = _share_seen(source)
+    whole = shapely.area(source.geometry)
+    inside = shapely.clip_by_rect(source.geometry, *source.geobox.extent.boundingbox.bbox)
+    seen = np.where(whole > 0, shapely.area(inside) / np.maximum(whole, 1e-9), 1.0)
+    core = shapely.buffer(source.geometry, -abs(float(source.geobox.resolution.x)))
+    thick = shapely.area(core) / np.maximum(whole, 1e-9) >= MIN_CORE
     barred = source.columns.get("unfit", np.full(len(source), "", object)).astype(str)
     outside = np.array(
         [f"only {one:.0%} of it lies in the area that was looked at" for one in seen]
@@ -170,107 +175,53 @@ def _judge(
     barred = np.where(seen < SEEN, outside, barred)
     if not terms.accept(findings.provenance.licences):
         barred = np.full(len(source), NO_LICENCE)
-    sound = np.array([bool(one) for one in edit], bool) & (_core_share(source) >= MIN_CORE)
+    sound = np.array([bool(one) for one in edit], bool) & thick
     return _Judged(
         edit=edit, probability=probability, barred=barred, open=free, likely=likely & sound
     )
 
 
-def _by_element(
-    source: Observations, judged: _Judged, rows: Codes
-) -> tuple[list[list[int]], list[int]]:
-    """Return rows of one element that ask for the same together, and one row of each that don't.
+def _chosen(
+    source: Observations, judged: _Judged, doubts: Doubts, precision: float
+) -> tuple[float, list[list[int]], Codes, Codes, Codes]:
+    """Return the threshold, and the rows of edits by element, questions, barred and doubted.
 
-    Layers split multipolygons into rows that share an id; a person must look where they differ.
+    Layers split multipolygons into rows that share an id: those that ask for the same are one
+    edit, the largest first; where they differ a person must look, asked of one row.
     """
-    if "layer_rows" not in source.columns:
-        return [[i] for i in rows.tolist()], []
+    sure, free = judged.probability, judged.likely & (judged.barred == "")
+    threshold, _ = threshold_for(sure[free], precision)
+    sound = np.flatnonzero(free & (sure >= threshold))
+    # those that would be edits if nothing barred them say what does
+    passing, _ = threshold_for(sure[judged.likely], precision)
+    barred = np.flatnonzero(judged.likely & (sure >= passing) & (judged.barred != ""))
+    doubted = judged.open & (doubts.correct < DOUBTED)
+    doubted[sound] = doubted[barred] = False
+    many = source.columns.get("layer_rows")
+    if many is None:
+        return threshold, [[i] for i in sound.tolist()], sound[:0], barred, np.flatnonzero(doubted)
     groups: dict[int, list[int]] = {}
-    area = shapely.area(source.geometry)
-    for i in rows[np.argsort(-area[rows], kind="stable")].tolist():
+    for i in sound[np.argsort(-shapely.area(source.geometry[sound]), kind="stable")].tolist():
         groups.setdefault(int(source.columns["osm_id"][i]), []).append(i)
     same, differ = [], []
     for number, group in groups.items():
-        whole = int(source.columns["layer_rows"][group[0]]) <= len(group)
         alike = all(judged.edit[i] == judged.edit[group[0]] for i in group)
-        if number > 0 and whole and alike:
+        if number > 0 and many[group[0]] <= len(group) and alike:
             same.append(group)
         else:
             differ.append(group[0])
-    return same, differ
-
-
-def _edits(
-    source: Observations,
-    findings: Findings,
-    window: Window,
-    judged: _Judged,
-    groups: list[list[int]],
-) -> Corrections:
-    """Return one edit per element; of several rows that of the largest, over all their outlines."""
-    first = np.array([group[0] for group in groups], np.int64)
-    support = source.geometry[first].copy()
-    probability = judged.probability[first].copy()
-    area = shapely.area(source.geometry)
-    for at, group in enumerate(groups):
-        if len(group) > 1:
-            support[at] = shapely.multipolygons(shapely.get_parts(source.geometry[group]))
-            probability[at] = np.average(judged.probability[group], weights=area[group])
-    doubts: Any = findings.doubts
-    return of_source(
-        source,
-        findings,
-        record=source.record[first],
-        fault="retag",
-        action="modify",
-        fate="modify",
-        current=source.words[first],
-        proposed=np.array(window.legend.names)[doubts.proposed[first]],
-        probability=probability,
-        support=support,
-        edit=judged.edit[first],
-    )
-
-
-def _share_seen(source: Observations) -> Table:
-    """Return the share of each object's area that lies inside the area, shape (n,)."""
-    inside = shapely.clip_by_rect(source.geometry, *source.geobox.extent.boundingbox.bbox)
-    whole = shapely.area(source.geometry)
-    share = shapely.area(inside) / np.maximum(whole, 1e-9)
-    return np.asarray(np.where(whole > 0, share, 1.0), np.float64)
-
-
-def _core_share(source: Observations) -> Table:
-    """Return the share of each object that lies further than one cell inside its edge."""
-    cell = abs(float(source.geobox.resolution.x))
-    core = shapely.area(shapely.buffer(source.geometry, -cell))
-    return np.asarray(core / np.maximum(shapely.area(source.geometry), 1e-9), np.float64)
+    return threshold, same, np.array(differ, np.int64), barred, np.flatnonzero(doubted)
 
 
 def _faults(source: Observations, window: Window, rows: Codes) -> NDArray[np.str_]:
     """Return what may be wrong with objects whose class is doubted, shape as ``rows``."""
+    # single things are there or not: buildings, dams, open water
+    words = [row_of(one) for one in source.words[rows].tolist()]
+    thing = np.array([one.key in BUILT_KEYS or one.base == "natural=water" for one in words], bool)
     starts = [np.datetime64(one.start.replace(tzinfo=None)) for one in window.dates.values()]
     age = np.timedelta64(OLD_DAYS, "D")
     edited = source.columns["timestamp"][rows]
     old = np.zeros(len(rows), bool)
     if starts:
         old = ~np.isnat(edited) & (max(starts) - edited > age)
-    thing = np.array([_is_thing(one) for one in source.words[rows].tolist()], bool)
     return np.where(thing, "vanished", np.where(old, "outdated", "doubt"))
-
-
-def _is_thing(word: str) -> bool:
-    """Return True for single things, which are there or not: buildings, dams, open water."""
-    row = row_of(word)
-    return row.key in BUILT_KEYS or row.base == "natural=water"
-
-
-def _limited(told: Corrections, batch: int) -> Corrections:
-    """Ask people what they can answer by looking, and hold back what is too much at once."""
-    fate = told.fate.copy()
-    edits = np.flatnonzero(fate == "modify")
-    fate[edits[batch:]] = "later"
-    room = max(batch - int((fate == "survey").sum()), 0)
-    asked = np.flatnonzero((fate == "flag") & np.isin(told.fault, ASKED))
-    fate[asked[:room]] = "survey"
-    return replace(told, fate=fate)
