@@ -36,17 +36,14 @@ class Batch:
     rows: Corrections
     """The surest first (`decide`)."""
 
-    mapped: Interval
-    """Date of the map data."""
+    source: Observations
+    """As it was read."""
+
+    at: list[int | None]
+    """Of each row its place in ``source``, None for what is not in it."""
 
     dates: Mapping[str, Interval]
     """When each image was taken, by its source."""
-
-    concept: Mapping[str, str]
-    """Of each class, by its name."""
-
-    name: tuple[Mapping[str, str], ...]
-    """Of each row the properties that name its element, as far as it is known."""
 
     base: Mapping[int, Whole]
     """Elements of edits before it, by row; none without an extract."""
@@ -57,9 +54,6 @@ class Batch:
     context: tuple[Whole, ...]
     """Unchanged elements that the edited ones are drawn with."""
 
-    layer: bool
-    """Whether element types and old tags are inferred."""
-
     notes: tuple[str, ...]
 
     def of_fate(self, *fates: str) -> list[int]:
@@ -69,6 +63,25 @@ class Batch:
     def edit(self, i: int) -> Any:
         """Return the `TagEdit` of a row that is an edit of tags, None for other rows."""
         return self.rows.columns["edit"][i] if self.rows.action[i] == "modify" else None
+
+    @property
+    def layer(self) -> bool:
+        """Whether element types and old tags are inferred."""
+        return "layer_rows" in self.source.columns
+
+    def named(self, i: int) -> dict[str, str]:
+        """Return the properties that name the element of a row, as far as it is known."""
+        record, at, columns = str(self.rows.record[i]), self.at[i], self.source.columns
+        if parse_record(record):
+            return {"@id": element_of(record), "base_version": str(version_of(record))}
+        if at is None or not str(self.source.words[at]).startswith(LAYER):
+            return {}
+        number = str(columns["osm_id"][at])
+        if self.rows.fate[i] != "modify":
+            return {"layer_row": record, "osm_id_of_layer": number}
+        check = "element type and old tags; check both"
+        name = f"{columns['osm_type'][at]}/{number}"
+        return {"@id": name, "layer_row": record, "inferred": check}
 
     def why(self, i: int) -> str:
         """Return why a row is no edit, empty for one."""
@@ -106,6 +119,7 @@ def make_batch(
     batch, not ``rows``, say what goes out.
     """
     layer = "layer_rows" in source.columns
+    place = {record: i for i, record in enumerate(source.record.tolist())}
     base: dict[int, Whole] = {}
     notes = [IS_LAYER] if layer else [] if extract is not None else [NO_EXTRACT]
     context: list[Whole] = []
@@ -120,17 +134,14 @@ def make_batch(
     later = int((rows.fate == "later").sum())
     if later:
         notes.insert(0, f"{later} less probable edits are held back for a later batch.")
-    legend = source.legend
     return Batch(
         rows=rows,
-        mapped=source.phenomenon_time,
+        source=source,
+        at=[place.get(record) for record in rows.record.tolist()],
         dates=dates,
-        concept=dict(zip(legend.names, legend.concepts, strict=True)),
-        name=_names(rows, source),
         base=base,
         new=_new(rows),
         context=tuple(context),
-        layer=layer,
         notes=tuple(notes),
     )
 
@@ -158,23 +169,3 @@ def _new(rows: Corrections) -> dict[int, list[Whole]]:
         outline = lonlat(np.array([shapely.force_2d(rows.support[i])]), rows.crs)[0]
         out[i] = new_elements(outline, rows.columns["edit"][i].set | source)
     return out
-
-
-def _names(rows: Corrections, source: Observations) -> tuple[dict[str, str], ...]:
-    """Return of each row the properties that name its element, as far as it is known."""
-    place = {record: i for i, record in enumerate(source.record.tolist())}
-    out: list[dict[str, str]] = []
-    for i, record in enumerate(rows.record.tolist()):
-        at = place.get(record)
-        if parse_record(record):
-            out.append({"@id": element_of(record), "base_version": str(version_of(record))})
-        elif at is None or not str(source.words[at]).startswith(LAYER):
-            out.append({})
-        elif rows.fate[i] == "modify":
-            kind, number = (source.columns[name][at] for name in ("osm_type", "osm_id"))
-            check = "element type and old tags; check both"
-            out.append({"@id": f"{kind}/{number}", "layer_row": record, "inferred": check})
-        else:
-            number = str(source.columns["osm_id"][at])
-            out.append({"layer_row": record, "osm_id_of_layer": number})
-    return tuple(out)

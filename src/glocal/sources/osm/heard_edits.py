@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import osmium
 import shapely
 from osmium.osm import RELATION, WAY
@@ -199,17 +200,17 @@ def meant_by_symbol(symbol: str, legend: Legend) -> tuple[str, ...]:
 def _newly_mapped(path: Path, asked: Asked, legend: Legend) -> dict[int, int]:
     """Return the missing areas (positions) on which something of the class is mapped now."""
     rows = asked.proposals
-    missing = [i for i, kind in enumerate(rows["kind"].tolist()) if kind == "missing"]
-    missing = [i for i in missing if rows.geometry.iloc[i] is not None]
+    known = (rows["kind"] == "missing").to_numpy() & rows.geometry.notna().to_numpy()
+    missing = np.flatnonzero(known).tolist()
     if not missing:
         return {}
     elements = read_areas(path)
     places = rows.geometry.iloc[missing].to_crs("EPSG:4326").to_numpy()
-    tree = shapely.STRtree(elements.geometry)
     found: dict[int, int] = {}
-    for i, place in zip(missing, places, strict=True):
-        for at in tree.query(place, predicate="intersects").tolist():
-            said = meant_by(elements.tags[at], legend)
-            if rows["proposed"].iloc[i] in said and covers(elements.geometry[at], place):
-                found[i] = int(elements.version[at])
+    pairs = shapely.STRtree(elements.geometry).query(places, predicate="intersects")
+    for at_place, at in pairs.T.tolist():
+        i = missing[at_place]
+        said = meant_by(elements.tags[at], legend)
+        if rows["proposed"].iloc[i] in said and covers(elements.geometry[at], places[at_place]):
+            found[i] = int(elements.version[at])
     return found

@@ -162,7 +162,18 @@ class Osm(Kind):
         source, config = reading.says, reading.config
         elements = bool(source.columns["has_metadata"].any())
         extract = config.path if elements and not is_history(config.path) else None
-        promise = _promise(corrections, findings, reading.window.precision)
+        wanted, held_out = reading.window.precision, findings.held_out
+        promise = f"No edit is sure enough for the wanted precision of {wanted:.2f}."
+        if corrections.expected_precision is not None:
+            points = 0 if held_out is None else int(np.isfinite(held_out).all(axis=1).sum())
+            edits = int((corrections.action == "modify").sum())
+            promise = (
+                f"Expected precision of {edits} edits (some may be held back): "
+                f"{corrections.expected_precision:.2f}, wanted {wanted:.2f}; only those of "
+                f"probability {corrections.threshold:.2f} and more go out. Log-odds are multiplied "
+                f"by {findings.sharpness:.2f}, the cautious end of what {points} reference points "
+                "in objects allow that the run did not see."
+            )
         batch = make_batch(corrections, source, extract, reading.window.dates)
         files = write_batch(batch, folder, promise)
         fates = ("modify", "create", "survey", "missing", "flag", "later")
@@ -215,22 +226,6 @@ class Osm(Kind):
         x, y = shapely.get_x(middle), shapely.get_y(middle)
         cell = np.maximum(cells_of_points(window.geobox, x, y), 0)
         return right_or_wrong("objects right", before, after, real, cell)
-
-
-def _promise(told: Corrections, findings: Findings, wanted: float) -> str:
-    """Return the sentence that says how many of the edits should be right, and who says so."""
-    points = 0
-    if findings.held_out is not None:
-        points = int(np.isfinite(findings.held_out).all(axis=1).sum())
-    if told.expected_precision is None:
-        return f"No edit is sure enough for the wanted precision of {wanted:.2f}."
-    return (
-        f"Expected precision of {int((told.action == 'modify').sum())} edits (some may be held "
-        f"back): {told.expected_precision:.2f}, wanted {wanted:.2f}; only those of probability "
-        f"{told.threshold:.2f} and more go out. Log-odds are multiplied by "
-        f"{findings.sharpness:.2f}, the cautious end of what {points} reference points in objects "
-        "allow that the run did not see."
-    )
 
 
 def _edited(path: Path, legend: Legend) -> dict[str, int]:

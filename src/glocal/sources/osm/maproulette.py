@@ -59,7 +59,8 @@ def features(batch: Batch) -> list[dict[str, Any]]:
     shapes = shapely.to_geojson(lonlat(shapely.force_2d(rows.support), rows.crs)).tolist()
     asked = set(batch.of_fate("modify", "create", "survey", "missing"))
     for i, fault in enumerate(rows.fault.tolist()):
-        name = batch.name[i].get("@id", element_of(str(rows.record[i])))
+        named = batch.named(i)
+        name = named.get("@id", element_of(str(rows.record[i])))
         # a flag doubts the tags, an edit or an unmapped area believes in a class
         doubt = fault in ("doubt", "outdated", "vanished")
         moved = VECTOR if fault == "displaced" else ()
@@ -77,7 +78,7 @@ def features(batch: Batch) -> list[dict[str, Any]]:
             "source": "; ".join(rows.provenance.attribution),
             "status": "proposal, not reviewed",
             "licence": "ODbL-1.0, © OpenStreetMap contributors",
-            **batch.name[i],
+            **named,
         }
         if batch.why(i):
             properties["why_no_edit"] = batch.why(i)

@@ -155,7 +155,8 @@ def instruction(batch: Batch, i: int, element: str) -> str:
     if rows.fault[i] == "displaced":
         return _about_place(rows, i, element)
     current, proposed = _old(str(rows.current[i])), str(rows.proposed[i])
-    concept, mapped = batch.concept.get(proposed, ""), when(batch.mapped)
+    legend, mapped = batch.source.legend, when(batch.source.phenomenon_time)
+    concept = dict(zip(legend.names, legend.concepts, strict=True)).get(proposed, "")
     cover = WORDS.get(concept, proposed)
     seen = "; ".join(f"{name} of {when(one)}" for name, one in sorted(batch.dates.items()))
     weighed = f"Evidence: {', '.join(rows.because)}{f' ({seen})' if seen else ''}."

@@ -56,24 +56,18 @@ def stale_proposals(index: gpd.GeoDataFrame, extract: Path) -> dict[str, str]:
     stale |= {record: torn[key] for record, key in keys.items() if key in torn}
     rows = zip(elements["proposal"].tolist(), elements["record"].tolist(), strict=True)
     out = {proposal: stale[record] for proposal, record in rows if record in stale}
-    return out | _mapped_by_now(index[new], extract)
-
-
-def _mapped_by_now(areas: gpd.GeoDataFrame, extract: Path) -> dict[str, str]:
-    """Return why areas are no longer missing: what covers them in ``extract``."""
-    if not len(areas):
-        return {}
-    held = read_areas(extract)
-    shapes = shapely.make_valid(held.geometry)
-    tree, out = shapely.STRtree(shapes), {}
-    places = areas.to_crs("EPSG:4326").geometry
-    for proposal, place in zip(areas["proposal"].tolist(), places, strict=True):
-        for at in np.sort(tree.query(place, predicate="intersects")).tolist():
-            part = shapely.area(shapely.intersection(shapes[at], place)) / shapely.area(place)
-            if part > TOUCHES and classify(held.tags[at], is_line=bool(held.is_line[at])):
+    areas = index[new]
+    if len(areas):
+        held, places = read_areas(extract), areas.to_crs("EPSG:4326").geometry.to_numpy()
+        shapes, names = shapely.make_valid(held.geometry), areas["proposal"].tolist()
+        pairs = shapely.STRtree(shapes).query(places, predicate="intersects")
+        for i, at in np.unique(pairs, axis=1).T.tolist():  # by area, then as the extract has them
+            part = shapely.area(shapely.intersection(shapes[at], places[i]))
+            part /= shapely.area(places[i])
+            maps = part > TOUCHES and classify(held.tags[at], is_line=bool(held.is_line[at]))
+            if maps and names[i] not in out:
                 name = f"{held.osm_type[at]}/{held.osm_id[at]} (version {held.version[at]})"
-                out[proposal] = f"{name} is mapped on {part:.0%} of it now"
-                break
+                out[names[i]] = f"{name} is mapped on {part:.0%} of it now"
     return out
 
 

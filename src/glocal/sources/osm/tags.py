@@ -187,34 +187,29 @@ class TagEdit:
         return {**kept, **self.set}
 
 
-def _row(record: Mapping[str, str]) -> TagRow:
-    value, *qualifiers = record["osm_value"].split("&")
-    hub = legends.legend(legends.HUB)
-    codes = [int(code) for code in record["worldcover_code"].split("|") if code]
-    concepts = [hub.names[hub.index(code)] for code in codes]
-    rest = (1 - MAIN_SHARE) / max(len(concepts) - 1, 1)
-    shares = {one: rest if i else MAIN_SHARE for i, one in enumerate(concepts)}
-    if len(concepts) == 1:
-        shares = {concepts[0]: 1.0}
-    level = record["note"].partition(";")[0].removeprefix("confidence=").strip()
-    tag = f"{record['osm_key']}={value}"
-    return TagRow(
-        key=record["osm_key"],
-        value=value,
-        qualifiers=tuple(tuple(one.split("=", 1)) for one in qualifiers),  # type: ignore[misc]
-        shares={} if tag in NEVER else shares,
-        confidence=TRUST[level],
-    )
-
-
 @cache
 def _table() -> dict[tuple[str, str], tuple[TagRow, ...]]:
     """Rows by (key, value), the most qualified first."""
     text = resources.files("glocal.core").joinpath("tables/osm_tags.csv").read_text("utf-8")
+    hub = legends.legend(legends.HUB)
     table: dict[tuple[str, str], list[TagRow]] = {}
     for record in csv.DictReader(text.splitlines()):
-        row = _row(record)
-        table.setdefault((row.key, row.value), []).append(row)
+        key, (value, *further) = record["osm_key"], record["osm_value"].split("&")
+        codes = [int(code) for code in record["worldcover_code"].split("|") if code]
+        concepts = [hub.names[hub.index(code)] for code in codes]
+        rest = (1 - MAIN_SHARE) / max(len(concepts) - 1, 1)
+        shares = {one: rest if i else MAIN_SHARE for i, one in enumerate(concepts)}
+        if len(concepts) == 1:
+            shares = {concepts[0]: 1.0}
+        level = record["note"].partition(";")[0].removeprefix("confidence=").strip()
+        row = TagRow(
+            key=key,
+            value=value,
+            qualifiers=tuple(tuple(one.split("=", 1)) for one in further),
+            shares={} if f"{key}={value}" in NEVER else shares,
+            confidence=TRUST[level],
+        )
+        table.setdefault((key, value), []).append(row)
     return {
         tag: tuple(sorted(rows, key=lambda row: -len(row.qualifiers)))
         for tag, rows in table.items()
