@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from glocal.core.record import element_of, version_of
+from glocal.io.xml import read_xml
 from glocal.sources.osm.file import Whole, read_elements
 from glocal.sources.osm.tags import TagEdit
 
@@ -29,6 +30,7 @@ __all__ = [
     "josm_xml",
     "parse_record",
     "problem",
+    "read_change",
 ]
 
 MAX_TEXT = 255
@@ -89,6 +91,30 @@ def fresh_elements(
         else:
             fresh[one] = whole
     return fresh, stale
+
+
+def read_change(path: Path) -> Iterator[Whole]:
+    """Yield the elements of an OsmChange or an augmented diff, as they are after it.
+
+    Without what they are drawn with; ids and versions that are no numbers become 0.
+
+    Raises
+    ------
+    SourceUnavailableError, BadSourceError
+        It is not well-formed, or declares entities.
+    """
+    for action in read_xml(path):
+        kind = action.get("type") if action.tag == "action" else action.tag
+        new = action.find("new") if action.tag == "action" else action
+        for element in () if new is None else new:
+            number, version = element.get("id", ""), element.get("version", "")
+            yield Whole(
+                osm_type=element.tag,
+                osm_id=int(number) if number.lstrip("-").isdigit() else 0,
+                version=int(version) if version.isdigit() else 0,
+                tags={tag.get("k", ""): tag.get("v", "") for tag in element.iter("tag")},
+                deleted=kind == "delete" or element.get("visible") == "false",
+            )
 
 
 def problem(whole: Whole) -> str:

@@ -210,17 +210,22 @@ def read_elements(path: Path, keys: Iterable[tuple[str, int]]) -> dict[tuple[str
     return {(one.osm_type, one.osm_id): one for one in iterate_elements(path, keys)}
 
 
-def iterate_elements(path: Path, keys: Iterable[tuple[str, int]]) -> Iterator[Whole]:
-    """Yield what `read_elements` returns one by one, in one pass over the file."""
+def iterate_elements(
+    path: Path, keys: Iterable[tuple[str, int]], *, every_version: bool = False
+) -> Iterator[Whole]:
+    """Yield what `read_elements` returns one by one, in one pass over the file.
+
+    A file of several versions of one element is refused, unless ``every_version`` is asked for.
+    """
     wanted = set(keys)
     if not wanted:
         return
     ids = osmium.filter.IdFilter([number for _, number in wanted])
     kinds = reduce(or_, {ENTITY[kind] for kind, _ in wanted})
-    processor = osmium.FileProcessor(_checked(path), kinds).with_filter(ids)
+    name = str(path) if every_version else _checked(path)
     item: Any
     with readable(path):
-        for item in processor:
+        for item in osmium.FileProcessor(name, kinds).with_filter(ids):
             kind = ENTITY_OF[item.type_str()]
             if (kind, item.id) not in wanted:
                 continue

@@ -3,44 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import osmium
 import shapely
-from osmium.osm import RELATION, WAY
 
 from glocal.core.answer import covers
 from glocal.core.legend import Legend
 from glocal.core.record import version_of
 from glocal.errors import BadSourceError
-from glocal.io.xml import read_xml
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.verdict import Answer, Heard, Verdict
-from glocal.sources.osm.change import parse_record
-from glocal.sources.osm.file import ENTITY_OF, read_areas, readable
+from glocal.sources.osm.change import parse_record, read_change
+from glocal.sources.osm.file import Whole, iterate_elements, read_areas
 from glocal.sources.osm.tags import classify, crosswalk_of, row_of
 
-__all__ = ["State", "meant_by", "meant_by_symbol", "read_diff", "read_extract"]
+__all__ = ["meant_by", "meant_by_symbol", "read_diff", "read_extract"]
 
 Key = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """One version of an element."""
-
-    version: int
-    tags: Mapping[str, str]
-    deleted: bool = False
 
 
 def wanted(asked: Asked) -> dict[int, Key]:
     """Return the ways and relations that were asked about, by position of the proposal."""
     parsed = (parse_record(record) for record in asked.proposals["record"].tolist())
     return {i: one[:2] for i, one in enumerate(parsed) if one is not None and one[2]}
+
+
+def _states(elements: Iterable[Whole], keys: Mapping[int, Key]) -> dict[Key, list[Whole]]:
+    """Return the versions of each element that was asked about, oldest first."""
+    asked, found = set(keys.values()), {}
+    for one in elements:
+        key = (one.osm_type, one.osm_id)
+        if key in asked:
+            found.setdefault(key, []).append(one)
+    return {key: sorted(known, key=lambda one: one.version) for key, known in found.items()}
 
 
 def read_extract(path: Path, asked: Asked, legend: Legend, *, history: bool) -> Heard:
@@ -54,7 +50,7 @@ def read_extract(path: Path, asked: Asked, legend: Legend, *, history: bool) -> 
         It holds none of the elements and new areas that were asked about.
     """
     keys = wanted(asked)
-    states = _states(path, set(keys.values())) if keys else {}
+    states = _states(iterate_elements(path, keys.values(), every_version=True), keys)
     mapped = {} if history else _newly_mapped(path, asked, legend)
     if not states and not mapped:
         raise BadSourceError(
@@ -63,21 +59,6 @@ def read_extract(path: Path, asked: Asked, legend: Legend, *, history: bool) -> 
         )
     channel = "history" if history else "extract"
     return _heard(channel, asked, legend, states, mapped, complete=True)
-
-
-def _states(path: Path, keys: set[Key]) -> dict[Key, list[State]]:
-    """Return all versions that a file holds of each element."""
-    found: dict[Key, list[State]] = {}
-    ids = osmium.filter.IdFilter([number for _, number in keys])
-    item: Any
-    with readable(path):
-        for item in osmium.FileProcessor(str(path), WAY | RELATION).with_filter(ids):
-            key = (ENTITY_OF[item.type_str()], item.id)
-            if key in keys:
-                tags = {tag.k: tag.v for tag in item.tags}
-                state = State(version=item.version, tags=tags, deleted=not item.visible)
-                found.setdefault(key, []).append(state)
-    return found
 
 
 def read_diff(path: Path, asked: Asked, legend: Legend) -> Heard:
@@ -89,34 +70,20 @@ def read_diff(path: Path, asked: Asked, legend: Legend) -> Heard:
         It is not well-formed, declares entities, or touches nothing that was asked about.
     """
     keys = wanted(asked)
-    everything = set(keys.values())
-    found: dict[Key, list[State]] = {}
-    for action in read_xml(path):
-        kind = action.get("type") if action.tag == "action" else action.tag
-        new = action.find("new") if action.tag == "action" else action
-        for element in () if new is None else new:
-            text = element.get("id", "")
-            key = (element.tag, int(text) if text.lstrip("-").isdigit() else 0)
-            if key not in everything:
-                continue
-            version = element.get("version", "")
-            tags = {tag.get("k", ""): tag.get("v", "") for tag in element.iter("tag")}
-            gone = kind == "delete" or element.get("visible") == "false"
-            number = int(version) if version.isdigit() else 0
-            found.setdefault(key, []).append(State(version=number, tags=tags, deleted=gone))
-    if not found:
+    states = _states(read_change(path), keys)
+    if not states:
         raise BadSourceError(
             f"{path.name} touches none of the {len(keys)} elements that run {asked.run} asked "
             "about; give the differences since that run, for the same area"
         )
-    return _heard("diff", asked, legend, found, {}, complete=False)
+    return _heard("diff", asked, legend, states, {}, complete=False)
 
 
 def _heard(
     channel: str,
     asked: Asked,
     legend: Legend,
-    states: Mapping[Key, list[State]],
+    states: Mapping[Key, list[Whole]],
     mapped: Mapping[int, int],
     *,
     complete: bool,
@@ -128,8 +95,7 @@ def _heard(
         if key not in states:
             absent += complete
             continue
-        known = sorted(states[key], key=lambda one: one.version)
-        base = version_of(row["record"])
+        known, base = states[key], version_of(row["record"])
         one = judged(known, str(row["current"]), str(row["proposed"]), base, legend)
         if one is not None:
             verdict, stated, why = one
@@ -153,7 +119,7 @@ def _heard(
 
 
 def judged(
-    states: Iterable[State], current: str, proposed: str, base: int, legend: Legend
+    states: Iterable[Whole], current: str, proposed: str, base: int, legend: Legend
 ) -> tuple[Verdict, str, str] | None:
     """Return (verdict, class stated, remark) of what happened after version ``base``.
 

@@ -23,13 +23,13 @@ from glocal.core.provenance import Terms
 from glocal.core.record import element_of
 from glocal.errors import BadSourceError
 from glocal.io.vector import read_table
-from glocal.io.xml import read_xml
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.content import Content
 from glocal.sources.answers.verdict import Heard
 from glocal.sources.config import Date, FilePath, Licence, SourceConfig
 from glocal.sources.kind import Exam, Kind, Reading, Rechecked, Score, Truth, Window, Written
 from glocal.sources.osm.batch import make_batch
+from glocal.sources.osm.change import read_change
 from glocal.sources.osm.decide import decide
 from glocal.sources.osm.echo import muted
 from glocal.sources.osm.file import has_versions, is_history
@@ -219,22 +219,16 @@ class Osm(Kind):
         real = np.full(len(source), -1, np.int64)
         codes = table.loc[source.record[known], "truth"].tolist()
         real[known] = [truth.concepts.get(int(code), -1) for code in codes]
-        before, edits = source.said_class(), _edited(folder / "proposal.osc", window.legend)
+        before, change = source.said_class(), folder / "proposal.osc"
+        edits: dict[str, int] = {}
+        for one in read_change(change) if change.exists() else ():
+            row = classify(one.tags)
+            if one.osm_type in ("way", "relation") and row is not None:
+                meaning = crosswalk_of((row.symbol,), window.legend).matrix[0]
+                edits[f"{one.osm_type}/{one.osm_id}"] = int(meaning.argmax())
         rows = zip(source.record.tolist(), before.tolist(), strict=True)
         after = np.array([edits.get(element_of(name), old) for name, old in rows], np.int64)
         middle = shapely.centroid(source.geometry)
         x, y = shapely.get_x(middle), shapely.get_y(middle)
         cell = np.maximum(cells_of_points(window.geobox, x, y), 0)
         return right_or_wrong("objects right", before, after, real, cell)
-
-
-def _edited(path: Path, legend: Legend) -> dict[str, int]:
-    """Return the class position of every element ``way/1`` of an OsmChange; {} without one."""
-    out: dict[str, int] = {}
-    blocks = read_xml(path) if path.exists() else ()
-    for element in (one for block in blocks for one in block):
-        row = classify({one.get("k", ""): one.get("v", "") for one in element.iter("tag")})
-        if element.tag in ("way", "relation") and row is not None:
-            meaning = crosswalk_of((row.symbol,), legend).matrix[0]
-            out[f"{element.tag}/{element.get('id')}"] = int(meaning.argmax())
-    return out
