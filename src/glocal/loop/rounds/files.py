@@ -41,6 +41,7 @@ __all__ = [
     "reliability_table",
     "round_metrics",
     "write_corrections",
+    "write_models",
     "write_round",
 ]
 
@@ -77,7 +78,7 @@ def write_round(
     }
     for name, table in tables.items():
         _write_table(folder / f"{name}.parquet", table, turn)
-    _write_models(folder / "models.npz", turn.models)
+    write_models(folder / "models.npz", turn.models)
     write_json(folder / "metrics.json", round_metrics(turn))
     name, version = software.split()
     previous = f"{area.config.name}-r{turn.round - 1}" if turn.round else ""
@@ -262,7 +263,7 @@ def _digest(path: Path, changed: int) -> str:
     return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
-def _write_models(path: Path, models: tuple[Observations, ...]) -> None:
+def write_models(path: Path, models: tuple[Observations, ...]) -> None:
     """Keep what the models said, so that a run can go on from here."""
     arrays: dict[str, NDArray[Any]] = {}
     for one in models:
@@ -297,18 +298,17 @@ def _restored(stored: Any, learner: Reading, area: Area) -> Observations:
     name = learner.name
     if learner.time is None:
         raise ValueError(f"{name} does not say when it sees the ground")
+    names = ("symbols", "names", "matrix", "confidence", "shares")
+    symbols, words, matrix, sure, shares = (stored[f"{name}:{one}"] for one in names)
     return Observations(
         source=name,
         support="cells",
         geobox=area.geobox,
-        symbols=stored[f"{name}:symbols"],
+        symbols=symbols,
         crosswalk=Crosswalk(
-            symbols=tuple(stored[f"{name}:names"].tolist()),
-            target=area.legend,
-            matrix=stored[f"{name}:matrix"],
-            confidence=stored[f"{name}:confidence"],
+            symbols=tuple(words.tolist()), target=area.legend, matrix=matrix, confidence=sure
         ),
         phenomenon_time=learner.time,
         provenance=taught_provenance(area, learner),
-        shares=stored[f"{name}:shares"],
+        shares=shares,
     )

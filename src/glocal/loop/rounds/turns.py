@@ -88,10 +88,19 @@ def start(area: Area) -> tuple[Area, dict[str, Displacement], Turn]:
     moved: list[Observations] = []
     for one in area.observations:
         shift = object_shift(turn.fused, one) if one.support == "objects" else None
-        if shift is not None:
-            shifts[one.source] = shift = replace(shift, applied=shift.significant)
-            if shift.applied:
-                moved.append(_moved(one, shift))
+        if shift is None:
+            continue
+        shifts[one.source] = replace(shift, applied=shift.significant)
+        if shift.significant:
+            # each object is moved as a whole: by the shift, or by the field at its middle
+            step = np.tile([shift.dx, shift.dy], (len(one), 1))
+            if shift.field is not None:
+                middle = shapely.centroid(one.geometry)
+                x, y = shapely.get_x(middle), shapely.get_y(middle)
+                step = shift.field.at(np.column_stack([x, y]))
+            xy, owner = shapely.get_coordinates(one.geometry, return_index=True)
+            shapes = shapely.set_coordinates(one.geometry.copy(), xy + step[owner])
+            moved.append(replace(one, geometry=np.asarray(shapes, object)))
     area = area.saying(moved)
     if any(shift.applied for shift in shifts.values()):
         turn = _turn(area, (), 0, None)
@@ -197,14 +206,3 @@ def taught_provenance(area: Area, learner: Reading) -> Provenance:
     if area.anchors is not None:
         teachers.append(area.anchors.provenance)
     return Provenance.derive("predict out of fold", [learner.provenance], labels=teachers)
-
-
-def _moved(one: Observations, shift: Displacement) -> Observations:
-    """Return the objects moved, each as a whole: by the shift, or by the field at its middle."""
-    step = np.tile([shift.dx, shift.dy], (len(one), 1))
-    if shift.field is not None:
-        middle = shapely.centroid(one.geometry)
-        step = shift.field.at(np.column_stack([shapely.get_x(middle), shapely.get_y(middle)]))
-    xy, owner = shapely.get_coordinates(one.geometry, return_index=True)
-    moved = shapely.set_coordinates(one.geometry.copy(), xy + step[owner])
-    return replace(one, geometry=np.asarray(moved, object))

@@ -57,12 +57,7 @@ def metrics_of(
         rounds=list(history),
         round_kept=turn.round,
         interval_level=LEVEL,
-        legend=[
-            ClassRow(
-                value=c.value, name=c.name, title=c.title, color=c.color, concept=c.concept or ""
-            )
-            for c in area.legend.classes
-        ],
+        legend=[ClassRow.model_validate(c, from_attributes=True) for c in area.legend.classes],
         reference=summary.reference,
         estimate=summary.estimate,
         baselines=summary.baselines,
@@ -71,7 +66,16 @@ def metrics_of(
         corrections={name: _correction(given[name], summary, name) for name in sorted(given)},
         weights=estimate.weights,
         families=[list(family) for family in families],
-        displacement={name: _shift(one) for name, one in sorted(shifts.items())},
+        displacement={
+            name: ShiftRow(
+                dx=one.dx,
+                dy=one.dy,
+                sd=float(np.sqrt((one.covariance[0][0] + one.covariance[1][1]) / 2)),
+                gauge=one.gauge,
+                applied=one.applied,
+            )
+            for name, one in sorted(shifts.items())
+        },
         class_area=[ClassArea(value=value, area_ha=ha) for value, ha in sizes],
         attribution=list(estimate.provenance.attribution),
         licence=estimate.provenance.licence,
@@ -104,11 +108,6 @@ def _correction(given: Written, summary: Summary, name: str) -> CorrectionRow:
         threshold=None if told is None else told.threshold,
         note=given.note,
     )
-
-
-def _shift(one: Displacement) -> ShiftRow:
-    sd = float(np.sqrt((one.covariance[0][0] + one.covariance[1][1]) / 2))
-    return ShiftRow(dx=one.dx, dy=one.dy, sd=sd, gauge=one.gauge, applied=one.applied)
 
 
 def _notes(area: Area, turn: Turn) -> list[str]:

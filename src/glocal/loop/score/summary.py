@@ -94,11 +94,7 @@ def summarise(area: Area, folds: list[dict[str, Any]]) -> Summary:
         if row.gain is not None:
             means = {"accuracy": row.before, "loop": row.after, "difference": row.gain}
             baselines[name] = Baseline(**means, low=row.low, high=row.high, n=row.n)
-    sources, changed = _sources(area, folds, truth, shares, block)
-    for one in area.readings:
-        shown = one.kind.shown(one, cell)
-        if shown is not None and not answered.all() and shown[1].sum() > 1:
-            sources[one.name] = _share_gain(answered, *shown, block)
+    sources, changed = _sources(area, folds, truth, shares, cell)
     estimate, calibration = _estimate(log_q[answered], shares[answered], block[answered])
     return Summary(
         reference=ReferenceRow(
@@ -117,12 +113,13 @@ def summarise(area: Area, folds: list[dict[str, Any]]) -> Summary:
 
 
 def _sources(
-    area: Area, folds: list[dict[str, Any]], truth: Codes, shares: Table, block: Codes
+    area: Area, folds: list[dict[str, Any]], truth: Codes, shares: Table, cell: Codes
 ) -> tuple[dict[str, SourceRow], dict[str, Measured]]:
     """Return how sources gain by their corrections, and points in places that these change."""
+    answered, block = truth >= 0, blocks_of(area, cell)
     sources, changed = {}, {}
     for name in folds[0]["sources"]:
-        before, after, use = _asked(area, folds, name, truth >= 0)
+        before, after, use = _asked(area, folds, name, answered)
         if before.ndim == 1:
             moved = use & (before != after)
             right = int((after == truth)[moved].sum())
@@ -132,6 +129,23 @@ def _sources(
             pair = (np.log(np.maximum(one, 1e-6)) for one in (before, after))
             before, after = ((shares * one).sum(axis=1) for one in pair)
         sources[name] = _gain(before, after, use, block)
+    for one in area.readings:
+        shown = one.kind.shown(one, cell)
+        if shown is None or answered.all() or shown[1].sum() < 2:
+            continue
+        # how many cells that a picture offers as usable show the ground: a point without an answer
+        # could not be seen; the mask uses no reference point
+        seen, kept = shown
+        before, after = answered[seen].mean(), answered[kept].mean()
+        low, high = gain_interval((answered & kept, kept), (answered & seen, seen), block)
+        sources[one.name] = SourceRow(
+            before=float(before),
+            after=float(after),
+            gain=float(after - before),
+            low=low,
+            high=high,
+            n=int(seen.sum()),
+        )
     return sources, changed
 
 
@@ -193,23 +207,6 @@ def _gain(before: NDArray[Any], after: NDArray[Any], use: Bools, block: Codes) -
         low=low,
         high=high,
         n=int(use.sum()),
-    )
-
-
-def _share_gain(answered: Bools, seen: Bools, kept: Bools, block: Codes) -> SourceRow:
-    """Return how many cells that a picture offers as usable show the ground.
-
-    A reference point without an answer could not be seen. The mask uses no reference point.
-    """
-    before, after = answered[seen].mean(), answered[kept].mean()
-    low, high = gain_interval((answered & kept, kept), (answered & seen, seen), block)
-    return SourceRow(
-        before=float(before),
-        after=float(after),
-        gain=float(after - before),
-        low=low,
-        high=high,
-        n=int(seen.sum()),
     )
 
 

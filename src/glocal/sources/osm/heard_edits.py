@@ -31,7 +31,8 @@ def wanted(asked: Asked) -> dict[int, Key]:
 
 def _states(elements: Iterable[Whole], keys: Mapping[int, Key]) -> dict[Key, list[Whole]]:
     """Return the versions of each element that was asked about, oldest first."""
-    asked, found = set(keys.values()), {}
+    asked = set(keys.values())
+    found: dict[Key, list[Whole]] = {}
     for one in elements:
         key = (one.osm_type, one.osm_id)
         if key in asked:
