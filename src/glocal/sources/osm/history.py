@@ -47,7 +47,7 @@ class Versions:
     """False for a version that deletes the element."""
 
     symbol: NDArray[np.str_]
-    """What the tags say (`osm_tags.classify`), empty for nothing about cover."""
+    """What the tags say (`tags.classify`), empty for nothing about cover."""
 
     contributors: NDArray[np.int32]
     """Distinct people who had edited the element up to this version."""

@@ -50,10 +50,10 @@ def observe_osm(
     timestamp (UTC seconds, NaT unknown), tags (a mapping; without addresses, contacts and
     notes, and only ``building`` for buildings), has_metadata; of an extract with versions also
     ``unfit``, see `unfit_elements`. In layers the type is
-    inferred, see `osm_layer`. User names, ids and changesets are dropped; with ``salt``,
+    inferred, see `layer`. User names, ids and changesets are dropped; with ``salt``,
     contributors become one of a few strata by HMAC-SHA256. A history adds the columns
     edit_age and life (years), contributors, retags, deletions and reshapes, and its strata
-    are those of `osm_history.Ages.stratum`.
+    are those of `history.Ages.stratum`.
 
     Raises
     ------
