@@ -55,7 +55,7 @@ def task(feature: dict[str, Any], edit: TagEdit | None, new: list[Whole] | None)
 
 def features(batch: Batch) -> list[dict[str, Any]]:
     """Return the GeoJSON feature of every row."""
-    rows, out = batch.rows, []
+    rows, ids, out = batch.rows, batch.rows.ids, []
     shapes = shapely.to_geojson(lonlat(shapely.force_2d(rows.support), rows.crs)).tolist()
     asked = set(batch.of_fate("modify", "create", "survey", "missing"))
     for i, fault in enumerate(rows.fault.tolist()):
@@ -63,16 +63,15 @@ def features(batch: Batch) -> list[dict[str, Any]]:
         name = named.get("@id", element_of(str(rows.record[i])))
         # a flag doubts the tags, an edit or an unmapped area believes in a class
         doubt = fault in ("doubt", "outdated", "vanished")
+        sure = "probability_wrong" if doubt else "probability"
         moved = VECTOR if fault == "displaced" else ()
         properties = {
             **{f"{column}_m": f"{rows.columns[column][i]:.1f}" for column in moved},
-            "glocal_id": rows.ids[i],
+            "glocal_id": ids[i],
             "kind": fault,
             "current": str(rows.current[i]),
             "proposed": str(rows.proposed[i]),
-            "probability_wrong"
-            if doubt
-            else "probability": f"{min(rows.probability[i], 0.99):.2f}",
+            sure: f"{min(rows.probability[i], 0.99):.2f}",
             "round": str(rows.round),
             "because": ", ".join(rows.because),
             "source": "; ".join(rows.provenance.attribution),

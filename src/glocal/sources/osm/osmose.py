@@ -59,14 +59,14 @@ def osmose_xml(batch: Batch) -> str:
             one = ET.SubElement(analyser, "class", about)
             ET.SubElement(one, "classtext", lang="en", title=TITLES[kind])
             ET.SubElement(one, "detail", lang="en", title=AGREE)
-    points = lonlat(shapely.point_on_surface(rows.support), rows.crs)
+    points, ids = lonlat(shapely.point_on_surface(rows.support), rows.crs), rows.ids
     for i in shown:
-        _error(analyser, batch, i, points[i])
+        _error(analyser, batch, i, ids[i], points[i])
     return document(root)
 
 
-def _error(parent: ET.Element, batch: Batch, i: int, point: Any) -> None:
-    rows, name = batch.rows, batch.rows.ids[i]
+def _error(parent: ET.Element, batch: Batch, i: int, name: str, point: Any) -> None:
+    rows = batch.rows
     # Osmose wants a stable number of a proposal
     about = {
         "class": NUMBER[rows.fault[i]],
