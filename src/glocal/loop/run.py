@@ -142,15 +142,15 @@ def _claim(config: AreaConfig, out: Path) -> None:
         )
     if seen.exists():
         before = _read_json(seen)
-        files, software = before["files"], before["software"]
-        if files != inputs:
+        if before["files"] != inputs:
+            files = before["files"]
             changed = sorted(name for name in inputs if files.get(name) != inputs[name])
             raise RunError(
                 f"inputs changed since {out} was begun: {', '.join(changed)}; choose another --out"
             )
-        if software != SOFTWARE:
+        if before["software"] != SOFTWARE:
             raise RunError(
-                f"{out} was begun by {software}, this is {SOFTWARE}; choose another --out"
+                f"{out} was begun by {before['software']}, this is {SOFTWARE}; choose another --out"
             )
     if not known.exists() and out.exists():
         names = sorted(one.name for one in out.iterdir() if PART not in one.name)
