@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from glocal.core.typing import Floats, Table
 
@@ -48,9 +49,7 @@ def log_normalise(log_p: NDArray[F]) -> NDArray[F]:
     >>> np.exp(log_normalise(np.zeros((1, 4)))).tolist()
     [[0.25, 0.25, 0.25, 0.25]]
     """
-    peak = log_p.max(axis=-1, keepdims=True)
-    total = np.log(np.exp(log_p - peak).sum(axis=-1, keepdims=True)) + peak
-    return np.asarray(log_p - total)
+    return np.asarray(log_softmax(log_p, axis=-1))
 
 
 def relative_entropy(log_p: Floats) -> Floats:
