@@ -45,9 +45,9 @@ def slow_posterior(symbols, priors, trusts, regions, log_prior, gamma, anchors, 
 def _shares(symbols, priors):
     out = np.full((symbols.shape[1], priors[0].shape[1]), 1 / priors[0].shape[1])
     for cell in range(symbols.shape[1]):
-        said = [priors[s][y - 1] for s, y in enumerate(symbols[:, cell]) if y]
+        said = [int(np.argmax(priors[s][y - 1])) for s, y in enumerate(symbols[:, cell]) if y]
         if said:
-            out[cell] = np.mean(said, axis=0)
+            out[cell] = [said.count(k) / len(said) for k in range(len(out[cell]))]
     return out
 
 
