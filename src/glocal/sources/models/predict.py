@@ -14,9 +14,9 @@ from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.linalg import cho_factor, cho_solve
+from scipy.special import softmax
 
 from glocal.core.chip import Chip
 from glocal.core.labels import Labels
@@ -159,7 +159,7 @@ def predict(
         for i, (by_landmark, by_feature, constant) in enumerate(models):
             mine = of_fold[part] == i
             score = near[mine] @ by_landmark + x[mine] @ by_feature + constant
-            out[part[mine]] = _softmax(score)
+            out[part[mine]] = softmax(score, axis=1)
     return out
 
 
@@ -238,14 +238,9 @@ def _train(x: Layers, shares: Table, weight: Table) -> Layers:
     model = np.zeros((x.shape[1], shares.shape[1]))
     ahead, t = model, 1.0
     for _ in range(ITERATIONS):
-        gradient = wide.T @ (_softmax(wide @ ahead) * mass - target) + PENALTY * ahead
+        gradient = wide.T @ (softmax(wide @ ahead, axis=1) * mass - target) + PENALTY * ahead
         step = ahead - cho_solve(factor, gradient)
         further = (1 + np.sqrt(1 + 4 * t * t)) / 2
         ahead = step + (t - 1) / further * (step - model)
         model, t = step, further
     return model.astype(np.float32)
-
-
-def _softmax(score: NDArray[Any]) -> NDArray[Any]:
-    power = np.exp(score - score.max(axis=1, keepdims=True))
-    return np.asarray(power / power.sum(axis=1, keepdims=True))
