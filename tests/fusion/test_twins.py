@@ -136,9 +136,8 @@ def parity(worker, task, label):
     aggregation = pytest.importorskip("crowdkit.aggregation", reason="crowd-kit is not installed")
     pd = pytest.importorskip("pandas")
     sources, tasks, labels = crowd(worker, task, label)
-    setting = replace(DAWID_SKENE, sweeps=25)
-    ours = np.exp(fuse(sources, setting=setting).cells()[0])
-    model = aggregation.DawidSkene(n_iter=setting.sweeps, tol=-np.inf)
+    ours = np.exp(fuse(sources, setting=DAWID_SKENE).cells()[0])
+    model = aggregation.DawidSkene(n_iter=DAWID_SKENE.sweeps)
     table = pd.DataFrame({"worker": worker, "task": task, "label": label})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # crowd-kit calls what pandas deprecates
