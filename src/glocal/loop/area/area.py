@@ -150,20 +150,19 @@ class Area:
 
     def points(self) -> Labels:
         """Return every reference and field point as one label each."""
-        cells, shares = [np.empty(0, np.int64)], [np.empty((0, len(self.legend)))]
-        if self.anchors is not None:
-            at = cells_of_points(self.geobox, self.anchors.x, self.anchors.y)
-            use = self.anchors.answered & (at >= 0)
-            cells.append(at[use])
-            shares.append(self.anchors.shares[use])
+        anchors = (one for one in (self.anchors,) if one is not None)
+        told = [(one.x, one.y, one.answered, one.shares) for one in anchors]
         for one in self.observations:
             if one.support == "points":
-                x, y = shapely.get_x(one.geometry), shapely.get_y(one.geometry)
-                at = cells_of_points(self.geobox, x, y)
                 symbol = np.maximum(one.symbols.astype(np.int64) - 1, 0)
-                use = (one.symbols > 0) & (at >= 0) & (one.crosswalk.confidence[symbol] > 0)
-                cells.append(at[use])
-                shares.append(one.crosswalk.matrix[symbol[use]])
+                use = (one.symbols > 0) & (one.crosswalk.confidence[symbol] > 0)
+                x, y = shapely.get_coordinates(one.geometry).T
+                told.append((x, y, use, one.crosswalk.matrix[symbol]))
+        cells, shares = [np.empty(0, np.int64)], [np.empty((0, len(self.legend)))]
+        for x, y, use, meant in told:
+            at = cells_of_points(self.geobox, x, y)
+            cells.append(at[use & (at >= 0)])
+            shares.append(meant[use & (at >= 0)])
         cell = np.concatenate(cells)
         return Labels(
             cell=cell,

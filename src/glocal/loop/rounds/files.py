@@ -71,13 +71,9 @@ def write_round(
     """Write one round; its ``item.json`` comes last, so it is there only when all else is."""
     provenance = replace(turn.estimate.provenance, software=software)
     _write_layers(area, turn, folder, provenance)
-    tables = {
-        "reliability": reliability_table(area, turn),
-        "corrections": correction_table(area, told),
-        "displacement": shift_table(area, shifts),
-    }
-    for name, table in tables.items():
-        _write_table(folder / f"{name}.parquet", table, turn)
+    _write_table(folder / "reliability.parquet", reliability_table(area, turn), turn)
+    _write_table(folder / "displacement.parquet", shift_table(area, shifts), turn)
+    write_corrections(folder / "corrections.parquet", area, turn, told)
     write_models(folder / "models.npz", turn.models)
     write_json(folder / "metrics.json", round_metrics(turn))
     name, version = software.split()
@@ -134,17 +130,13 @@ def _write_layers(area: Area, turn: Turn, folder: Path, provenance: Provenance) 
     look: dict[str, Any] = {"nodata": legend.nodata, "colors": legend, "categorical": True}
     write("estimate", codes, band_names=("class",), **look)
     write_qml(folder / "estimate.qml", legend)
-    entropy = np.clip(relative_entropy(estimate.log_p), 0, 1)
-    for name, share in (
-        ("probability", p.max(axis=-1)),
-        ("entropy", entropy),
-        ("disagreement", estimate.disagreement),
-    ):
+    shares = {"probability": p.max(axis=-1), "disagreement": estimate.disagreement}
+    shares["entropy"] = np.clip(relative_entropy(estimate.log_p), 0, 1)
+    for name, share in shares.items():
         write(name, share.astype(np.float32), nodata=float("nan"))
     bands = np.rint(np.moveaxis(p, -1, 0) * PROBABILITY_SCALE).astype(np.uint16)
     write("probabilities", bands, band_names=legend.names)
-    images = [one.image for one in area.readings if one.image is not None]
-    shown = clearest(images, *COLOURS)
+    shown = clearest([one.image for one in area.readings if one.image is not None], *COLOURS)
     if shown is not None:
         write("image", quicklook(shown), shown.chip.provenance, band_names=COLOURS)
 

@@ -79,9 +79,9 @@ def resumed_turn(area: Area, models: tuple[Observations, ...], round: int, befor
 def start(area: Area) -> tuple[Area, dict[str, Displacement], Turn]:
     """Fuse once, align layers of objects by what that shows, and fuse again if any moved.
 
-    Objects are moved onto the others, with which alone they can be compared, all alike or
-    each trace by a field. Shifts of rasters are split by stated accuracies and points, and
-    reported only.
+    Objects are moved onto the others, with which alone they can be compared, each as a whole: by
+    the shift of all, or by a field at its middle. Shifts of rasters are split by stated
+    accuracies and points, and reported only.
     """
     turn = _turn(area, (), 0, None)
     shifts = raster_shifts(turn.fused, area.observations, {})
@@ -92,12 +92,10 @@ def start(area: Area) -> tuple[Area, dict[str, Displacement], Turn]:
             continue
         shifts[one.source] = replace(shift, applied=shift.significant)
         if shift.significant:
-            # each object is moved as a whole: by the shift, or by the field at its middle
             step = np.tile([shift.dx, shift.dy], (len(one), 1))
             if shift.field is not None:
-                middle = shapely.centroid(one.geometry)
-                x, y = shapely.get_x(middle), shapely.get_y(middle)
-                step = shift.field.at(np.column_stack([x, y]))
+                mid = shapely.centroid(one.geometry)
+                step = shift.field.at(np.column_stack([shapely.get_x(mid), shapely.get_y(mid)]))
             xy, owner = shapely.get_coordinates(one.geometry, return_index=True)
             shapes = shapely.set_coordinates(one.geometry.copy(), xy + step[owner])
             moved.append(replace(one, geometry=np.asarray(shapes, object)))
@@ -163,9 +161,7 @@ def _turn(area: Area, models: tuple[Observations, ...], round: int, before: Turn
         interval=area.config.interval,
         seed=area.config.seed,
     )
-    behind = [one.provenance for one in observations]
-    if area.anchors is not None:
-        behind.append(area.anchors.provenance)
+    behind = [one.provenance for one in (*observations, area.anchors) if one is not None]
     estimate = Estimate(
         geobox=area.geobox,
         interval=area.config.interval,
@@ -176,9 +172,7 @@ def _turn(area: Area, models: tuple[Observations, ...], round: int, before: Turn
         provenance=Provenance.derive("fuse", behind),
         round=round,
     )
-    change = 1.0
-    if before is not None:
-        change = float((estimate.classes != before.estimate.classes).mean())
+    change = float((estimate.classes != before.estimate.classes).mean()) if before else 1.0
     return Turn(estimate=estimate, fused=fused, models=models, change=change)
 
 

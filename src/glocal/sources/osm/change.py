@@ -75,17 +75,15 @@ def fresh_elements(
     fresh: dict[str, Whole] = {}
     stale = {one: "no OSM element with a version" for one in parsed if one not in wanted}
     for one, (kind, number, version) in wanted.items():
-        whole = held.get((kind, number))
+        whole, name = held.get((kind, number)), f"{kind}/{number}"
         if whole is None:
-            stale[one] = (
-                f"{kind}/{number} is not in {extract.name}: deleted, or outside the extract"
-            )
+            stale[one] = f"{name} is not in {extract.name}: deleted, or outside the extract"
         elif whole.deleted:
-            stale[one] = f"{kind}/{number} was deleted in version {whole.version}"
+            stale[one] = f"{name} was deleted in version {whole.version}"
         elif whole.version != version:
             now = "now" if whole.version > version else f"in {extract.name}, which is older"
             stale[one] = (
-                f"{kind}/{number} is version {whole.version} {now}, "
+                f"{name} is version {whole.version} {now}, "
                 f"the proposal was made from version {version}"
             )
         else:

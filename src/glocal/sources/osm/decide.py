@@ -203,14 +203,14 @@ def _chosen(
     groups: dict[int, list[int]] = {}
     for i in sound[np.argsort(-shapely.area(source.geometry[sound]), kind="stable")].tolist():
         groups.setdefault(int(source.columns["osm_id"][i]), []).append(i)
-    same, differ = [], []
+    same: list[list[int]] = []
+    differ: list[list[int]] = []
     for number, group in groups.items():
+        whole = number > 0 and many[group[0]] <= len(group)
         alike = all(judged.edit[i] == judged.edit[group[0]] for i in group)
-        if number > 0 and many[group[0]] <= len(group) and alike:
-            same.append(group)
-        else:
-            differ.append(group[0])
-    return threshold, same, np.array(differ, np.int64), barred, np.flatnonzero(doubted)
+        (same if whole and alike else differ).append(group)
+    question = np.array([group[0] for group in differ], np.int64)
+    return threshold, same, question, barred, np.flatnonzero(doubted)
 
 
 def _faults(source: Observations, window: Window, rows: Codes) -> NDArray[np.str_]:

@@ -16,6 +16,7 @@ import shapely
 from numpy.typing import NDArray
 from osmium.osm import AREA, NODE, RELATION, WAY
 
+from glocal.core.typing import Codes
 from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.sources.osm.tags import KEYS
 
@@ -78,6 +79,29 @@ class Elements:
     def __len__(self) -> int:
         return len(self.geometry)
 
+    def records(self, rows: Codes) -> NDArray[np.str_]:
+        """Return the names of some areas: ``way/1@2`` with the version, ``geofabrik/ROW``."""
+        if self.row is not None:
+            return np.array([f"geofabrik/{row}" for row in self.row[rows].tolist()])
+        columns = (self.osm_type, self.osm_id, self.version)
+        parts = zip(*(column[rows].tolist() for column in columns), strict=True)
+        return np.array([f"{kind}/{number}@{version}" for kind, number, version in parts])
+
+    def columns(self, rows: Codes) -> dict[str, NDArray[Any]]:
+        """Return what is known of some areas beside what they say and where."""
+        tags = np.empty(len(rows), object)
+        tags[:] = [self.tags[i] for i in rows.tolist()]
+        layer = {} if self.sharing is None else {"layer_rows": self.sharing[rows]}
+        return {
+            "osm_type": self.osm_type[rows],
+            "osm_id": self.osm_id[rows],
+            "version": self.version[rows],
+            "timestamp": self.timestamp[rows],
+            "tags": tags,
+            "has_metadata": self.version[rows] > 0,
+            **layer,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
@@ -98,6 +122,22 @@ class Whole:
 
     deleted: bool = False
     """The file names the element only to say that it was deleted."""
+
+    @classmethod
+    def of(cls, item: Any) -> Whole:
+        """Return what osmium reads as a value; its own is gone when it reads the next."""
+        kind = ENTITY_OF[item.type_str()]
+        parts = item.members if kind == "relation" else ()
+        return cls(
+            osm_type=kind,
+            osm_id=item.id,
+            version=item.version,
+            tags={tag.k: tag.v for tag in item.tags},
+            nodes=tuple(node.ref for node in item.nodes) if kind == "way" else (),
+            members=tuple((ENTITY_OF[one.type], one.ref, one.role) for one in parts),
+            place=(item.lon, item.lat) if kind == "node" and not item.deleted else None,
+            deleted=bool(item.deleted),
+        )
 
 
 @contextmanager
@@ -223,23 +263,11 @@ def iterate_elements(
     ids = osmium.filter.IdFilter([number for _, number in wanted])
     kinds = reduce(or_, {ENTITY[kind] for kind, _ in wanted})
     name = str(path) if every_version else _checked(path)
-    item: Any
     with readable(path):
         for item in osmium.FileProcessor(name, kinds).with_filter(ids):
-            kind = ENTITY_OF[item.type_str()]
-            if (kind, item.id) not in wanted:
-                continue
-            parts = item.members if kind == "relation" else ()
-            yield Whole(
-                osm_type=kind,
-                osm_id=item.id,
-                version=item.version,
-                tags={tag.k: tag.v for tag in item.tags},
-                nodes=tuple(node.ref for node in item.nodes) if kind == "way" else (),
-                members=tuple((ENTITY_OF[one.type], one.ref, one.role) for one in parts),
-                place=(item.lon, item.lat) if kind == "node" and not item.deleted else None,
-                deleted=bool(item.deleted),
-            )
+            whole = Whole.of(item)
+            if (whole.osm_type, whole.osm_id) in wanted:
+                yield whole
 
 
 def read_context(path: Path, elements: Iterable[Whole]) -> list[Whole]:

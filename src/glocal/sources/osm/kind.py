@@ -36,6 +36,7 @@ from glocal.sources.osm.file import has_versions, is_history
 from glocal.sources.osm.heard_edits import read_diff, read_extract
 from glocal.sources.osm.heard_tasks import read_maproulette
 from glocal.sources.osm.index import INDEX
+from glocal.sources.osm.page import promised
 from glocal.sources.osm.read import observe_osm, with_edits
 from glocal.sources.osm.stale import recheck
 from glocal.sources.osm.tags import classify, crosswalk_of
@@ -162,18 +163,7 @@ class Osm(Kind):
         source, config = reading.says, reading.config
         elements = bool(source.columns["has_metadata"].any())
         extract = config.path if elements and not is_history(config.path) else None
-        wanted, held_out = reading.window.precision, findings.held_out
-        promise = f"No edit is sure enough for the wanted precision of {wanted:.2f}."
-        if corrections.expected_precision is not None:
-            points = 0 if held_out is None else int(np.isfinite(held_out).all(axis=1).sum())
-            edits = int((corrections.action == "modify").sum())
-            promise = (
-                f"Expected precision of {edits} edits (some may be held back): "
-                f"{corrections.expected_precision:.2f}, wanted {wanted:.2f}; only those of "
-                f"probability {corrections.threshold:.2f} and more go out. Log-odds are multiplied "
-                f"by {findings.sharpness:.2f}, the cautious end of what {points} reference points "
-                "in objects allow that the run did not see."
-            )
+        promise = promised(corrections, findings, reading.window.precision)
         batch = make_batch(corrections, source, extract, reading.window.dates)
         files = write_batch(batch, folder, promise)
         fates = ("modify", "create", "survey", "missing", "flag", "later")

@@ -88,9 +88,9 @@ def observations_of(
             attribution=(ATTRIBUTION,),
         ),
         geometry=geometry,
-        record=_records(elements, index),
+        record=elements.records(index),
         stratum=_strata(elements.uid, index, salt),
-        columns=_columns(elements, index),
+        columns=elements.columns(index),
     )
 
 
@@ -144,29 +144,6 @@ def _touching(
             "cover, but none touches the area; check the area or take another extract"
         )
     return index[touches], geometry[touches]
-
-
-def _records(elements: Elements, index: NDArray[np.int64]) -> NDArray[np.str_]:
-    if elements.row is not None:
-        return np.array([f"geofabrik/{row}" for row in elements.row[index].tolist()])
-    columns = (elements.osm_type, elements.osm_id, elements.version)
-    parts = zip(*(column[index].tolist() for column in columns), strict=True)
-    return np.array([f"{kind}/{number}@{version}" for kind, number, version in parts])
-
-
-def _columns(elements: Elements, index: Codes) -> dict[str, NDArray[Any]]:
-    tags = np.empty(len(index), object)
-    tags[:] = [elements.tags[i] for i in index.tolist()]
-    layer = {} if elements.sharing is None else {"layer_rows": elements.sharing[index]}
-    return {
-        "osm_type": elements.osm_type[index],
-        "osm_id": elements.osm_id[index],
-        "version": elements.version[index],
-        "timestamp": elements.timestamp[index],
-        "tags": tags,
-        "has_metadata": elements.version[index] > 0,
-        **layer,
-    }
 
 
 def _strata(

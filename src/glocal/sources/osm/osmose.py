@@ -31,6 +31,7 @@ NUMBER = {kind: str(1 + i) for i, kind in enumerate(TITLES)}
 LEVELS = {"retag": "2"}
 """1 is the most urgent; all but edits are 3."""
 
+OURS = {"tag": "landuse,fix:imagery", "source": "glocal"}
 AGREE = "Evidence from satellite images and maps; a person decides each one by recent imagery."
 
 
@@ -49,13 +50,7 @@ def osmose_xml(batch: Batch) -> str:
     analyser = ET.SubElement(root, "analyser", timestamp=when, analyser_version="1", version="1")
     for kind in TITLES:
         if any(rows.fault[i] == kind for i in shown):
-            about = {
-                "id": NUMBER[kind],
-                "item": ITEM,
-                "level": LEVELS.get(kind, "3"),
-                "tag": "landuse,fix:imagery",
-                "source": "glocal",
-            }
+            about = {"id": NUMBER[kind], "item": ITEM, "level": LEVELS.get(kind, "3"), **OURS}
             one = ET.SubElement(analyser, "class", about)
             ET.SubElement(one, "classtext", lang="en", title=TITLES[kind])
             ET.SubElement(one, "detail", lang="en", title=AGREE)
@@ -66,15 +61,10 @@ def osmose_xml(batch: Batch) -> str:
 
 
 def _error(parent: ET.Element, batch: Batch, i: int, name: str, point: Any) -> None:
-    rows = batch.rows
-    # Osmose wants a stable number of a proposal
-    about = {
-        "class": NUMBER[rows.fault[i]],
-        "subclass": str(zlib.crc32(name.encode()) & 0x7FFFFFFF),
-    }
-    error = ET.SubElement(parent, "error", about)
+    rows, base, edit = batch.rows, batch.base.get(i), batch.edit(i)
+    stable = str(zlib.crc32(name.encode()) & 0x7FFFFFFF)  # Osmose wants a number
+    error = ET.SubElement(parent, "error", {"class": NUMBER[rows.fault[i]], "subclass": stable})
     ET.SubElement(error, "location", lat=f"{point.y:.7f}", lon=f"{point.x:.7f}")
-    base = batch.base.get(i)
     if base is not None:
         add_element(error, base, base.version)
     said = str(rows.current[i]) or "nothing mapped"
@@ -82,7 +72,6 @@ def _error(parent: ET.Element, batch: Batch, i: int, name: str, point: Any) -> N
     ET.SubElement(error, "text", lang="en", value=f"{text} ({name})")
     if base is None:
         return
-    edit = batch.edit(i)
     fix = ET.SubElement(ET.SubElement(error, "fixes"), "fix")
     node = ET.SubElement(fix, base.osm_type, id=str(base.osm_id))
     for key, value in sorted(edit.set.items()):

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
+import numpy as np
+
 from glocal.core.correction import Corrections
+from glocal.core.findings import Findings
 from glocal.core.interval import Interval
 from glocal.sources.osm.batch import Batch
 from glocal.sources.osm.rows import VECTOR
 from glocal.sources.osm.tags import LAYER, fclass_tags
 
-__all__ = ["instruction", "readme", "when"]
+__all__ = ["instruction", "promised", "readme", "when"]
 
 ABOUT = {
     "proposal.osc": "tag edits as OsmChange at their base version; opens in JOSM. "
@@ -187,6 +190,21 @@ def instruction(batch: Batch, i: int, element: str) -> str:
     changes += [f"without {key}" for key in edit.unset]
     accept = f"If nearly all of the outline is {cover}, accept: {', '.join(changes)}. {PARTLY}"
     return " ".join((old, dated, look, check, accept))
+
+
+def promised(told: Corrections, findings: Findings, wanted: float) -> str:
+    """Return the sentence that says how many of the edits should be right, and who says so."""
+    if told.expected_precision is None:
+        return f"No edit is sure enough for the wanted precision of {wanted:.2f}."
+    checked = findings.held_out
+    points = 0 if checked is None else int(np.isfinite(checked).all(axis=1).sum())
+    return (
+        f"Expected precision of {int((told.action == 'modify').sum())} edits (some may be held "
+        f"back): {told.expected_precision:.2f}, wanted {wanted:.2f}; only those of probability "
+        f"{told.threshold:.2f} and more go out. Log-odds are multiplied by "
+        f"{findings.sharpness:.2f}, the cautious end of what {points} reference points in objects "
+        "allow that the run did not see."
+    )
 
 
 def readme(batch: Batch, counts: Mapping[str, int], promise: str) -> str:

@@ -69,10 +69,9 @@ def displaced_parts(source: Observations, findings: Findings) -> Corrections:
     """Return questions about the place of the layer, or of its parts; they are never edits."""
     shift = findings.shift
     parts = [] if shift is None or not shift.significant else list(_parts(source, shift))
-    n = len(parts)
-    step = np.array([one[2] for one in parts], np.float64).reshape(n, 2)
+    step = np.array([one[2] for one in parts], np.float64).reshape(-1, 2)
     spread = np.array([np.sqrt(np.trace(one[3]) / 2) for one in parts], np.float64)
-    support = np.empty(n, object)
+    support = np.empty(len(parts), object)
     support[:] = [one[1] for one in parts]
     return of_source(
         source,

@@ -129,18 +129,13 @@ def with_edits(source: Observations, corrections: Corrections) -> Observations:
         for i in rows:
             after = edit.applied(tags[i])
             meaning = classify(after)
-            if meaning is None:
-                continue
-            if meaning.base not in alphabet:
-                alphabet.append(meaning.base)
-            symbols[i] = alphabet.index(meaning.base) + 1
-            tags[i] = after
-    return replace(
-        source,
-        symbols=symbols,
-        crosswalk=crosswalk_of(tuple(alphabet), source.legend),
-        columns={**source.columns, "tags": tags},
-    )
+            if meaning is not None:
+                if meaning.base not in alphabet:
+                    alphabet.append(meaning.base)
+                symbols[i], tags[i] = alphabet.index(meaning.base) + 1, after
+    crosswalk, columns = crosswalk_of(tuple(alphabet), source.legend), {**source.columns}
+    columns["tags"] = tags
+    return replace(source, symbols=symbols, crosswalk=crosswalk, columns=columns)
 
 
 def unfit_elements(path: Path, source: Observations) -> NDArray[np.object_]:

@@ -49,25 +49,30 @@ def stale_proposals(index: gpd.GeoDataFrame, extract: Path) -> dict[str, str]:
     new = index["fate"].isin(("create", "missing")).to_numpy()
     elements = index[~new]
     fresh, stale = fresh_elements(extract, elements["record"].tolist())
-    edits = set(elements.loc[elements["fate"] == "modify", "record"].tolist())
-    whole = {record: one for record, one in fresh.items() if record in edits}
+    edits = elements.loc[elements["fate"] == "modify", "record"].tolist()
+    whole = {record: fresh[record] for record in edits if record in fresh}
     torn = incomplete(extract, whole.values())
-    keys = {record: (one.osm_type, one.osm_id) for record, one in whole.items()}
-    stale |= {record: torn[key] for record, key in keys.items() if key in torn}
+    for record, one in whole.items():
+        if (one.osm_type, one.osm_id) in torn:
+            stale[record] = torn[one.osm_type, one.osm_id]
     rows = zip(elements["proposal"].tolist(), elements["record"].tolist(), strict=True)
     out = {proposal: stale[record] for proposal, record in rows if record in stale}
-    areas = index[new]
-    if len(areas):
-        held, places = read_areas(extract), areas.to_crs("EPSG:4326").geometry.to_numpy()
-        shapes, names = shapely.make_valid(held.geometry), areas["proposal"].tolist()
-        pairs = shapely.STRtree(shapes).query(places, predicate="intersects")
-        for i, at in np.unique(pairs, axis=1).T.tolist():  # by area, then as the extract has them
-            part = shapely.area(shapely.intersection(shapes[at], places[i]))
-            part /= shapely.area(places[i])
-            maps = part > TOUCHES and classify(held.tags[at], is_line=bool(held.is_line[at]))
-            if maps and names[i] not in out:
-                name = f"{held.osm_type[at]}/{held.osm_id[at]} (version {held.version[at]})"
-                out[names[i]] = f"{name} is mapped on {part:.0%} of it now"
+    return out | _mapped_by_now(index[new], extract)
+
+
+def _mapped_by_now(areas: gpd.GeoDataFrame, extract: Path) -> dict[str, str]:
+    """Return why areas are no longer missing: what covers them in ``extract``."""
+    if not len(areas):
+        return {}
+    held, places = read_areas(extract), areas.to_crs("EPSG:4326").geometry.to_numpy()
+    shapes, names, out = shapely.make_valid(held.geometry), areas["proposal"].tolist(), {}
+    pairs = shapely.STRtree(shapes).query(places, predicate="intersects")
+    for i, at in np.unique(pairs, axis=1).T.tolist():  # by area, then as the extract has them
+        part = shapely.area(shapely.intersection(shapes[at], places[i])) / shapely.area(places[i])
+        maps = part > TOUCHES and classify(held.tags[at], is_line=bool(held.is_line[at]))
+        if maps and names[i] not in out:
+            name = f"{held.osm_type[at]}/{held.osm_id[at]} (version {held.version[at]})"
+            out[names[i]] = f"{name} is mapped on {part:.0%} of it now"
     return out
 
 

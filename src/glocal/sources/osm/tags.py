@@ -155,6 +155,26 @@ class TagRow:
     confidence: float
     """0..1, how far the row is to be believed."""
 
+    @classmethod
+    def of(cls, record: Mapping[str, str]) -> TagRow:
+        """Return a row as the table gives it: the first of several codes is the main one."""
+        value, *further = record["osm_value"].split("&")
+        hub = legends.legend(legends.HUB)
+        codes = [int(code) for code in record["worldcover_code"].split("|") if code]
+        concepts = [hub.names[hub.index(code)] for code in codes]
+        rest = (1 - MAIN_SHARE) / max(len(concepts) - 1, 1)
+        shares = {one: rest if i else MAIN_SHARE for i, one in enumerate(concepts)}
+        if len(concepts) == 1:
+            shares = {concepts[0]: 1.0}
+        level = record["note"].partition(";")[0].removeprefix("confidence=").strip()
+        return cls(
+            key=record["osm_key"],
+            value=value,
+            qualifiers=tuple(tuple(one.split("=", 1)) for one in further),  # type: ignore[misc]
+            shares={} if f"{record['osm_key']}={value}" in NEVER else shares,
+            confidence=TRUST[level],
+        )
+
     @property
     def base(self) -> str:
         """The tag without qualifiers, ``natural=wood``."""
@@ -191,25 +211,10 @@ class TagEdit:
 def _table() -> dict[tuple[str, str], tuple[TagRow, ...]]:
     """Rows by (key, value), the most qualified first."""
     text = resources.files("glocal.core").joinpath("tables/osm_tags.csv").read_text("utf-8")
-    hub = legends.legend(legends.HUB)
     table: dict[tuple[str, str], list[TagRow]] = {}
     for record in csv.DictReader(text.splitlines()):
-        key, (value, *further) = record["osm_key"], record["osm_value"].split("&")
-        codes = [int(code) for code in record["worldcover_code"].split("|") if code]
-        concepts = [hub.names[hub.index(code)] for code in codes]
-        rest = (1 - MAIN_SHARE) / max(len(concepts) - 1, 1)
-        shares = {one: rest if i else MAIN_SHARE for i, one in enumerate(concepts)}
-        if len(concepts) == 1:
-            shares = {concepts[0]: 1.0}
-        level = record["note"].partition(";")[0].removeprefix("confidence=").strip()
-        row = TagRow(
-            key=key,
-            value=value,
-            qualifiers=tuple(tuple(one.split("=", 1)) for one in further),
-            shares={} if f"{key}={value}" in NEVER else shares,
-            confidence=TRUST[level],
-        )
-        table.setdefault((key, value), []).append(row)
+        row = TagRow.of(record)
+        table.setdefault((row.key, row.value), []).append(row)
     return {
         tag: tuple(sorted(rows, key=lambda row: -len(row.qualifiers)))
         for tag, rows in table.items()

@@ -160,13 +160,12 @@ def ebcc(votes: Votes, subtypes: int = 3) -> Table:
     rng = np.random.default_rng(0)
     q = votes.clamped(majority(votes))
     items, classes = q.shape
-    words = votes.opinion.shape[1]
     kinds = rng.dirichlet(np.ones(subtypes), (items, classes)) if subtypes > 1 else 1.0
     r = (q[:, :, None] * np.asarray(kinds)).reshape(items, -1)
     means = votes.opinion / np.maximum(votes.opinion.sum(axis=1, keepdims=True), FLOOR)
-    prior = np.repeat(FAITH * means + 1 / words, subtypes, axis=2)
-    known = np.repeat(votes.known.sum(axis=1, keepdims=True) > 0, classes * subtypes, axis=1)
-    barred = known & (np.repeat(votes.known, subtypes, axis=1) == 0)
+    prior = np.repeat(FAITH * means + 1 / means.shape[1], subtypes, axis=2)
+    known = np.repeat(votes.known, subtypes, axis=1)
+    barred = (known == 0) & (known.sum(axis=1, keepdims=True) > 0)
     for _ in range(SWEEPS):
         table = votes.tally(r) + prior
         said = digamma(table) - digamma(table.sum(axis=1, keepdims=True))

@@ -130,19 +130,16 @@ def fixed_modes(area: Area, ballots: Ballots) -> dict[str, Table]:
     classes turned into what they mean at the anchors. Written from the names, not the code.
     """
     model = master_slave(area, ballots)
-    objects = [one.source for one in area.observations if one.support == "objects"]
-    maps = [one.source for one in area.observations if one.support == "cells"]
-    if model is None or not maps:
+    named = {one.support: one.source for one in reversed(area.observations)}  # the first of each
+    if model is None or "cells" not in named:
         return {}
-    drawn, usual = _of(ballots, objects[0]), _usual(ballots)
+    source, usual = ballots.names.index(named["cells"]), _usual(ballots)
+    drawn, first = _of(ballots, named["objects"]), ballots.opinion_of(source)
     mapped = drawn.sum(axis=1, keepdims=True) > 0
-    first = _of(ballots, maps[0])
     sure = model.max(axis=1, keepdims=True) >= 0.5
-    # what each of its words means at the anchors, beside a little of what it means by itself
-    source, judges = ballots.names.index(maps[0]), np.flatnonzero(ballots.judge)
-    symbol = ballots.symbols[source]
+    symbol, judge = ballots.symbols[source], ballots.judge
     meaning = 3.0 * ballots.opinions[source] + 0.5 * usual
-    np.add.at(meaning, symbol[ballots.cell[judges]], ballots.shares[judges])
+    np.add.at(meaning, symbol[ballots.cell[judge]], ballots.shares[judge])
     return {
         "only_model": model,
         "only_objects": np.where(mapped, drawn, usual),

@@ -7,7 +7,6 @@ from sklearn.ensemble import RandomForestClassifier
 
 from glocal.core.typing import Codes
 from glocal.loop.area.area import Area
-from glocal.sources.kind import Features
 
 __all__ = ["simple"]
 
@@ -30,27 +29,23 @@ def simple(area: Area, at: Codes) -> dict[str, list[int]]:
         says = None if one.features is not None else one.statements
         if says is not None and says.support in ("cells", "objects"):
             out[f"{one.name} {one.kind.as_it_is}"] = says.class_of_cells().ravel()[at]
+    lessons: dict[str, tuple[Codes, Codes]] = {}
+    for teacher in area.teachers:
+        said = teacher.class_of_cells().ravel()
+        cell = np.flatnonzero(said >= 0)
+        rng = np.random.default_rng([area.config.seed, 23])
+        pick = rng.choice(len(cell), min(FOREST_CELLS, len(cell)), replace=False)
+        lessons[teacher.source] = cell[pick], said[cell[pick]]
+    lessons["the points"] = points.cell, points.shares.argmax(axis=1)
     for model in area.learners:
         seen, tail = model.sees, "" if len(area.learners) == 1 else f" ({model.name})"
-        for teacher in area.teachers:
-            said = teacher.class_of_cells().ravel()
-            cell = np.flatnonzero(said >= 0)
-            rng = np.random.default_rng([area.config.seed, 23])
-            pick = rng.choice(len(cell), min(FOREST_CELLS, len(cell)), replace=False)
-            if seen.valid[cell[pick]].any():
-                name = f"random forest trained on {teacher.source}{tail}"
-                out[name] = _forest(seen, cell[pick], said[cell[pick]], at, area.config.seed)
-        if seen.valid[points.cell].any():
-            name = f"random forest trained on the points{tail}"
-            label = points.shares.argmax(axis=1)
-            out[name] = _forest(seen, points.cell, label, at, area.config.seed)
+        for name, (cell, label) in lessons.items():
+            use = seen.valid[cell]
+            if use.any():
+                forest = RandomForestClassifier(TREES, random_state=area.config.seed, n_jobs=1)
+                forest.fit(seen.values[cell[use]], label[use])
+                # no pixel-based method can read a hidden cell: it says its most frequent class
+                usual = int(np.bincount(label[use]).argmax())
+                read = np.where(seen.valid[at], forest.predict(seen.values[at]), usual)
+                out[f"random forest trained on {name}{tail}"] = read.astype(np.int64)
     return {name: codes.tolist() for name, codes in out.items()}
-
-
-def _forest(seen: Features, cell: Codes, label: Codes, at: Codes, seed: int) -> Codes:
-    use = seen.valid[cell]
-    forest = RandomForestClassifier(TREES, random_state=seed, n_jobs=1)
-    forest.fit(seen.values[cell[use]], label[use])
-    # no pixel-based method can read a hidden cell: it then says its most frequent class
-    fallback = int(np.bincount(label[use]).argmax())
-    return np.where(seen.valid[at], forest.predict(seen.values[at]), fallback).astype(np.int64)
