@@ -65,7 +65,9 @@ def findings() -> list[Finding]:
     except metadata.PackageNotFoundError:
         fix = "pip install -e . in the folder of the source code"
         return [_python(), Finding(what="glocal", needed_for="core", found="", fix=fix)]
-    packages = [_package(one) for one in sorted(requirements, key=_by_extra)]
+    matches = {one: REQUIREMENT.match(one) for one in requirements}
+    extra = {one: (match and match["extra"]) or "" for one, match in matches.items()}
+    packages = [_package(one) for one in sorted(extra, key=lambda one: (extra[one], one.lower()))]
     try:
         place, fix = str(find_data()), ""
     except SourceUnavailableError as error:
@@ -82,11 +84,6 @@ def healthy(found: Iterable[Finding]) -> bool:
 def _python() -> Finding:
     fix = "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer"
     return Finding(what="python", needed_for="core", found=platform.python_version(), fix=fix)
-
-
-def _by_extra(requirement: str) -> tuple[str, str]:
-    match = REQUIREMENT.match(requirement)
-    return ((match["extra"] or "") if match else "", requirement.lower())
 
 
 def _package(requirement: str) -> Finding | None:

@@ -21,8 +21,7 @@ app = one_command()
 
 @app.command(epilog="Example: glocal show out/demo --json | jq .estimate")
 def show(
-    folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    as_json: Json = False,
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")], as_json: Json = False
 ) -> None:
     """Print the results of a run: gains, baselines, corrections, rounds."""
     with readable_errors():

@@ -43,6 +43,13 @@ class Measure:
         content: dict[str, Any] = {"value": self.value, "ci95": self.half_width}
         return {**content, "reason": self.reason} if self.reason else content
 
+    def of_area(self, total: float) -> Measure:
+        """Return a share of the whole as an area; nothing was found of a share of 0."""
+        if not self.value:
+            return Measure(value=0.0, half_width=None, reason="no reference points of this class")
+        half = None if self.half_width is None else self.half_width * total
+        return Measure(value=self.value * total, half_width=half, reason=self.reason)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AccuracyReport:
@@ -339,7 +346,7 @@ def _report(sample: _Sample, area: Table, silent: int, notes: tuple[str, ...]) -
             )
             for k in range(classes)
         ),
-        areas=tuple(_area(one, float(area.sum())) for one in fractions),
+        areas=tuple(one.of_area(float(area.sum())) for one in fractions),
         counts=(cells * sample.repeats[:, None, None]).sum(axis=0),
         proportions=np.array(
             [[sample.mean(cells[:, i, j]) for j in range(classes)] for i in range(classes)]
@@ -349,13 +356,6 @@ def _report(sample: _Sample, area: Table, silent: int, notes: tuple[str, ...]) -
         non_response=silent,
         notes=notes,
     )
-
-
-def _area(fraction: Measure, total: float) -> Measure:
-    if not fraction.value:
-        return Measure(value=0.0, half_width=None, reason="no reference points of this class")
-    half = None if fraction.half_width is None else fraction.half_width * total
-    return Measure(value=fraction.value * total, half_width=half, reason=fraction.reason)
 
 
 def olofsson(

@@ -127,20 +127,6 @@ def _renormalised(weights: Table, trust: Table, **fields: Any) -> Crosswalk:
     return Crosswalk(matrix=matrix, confidence=np.where(known, trust, 0.0), **fields)
 
 
-def _from_hub(target: Legend) -> Crosswalk:
-    """Return P(target class | concept), from the shares of concepts in each target class.
-
-    A concept that is a class by itself is believed in full, one that is spread over classes less.
-    """
-    weights = np.zeros((len(CONCEPTS), len(target)))
-    for column, one in enumerate(target.classes):
-        for concept, share in one.shares:
-            weights[CONCEPTS.index(concept), column] = share
-    pure = {one.concept for one in target.classes if one.shares == ((one.concept, 1.0),)}
-    trust = np.array([1.0 if one in pure else SPREAD_TRUST for one in CONCEPTS])
-    return _renormalised(weights, trust, symbols=CONCEPTS, target=target)
-
-
 def crosswalk(source: str, target: Legend) -> Crosswalk:
     """Return the prior P(target class | class of the legend ``source``).
 
@@ -161,16 +147,21 @@ def crosswalk(source: str, target: Legend) -> Crosswalk:
 
 
 def crosswalk_from_concepts(
-    target: Legend,
-    rows: Mapping[str, Mapping[str, float]],
-    confidence: Mapping[str, float],
+    target: Legend, rows: Mapping[str, Mapping[str, float]], confidence: Mapping[str, float]
 ) -> Crosswalk:
     """Return a crosswalk from {symbol: {concept: share}} to any legend.
 
     The mass on concepts that ``target`` lacks is dropped, and the confidence falls by as much.
     """
     hub = Crosswalk.from_shares(legend(HUB), rows, confidence=confidence)
-    bridge = _from_hub(target)
+    # A concept that is a class by itself is believed in full, one spread over classes less.
+    meant = np.zeros((len(CONCEPTS), len(target)))
+    for column, one in enumerate(target.classes):
+        for concept, share in one.shares:
+            meant[CONCEPTS.index(concept), column] = share
+    pure = {one.concept for one in target.classes if one.shares == ((one.concept, 1.0),)}
+    belief = np.array([1.0 if one in pure else SPREAD_TRUST for one in CONCEPTS])
+    bridge = _renormalised(meant, belief, symbols=CONCEPTS, target=target)
     lands = bridge.confidence > 0
     kept = hub.matrix * lands
     trust = hub.confidence * (kept @ bridge.confidence)

@@ -87,8 +87,6 @@ class Observations:
     """``cells`` only: P(class) in the source's own words, shape (H, W, K), which symbols say
     only roughly; NaN where it is silent."""
 
-    observed_property: str = "land_cover"
-
     def __post_init__(self) -> None:
         if not self.source:
             raise ValueError("Observations.source must be named")

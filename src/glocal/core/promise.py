@@ -53,6 +53,7 @@ def sharpness_of(probability: Floats, right: Floats) -> float:
     p = shrunk(probability[use], 1.0)
     stated = shrunk(p[None, :], GRID[:, None])
     hit = np.asarray(right[use], bool)
+    # The log-likelihood of every factor of the grid; the lowest that is near the best is kept.
     likelihood = np.where(hit, np.log(stated), np.log1p(-stated)).sum(axis=1)
     return float(GRID[likelihood >= likelihood.max() - BOUND][0])
 

@@ -6,18 +6,11 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from glocal.errors import UnknownSensorError
 
-__all__ = [
-    "Band",
-    "Derived",
-    "Optical",
-    "Radar",
-    "Sensor",
-    "sensor",
-    "sensor_names",
-]
+__all__ = ["Band", "Derived", "Optical", "Radar", "Sensor", "sensor", "sensor_names"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +90,27 @@ class Sensor:
         if len(set(names)) != len(names) or not names:
             raise ValueError(f"Sensor {self.name}: band names must be unique and not empty")
 
+    @classmethod
+    def of_row(cls, name: str, row: dict[str, Any]) -> Sensor:
+        """Return the sensor of a row of the table."""
+        defaults = dict(row.get("defaults", {}))
+        bands = []
+        for raw in row["bands"]:
+            fields = {**defaults, **raw}
+            if "center_um" in fields:
+                response: Optical | Radar | Derived = Optical(
+                    center_um=fields.pop("center_um"), fwhm_um=fields.pop("fwhm_um")
+                )
+            elif "polarization" in fields:
+                frequency, named = fields.pop("frequency_ghz"), fields.pop("polarization")
+                response = Radar(frequency_ghz=frequency, polarization=named)
+            else:
+                response = Derived(quantity=fields.pop("quantity"))
+            bands.append(Band(response=response, **fields))
+        return cls(
+            name=name, title=str(row["title"]), bands=tuple(bands), short=str(row.get("short", ""))
+        )
+
     def has(self, *names: str) -> bool:
         """Return True when every band named (or common name) is there."""
         known = {one.name for one in self.bands} | {one.common_name for one in self.bands}
@@ -120,28 +134,7 @@ class Sensor:
 @cache
 def _table() -> dict[str, Sensor]:
     text = resources.files("glocal.core").joinpath("sensors.toml").read_text("utf-8")
-    return {name: _sensor(name, row) for name, row in tomllib.loads(text).items()}
-
-
-def _sensor(name: str, row: dict[str, object]) -> Sensor:
-    defaults = dict(row.get("defaults", {}))  # type: ignore[call-overload]
-    bands = []
-    for raw in row["bands"]:  # type: ignore[attr-defined]
-        fields = {**defaults, **raw}
-        if "center_um" in fields:
-            response: Optical | Radar | Derived = Optical(
-                center_um=fields.pop("center_um"), fwhm_um=fields.pop("fwhm_um")
-            )
-        elif "polarization" in fields:
-            response = Radar(
-                frequency_ghz=fields.pop("frequency_ghz"), polarization=fields.pop("polarization")
-            )
-        else:
-            response = Derived(quantity=fields.pop("quantity"))
-        bands.append(Band(response=response, **fields))
-    return Sensor(
-        name=name, title=str(row["title"]), bands=tuple(bands), short=str(row.get("short", ""))
-    )
+    return {name: Sensor.of_row(name, row) for name, row in tomllib.loads(text).items()}
 
 
 def sensor_names() -> tuple[str, ...]:

@@ -48,6 +48,15 @@ CATEGORICAL = ("nearest", "mode")
 OVERSAMPLING = 4
 """A much finer source is first read at this many of its cells per cell of the grid."""
 
+COG = {
+    "driver": "COG",
+    "BLOCKSIZE": 512,
+    "COMPRESS": "DEFLATE",
+    "LEVEL": 6,
+    "BIGTIFF": "IF_SAFER",
+    "NUM_THREADS": 1,
+}
+
 LON_LAT = CRS.from_epsg(4326)
 
 
@@ -264,6 +273,7 @@ def warp(pixels: Pixels, geobox: GeoBox, resampling: str = "nearest") -> tuple[N
     stored = kind if discrete else np.dtype(np.float32)
     if pixels.values.size == 0:
         return np.zeros(geobox.shape, stored), np.zeros(geobox.shape, bool)
+    # What is invalid must be a hole on both sides, else GDAL mixes it in.
     source = np.where(pixels.valid, pixels.values.astype(work), hole).astype(work)
     target = np.full(geobox.shape, hole, work)
     reproject(
@@ -334,14 +344,9 @@ def write_cog(
     if layers.shape[1:] != tuple(geobox.shape):
         raise ValueError(f"array must have the grid's shape {geobox.shape}, got {array.shape}")
     options = {
-        "driver": "COG",
-        "BLOCKSIZE": 512,
-        "COMPRESS": "DEFLATE",
-        "LEVEL": 6,
+        **COG,
         "PREDICTOR": "FLOATING_POINT" if layers.dtype.kind == "f" else "NO",
         "OVERVIEW_RESAMPLING": "MODE" if categorical else "AVERAGE",
-        "BIGTIFF": "IF_SAFER",
-        "NUM_THREADS": 1,
     }
     tags = {"TIFFTAG_COPYRIGHT": copyright, "TIFFTAG_IMAGEDESCRIPTION": description}
     with (

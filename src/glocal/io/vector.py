@@ -73,7 +73,12 @@ def read_table(path: Path) -> gpd.GeoDataFrame | pd.DataFrame:
             located = b"geo" in (pq.read_schema(path).metadata or {})
             return gpd.read_parquet(path) if located else pd.read_parquet(path)
         if suffix in (".geojson", ".json", ".gpkg", ".fgb"):
-            return _read_layer(path)
+            layers = pyogrio.list_layers(path)[:, 0].tolist()
+            if len(layers) == 1:
+                return gpd.read_file(path, engine="pyogrio")
+            raise BadSourceError(
+                f"{path.name} must hold exactly one layer, it has {layers}; export the one you mean"
+            )
     except (OSError, UnicodeDecodeError, RuntimeError, pa.ArrowException) as error:
         raise SourceUnavailableError(
             f"{path.name} could not be read as {suffix[1:]}: {error}; "
@@ -103,20 +108,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return pd.DataFrame(body, columns=header, dtype=object)
 
 
-def _read_layer(path: Path) -> gpd.GeoDataFrame:
-    layers = pyogrio.list_layers(path)[:, 0].tolist()
-    if len(layers) != 1:
-        raise BadSourceError(
-            f"{path.name} must hold exactly one layer, it has {layers}; export the one you mean"
-        )
-    return gpd.read_file(path, engine="pyogrio")
-
-
-GEOPARQUET = {
-    "schema_version": "1.1.0",
-    "write_covering_bbox": True,
-    "geometry_encoding": "WKB",
-}
+GEOPARQUET = {"schema_version": "1.1.0", "write_covering_bbox": True, "geometry_encoding": "WKB"}
 
 
 def write_table(

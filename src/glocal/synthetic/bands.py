@@ -106,8 +106,8 @@ def _reflectance(
 ) -> Layers:
     """Return the reflectance (10, H, W) that the sensor sees without clouds."""
     truth = ground.classes(age)
-    unclear = np.where(shared.level < world.ambiguous, world.ambiguity, 0).astype(np.float32)
-    part = unclear[..., None]
+    unclear = np.where(shared.level < world.ambiguous, world.ambiguity, 0)
+    part = unclear.astype(np.float32)[..., None]
     value = (1 - part) * SPECTRA[truth] + part * SPECTRA[np.array(CONFUSED)[truth]]
     visible, infrared = np.arange(len(BANDS)) < 4, np.arange(len(BANDS)) >= 4
     tilt = REGION_TILT[:, None] * np.where(visible, 1.0, -1.0) * world.covariate_shift

@@ -77,7 +77,12 @@ def osm_xml(outline: NDArray[np.object_], elements: Sequence[Element], crs: str)
             (number, _way(number, start[k:][:2], meta[i], ""))
             for number, k in zip(numbers, of_element, strict=True)
         ]
-        relations.append(_relation(i + 1, numbers, meta[i], one.tag))
+        members = "".join(
+            f'<member type="way" ref="{way}" role="{"inner" if k else "outer"}"/>'
+            for k, way in enumerate(numbers)
+        )
+        members += '<tag k="type" v="multipolygon"/>' + _tag(one.tag)
+        relations.append(f'<relation id="{i + 1}" {meta[i]}>{members}</relation>')
     body = "\n".join([*nodes, *(text for _, text in sorted(ways)), *relations])
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<osm version="0.6">\n{body}\n</osm>\n'
 
@@ -91,13 +96,3 @@ def _way(number: int, span: Codes, meta: str, tag: str) -> str:
     refs = [*range(int(span[0]), int(span[1])), int(span[0])]
     nodes = "".join(f'<nd ref="{one}"/>' for one in refs)
     return f'<way id="{number}" {meta}>{nodes}{tag}</way>'
-
-
-def _relation(number: int, ways: list[int], meta: str, tag: str) -> str:
-    roles = ["outer"] + ["inner"] * (len(ways) - 1)
-    members = "".join(
-        f'<member type="way" ref="{way}" role="{role}"/>'
-        for way, role in zip(ways, roles, strict=True)
-    )
-    kind = '<tag k="type" v="multipolygon"/>'
-    return f'<relation id="{number}" {meta}>{members}{kind}{_tag(tag)}</relation>'

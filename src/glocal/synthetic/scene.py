@@ -17,13 +17,7 @@ from glocal.synthetic.bands import (
     render_radar,
 )
 from glocal.synthetic.ground import Ground, geobox_of, make_ground
-from glocal.synthetic.source_maps import (
-    SILENT,
-    coarse_map,
-    family_maps,
-    learned_map,
-    shared_field,
-)
+from glocal.synthetic.source_maps import SILENT, coarse_map, family_maps, learned_map, shared_field
 from glocal.synthetic.source_osm import Mapped, draw_osm, painted
 from glocal.synthetic.source_points import Points, draw_anchors, draw_citizens, draw_field
 from glocal.synthetic.world import CLASSES, World

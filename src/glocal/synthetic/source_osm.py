@@ -99,8 +99,7 @@ def draw_osm(world: World, ground: Ground, rng: np.random.Generator) -> Mapped:
     by_hand = imported < 0
     age = np.where(by_hand, chance["age"] * world.osm_age, 0.75 * world.osm_age)
     then = ground.classes_of(age)
-    person = _person(kind, chance["who"])
-    said, by_use = _said(world, ground, kind, person, then, chance)
+    person, said, by_use = _said(world, ground, kind, then, chance)
     by_use &= by_hand
     said = np.where(by_use, BUILT, np.where(by_hand, said, np.array(IMPORTED)[imported]))
     tags = np.array([[tags[i % len(tags)] for i in range(6)] for tags in TAGS])
@@ -147,34 +146,31 @@ def _imports(world: World, ground: Ground, rng: np.random.Generator) -> Codes:
 
 
 def _said(
-    world: World, ground: Ground, kind: Codes, person: Codes, then: Bytes, chance: dict[str, Table]
-) -> tuple[NDArray[np.integer], Bools]:
-    """Return the class that each mapper saw ``then``, with the errors of their kind.
+    world: World, ground: Ground, kind: Codes, then: Bytes, chance: dict[str, Table]
+) -> tuple[Codes, NDArray[np.integer], Bools]:
+    """Return who mapped each object, and the class they saw ``then``, with errors of their kind.
 
     And which objects they tagged by use: trees and grass within about 50 m of a settlement.
     """
+    # A contributor is 100 * kind + rank; activity falls as one over the rank (Zipf).
+    person = np.zeros(len(kind), np.int64)
+    for number, people in enumerate(PEOPLE):
+        activity = np.cumsum(1 / np.arange(1, people + 1))
+        rank = np.searchsorted(activity / activity[-1], chance["who"][kind == number])
+        person[kind == number] = 100 * (number + 1) + rank
     errs = chance["errs"] < np.array(world.contributor_errors)[kind]
     wrong = draw_wrong(then, chance["wrong"], world.structured)
     wrong = np.where(KINDS.index("biased") == kind, favourite(person), wrong)
     built = (ground.classes() == BUILT).astype(np.float32)
     near = ndimage.uniform_filter(built, 100 // CELL + 1)[tuple(ground.centre.T)] > 0
     green = np.isin(then, (CLASSES.index(10), CLASSES.index(30)))
-    return np.where(errs, wrong, then), near & green & (chance["use"] < world.land_use)
+    by_use = near & green & (chance["use"] < world.land_use)
+    return person, np.where(errs, wrong, then), by_use
 
 
 def favourite(person: Codes) -> Codes:
     """Return the class position towards which a contributor leans, if biased."""
     return np.asarray(np.array(FAVOURITES)[person % len(FAVOURITES)])
-
-
-def _person(kind: Codes, chance: Table) -> Codes:
-    """Return a contributor 100 * kind + rank; activity falls as one over the rank (Zipf)."""
-    person = np.zeros(len(kind), np.int64)
-    for number, people in enumerate(PEOPLE):
-        activity = np.cumsum(1 / np.arange(1, people + 1))
-        rank = np.searchsorted(activity / activity[-1], chance[kind == number])
-        person[kind == number] = 100 * (number + 1) + rank
-    return person
 
 
 def painted(mapped: Mapped, geobox: GeoBox) -> Bytes:

@@ -104,12 +104,7 @@ def _anywhere(allowed: Bools, count: int, rng: np.random.Generator) -> Codes:
 
 
 def _reported(
-    world: World,
-    ground: Ground,
-    cell: Codes,
-    errors: float,
-    sd_m: float,
-    rng: np.random.Generator,
+    world: World, ground: Ground, cell: Codes, errors: float, sd_m: float, rng: np.random.Generator
 ) -> Points:
     """Return points whose class errs at a rate and whose place errs by ``sd_m`` per axis."""
     truth = ground.classes().ravel()[cell]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from glocal.errors import RunError
 from glocal.io.atomic import replacing_folder, write_json, write_text
 from glocal.io.raster import write_cog
 from glocal.io.vector import write_csv, write_table
-from glocal.synthetic.bands import BANDS
+from glocal.synthetic.bands import BANDS, OpticalImage
 from glocal.synthetic.ground import CELL, CRS
 from glocal.synthetic.measure import measured_rates, outcome
 from glocal.synthetic.osm_xml import Element, osm_xml, record_of
@@ -67,91 +67,29 @@ def write_scene(scene: Scene, out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} exists and is not empty; choose another --out, or delete it")
     with replacing_folder(out.absolute()) as part:
-        sources = [*_images(scene, part), *_maps(scene, part), _osm(scene, part)]
-        sources += _points(scene, part)
-        model = ["image", *(["radar"] if scene.radar is not None else [])]
-        sources.append({"name": "model", "kind": "predicted", "of": model})
-        size = scene.world.size
-        bbox = [int(one) for one in scene.geobox.extent.boundingbox.bbox]
+        files = _Files(scene=scene, folder=part)
+        learns = ["image", *(["radar"] if scene.radar is not None else [])]
+        model = {"name": "model", "kind": "predicted", "of": learns}
+        size, bbox = scene.world.size, scene.geobox.extent.boundingbox.bbox
         config = {
             "name": "synthetic",
-            "grid": {"bbox": bbox, "crs": CRS, "resolution": CELL},
+            "grid": {"bbox": [int(one) for one in bbox], "crs": CRS, "resolution": CELL},
             "date": _day(0),
             "classes": list(CLASSES),
             "seed": scene.seed % 2**32,
             "block": max(8, min(96, size // 4)),
             "folds": 5 if size >= 128 else 3,
-            "sources": sources,
+            "sources": [*files.images(), *files.maps(), files.osm(), *files.points(), model],
+            **files.anchors(),
         }
-        if "anchors" in scene.points:
-            table = {"path": _csv(scene, "anchors", part), "crs": CRS, "position_sd_m": 1}
-            config["anchors"] = {**table, "date": _day(0), "licence": LICENCE}
         text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None, width=10_000)
         write_text(part / "area.yaml", text)
-        _truth(scene, part / "truth")
+        (part / "truth").mkdir()
+        _Files(scene=scene, folder=part / "truth").truth()
 
 
 def _day(age: float) -> str:
     return (DATE - timedelta(days=365.25 * age)).date().isoformat()
-
-
-def _cog(path: Path, values: NDArray[Any], geobox: GeoBox, **options: Any) -> str:
-    write_cog(path, values, geobox, copyright=LICENCE, description=NOTE, **options)
-    return path.name
-
-
-def _images(scene: Scene, folder: Path) -> list[dict[str, Any]]:
-    """Write all images; return their entries of ``area.yaml``."""
-    rows = []
-    common = {"date": _day(0), "licence": LICENCE}
-    for number, image in enumerate(scene.images, 1):
-        name = "image" if number == 1 else f"image{number}"
-        counts = np.clip(np.rint(image.values * 10_000), 1, 65_534).astype(np.uint16)
-        options = {"nodata": 65_535, "band_names": BANDS, "categorical": False}
-        path = _cog(folder / f"{name}.tif", counts, scene.geobox, **options)
-        row = {"name": name, "kind": "sentinel2", "path": path, "unit": "DN", "offset": 0}
-        rows.append({**row, **common, "date": _day(image.age)})
-    for name, kind, values, more in (
-        ("radar", "sentinel1", scene.radar, {"unit": "dB"}),
-        ("heights", "dsm", scene.heights, {"unit": "m"}),
-        ("colour", "rgb", scene.colour, {"unit": "DN"}),
-    ):
-        if values is not None:
-            named = {"band_names": ("VV", "VH")} if name == "radar" else {}
-            nodata = None if name == "colour" else -9999.0
-            options = {"nodata": nodata, "categorical": False, **named}
-            path = _cog(folder / f"{name}.tif", values, scene.geobox, **options)
-            rows.append({"name": name, "kind": kind, "path": path, **more, **common})
-    return rows
-
-
-def _maps(scene: Scene, folder: Path) -> list[dict[str, Any]]:
-    """Write all maps in their own legends; return their entries of ``area.yaml``."""
-    rows = []
-    for name, said in scene.maps.items():
-        known = name in CODES
-        codes = codes_of(name, scene.world)
-        silent = SILENT_CODE.get(name, 0)
-        path = _cog(folder / f"{name}.tif", _coded(said, codes, silent), scene.geobox)
-        legend = {"legend": name} if known else {"legend_csv": "legend.csv"}
-        year = int(_day(scene.world.map_age if known else 0)[:4])
-        rows.append({"name": name, "kind": "landcover", "path": path, **legend, "date": year})
-    if not set(scene.maps) <= set(CODES):
-        entries = [(one.value, one.name, one.title, one.color) for one in LEGEND.classes]
-        write_csv(folder / "legend.csv", ("value", "name", "title", "color"), entries)
-    if scene.coarse is not None:
-        coarse = _coded(scene.coarse, CODES["igbp"], SILENT_CODE["igbp"])
-        # From the north-west corner, and beyond the others where cells don't fit.
-        side = max(round(scene.world.coarse_m / CELL), 1) * CELL
-        left, _, _, top = scene.geobox.extent.boundingbox.bbox
-        height, width = coarse.shape
-        bbox = (left, top - height * side, left + width * side, top)
-        grid = GeoBox.from_bbox(bbox, crs=CRS, shape=coarse.shape)
-        path = _cog(folder / "modis.tif", coarse, grid)
-        year = int(_day(scene.world.map_age)[:4])
-        row = {"name": "modis", "kind": "landcover", "path": path, "legend": "igbp", "date": year}
-        rows.append(row)
-    return [{**row, "licence": LICENCE} for row in rows]
 
 
 def codes_of(name: str, world: World) -> tuple[int, ...]:
@@ -161,147 +99,206 @@ def codes_of(name: str, world: World) -> tuple[int, ...]:
     return CODES["igbp"] if name == "modis" else CODES.get(name, CLASSES)
 
 
-def _coded(said: Bytes, codes: tuple[int, ...], silent: int) -> Bytes:
-    table = np.full(SILENT + 1, silent, np.uint8)
-    table[: len(codes)] = codes
-    return table[said]
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Files:
+    """A scene, and the folder that it is written into.
 
+    What writes a source returns its entry of ``area.yaml``.
+    """
 
-def _osm(scene: Scene, folder: Path) -> dict[str, Any]:
-    """Write the extract; return its entry of ``area.yaml``."""
-    osm = scene.osm
-    if not len(osm):
-        raise RunError("nothing is mapped in this world; raise completeness or the size")
-    elements = [
-        Element(
-            tag=tag,
-            version=version,
-            timestamp=(DATE - timedelta(days=365.25 * age)).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            person=person,
-        )
-        for tag, version, age, person in zip(
-            osm.tag.tolist(), osm.version.tolist(), osm.age.tolist(), osm.person.tolist(),
-            strict=True,
-        )
-    ]  # fmt: skip
-    write_text(folder / "extract.osm", osm_xml(osm.outline, elements, CRS))
-    return {"name": "osm", "kind": "osm", "path": "extract.osm", "date": _day(0)}
+    scene: Scene
+    folder: Path
 
+    def cog(
+        self, name: str, values: NDArray[Any], geobox: GeoBox | None = None, **options: Any
+    ) -> str:
+        """Write a raster, on the grid of the scene unless another is given; return its name."""
+        grid = geobox or self.scene.geobox
+        path = self.folder / f"{name}.tif"
+        write_cog(path, values, grid, copyright=LICENCE, description=NOTE, **options)
+        return path.name
 
-def _table(scene: Scene, name: str) -> pd.DataFrame:
-    """Return points as their observers wrote them down."""
-    points = scene.points[name]
-    return pd.DataFrame(
-        {
+    def images(self) -> list[dict[str, Any]]:
+        """Write all images."""
+        scene, rows = self.scene, []
+        common = {"date": _day(0), "licence": LICENCE}
+        for name, image in self.optical():
+            counts = np.clip(np.rint(image.values * 10_000), 1, 65_534).astype(np.uint16)
+            path = self.cog(name, counts, nodata=65_535, band_names=BANDS, categorical=False)
+            row = {"name": name, "kind": "sentinel2", "path": path, "unit": "DN", "offset": 0}
+            rows.append({**row, **common, "date": _day(image.age)})
+        for name, kind, values, unit, bands, nodata in (
+            ("radar", "sentinel1", scene.radar, "dB", ("VV", "VH"), -9999.0),
+            ("heights", "dsm", scene.heights, "m", (), -9999.0),
+            ("colour", "rgb", scene.colour, "DN", (), None),
+        ):
+            if values is not None:
+                path = self.cog(name, values, nodata=nodata, band_names=bands, categorical=False)
+                rows.append({"name": name, "kind": kind, "path": path, "unit": unit, **common})
+        return rows
+
+    def optical(self) -> list[tuple[str, OpticalImage]]:
+        """Return the optical images with their names."""
+        names = ("image" if n == 1 else f"image{n}" for n in range(1, len(self.scene.images) + 1))
+        return list(zip(names, self.scene.images, strict=True))
+
+    def maps(self) -> list[dict[str, Any]]:
+        """Write all maps in their own legends."""
+        scene, rows = self.scene, []
+        for name, said in scene.maps.items():
+            legend = {"legend": name} if name in CODES else {"legend_csv": "legend.csv"}
+            age = scene.world.map_age if name in CODES else 0
+            rows.append(self.map(name, said, legend, age))
+        if not set(scene.maps) <= set(CODES):
+            entries = [(one.value, one.name, one.title, one.color) for one in LEGEND.classes]
+            write_csv(self.folder / "legend.csv", ("value", "name", "title", "color"), entries)
+        if scene.coarse is not None:
+            # From the north-west corner, and beyond the others where cells don't fit.
+            side = max(round(scene.world.coarse_m / CELL), 1) * CELL
+            left, _, _, top = scene.geobox.extent.boundingbox.bbox
+            height, width = scene.coarse.shape
+            bbox = (left, top - height * side, left + width * side, top)
+            grid = GeoBox.from_bbox(bbox, crs=CRS, shape=scene.coarse.shape)
+            legend = {"legend": "igbp"}
+            rows.append(self.map("modis", scene.coarse, legend, scene.world.map_age, grid))
+        return rows
+
+    def map(
+        self, name: str, said: Bytes, legend: dict[str, str], age: float, grid: GeoBox | None = None
+    ) -> dict[str, Any]:
+        """Write one map of class positions."""
+        codes = codes_of(name, self.scene.world)
+        table = np.full(SILENT + 1, SILENT_CODE.get(legend.get("legend", ""), 0), np.uint8)
+        table[: len(codes)] = codes
+        row = {"name": name, "kind": "landcover", "path": self.cog(name, table[said], grid)}
+        return {**row, **legend, "date": int(_day(age)[:4]), "licence": LICENCE}
+
+    def osm(self) -> dict[str, Any]:
+        """Write the extract."""
+        osm = self.scene.osm
+        if not len(osm):
+            raise RunError("nothing is mapped in this world; raise completeness or the size")
+        edited = [DATE - timedelta(days=365.25 * age) for age in osm.age.tolist()]
+        elements = [
+            Element(
+                tag=tag,
+                version=version,
+                timestamp=when.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                person=person,
+            )
+            for tag, version, when, person in zip(
+                osm.tag.tolist(), osm.version.tolist(), edited, osm.person.tolist(), strict=True
+            )
+        ]
+        write_text(self.folder / "extract.osm", osm_xml(osm.outline, elements, CRS))
+        return {"name": "osm", "kind": "osm", "path": "extract.osm", "date": _day(0)}
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return points as their observers wrote them down."""
+        points = self.scene.points[name]
+        columns = {
             "id": [f"{name}{i}" for i in range(len(points))],
             "x": points.xy[:, 0].round(2),
             "y": points.xy[:, 1].round(2),
             "class": np.array(LEGEND.names)[points.said],
         }
-    )
+        return pd.DataFrame(columns)
 
+    def csv(self, name: str) -> str:
+        """Write points as CSV; return the name of the file."""
+        table = self.table(name)
+        write_csv(self.folder / f"{name}.csv", table.columns, table.to_numpy(object).tolist())
+        return f"{name}.csv"
 
-def _csv(scene: Scene, name: str, folder: Path) -> str:
-    table = _table(scene, name)
-    return write_csv(folder / f"{name}.csv", table.columns, table.to_numpy(object).tolist()).name
+    def points(self) -> list[dict[str, Any]]:
+        """Write the points of sources, one as CSV, one as GeoParquet."""
+        world, rows = self.scene.world, []
+        for name, sd in (("field", world.field_sd_m), ("citizen", world.citizen_sd_m)):
+            if name not in self.scene.points:
+                continue
+            if name == "field":
+                path = self.csv(name)
+            else:
+                table, path = self.table(name), f"{name}.parquet"
+                shape = gpd.points_from_xy(table.pop("x"), table.pop("y"))
+                table = gpd.GeoDataFrame(table, geometry=shape, crs=CRS)
+                write_table(self.folder / path, table, licence=LICENCE, attribution=NOTE)
+            row = {"name": name, "kind": "insitu", "path": path, "crs": CRS, "date": _day(0)}
+            rows.append({**row, "position_sd_m": max(sd, 0.5), "licence": LICENCE})
+        return rows
 
+    def anchors(self) -> dict[str, Any]:
+        """Write the reference points, if there are any."""
+        if "anchors" not in self.scene.points:
+            return {}
+        row = {"path": self.csv("anchors"), "crs": CRS, "position_sd_m": 1, "date": _day(0)}
+        return {"anchors": {**row, "licence": LICENCE}}
 
-def _points(scene: Scene, folder: Path) -> list[dict[str, Any]]:
-    """Write the points of sources, one as CSV, one as GeoParquet."""
-    rows = []
-    for name, sd in (("field", scene.world.field_sd_m), ("citizen", scene.world.citizen_sd_m)):
-        if name not in scene.points:
-            continue
-        if name == "field":
-            path = _csv(scene, name, folder)
-        else:
-            table = _table(scene, name)
-            shape = gpd.points_from_xy(table.pop("x"), table.pop("y"))
-            table = gpd.GeoDataFrame(table, geometry=shape, crs=CRS)
-            path = f"{name}.parquet"
-            write_table(folder / path, table, licence=LICENCE, attribution=NOTE)
-        row = {"name": name, "kind": "insitu", "path": path, "crs": CRS, "date": _day(0)}
-        rows.append({**row, "position_sd_m": max(sd, 0.5), "licence": LICENCE})
-    return rows
-
-
-# Truth ----------------------------------------------------------------------
-
-
-def _truth(scene: Scene, folder: Path) -> None:
-    folder.mkdir()
-    world = scene.world
-    values = np.array(CLASSES, np.uint8)
-    oldest = max(world.map_age, world.osm_age, *world.image_ages)
-    _cog(folder / "truth.tif", scene.truth, scene.geobox, nodata=0, colors=LEGEND)
-    before = values[scene.ground.classes(oldest)]
-    _cog(folder / "before.tif", before, scene.geobox, nodata=0, colors=LEGEND)
-    for number, image in enumerate(scene.images, 1):
-        hidden = np.where(image.cloud, 1, np.where(image.shadow, 2, 0)).astype(np.uint8)
-        name = "image" if number == 1 else f"image{number}"
-        _cog(folder / f"hidden_{name}.tif", hidden, scene.geobox)
-    notes = {"licence": LICENCE, "attribution": NOTE}
-    write_table(folder / "objects.parquet", _true_objects(scene), **notes)
-    write_table(folder / "points.parquet", _true_points(scene), **notes)
-    names = [*scene.maps, *(["modis"] if scene.coarse is not None else [])]
-    content = {
-        "seed": scene.seed,
-        "world": asdict(world),
-        "classes": list(CLASSES),
-        "before_years": oldest,
-        "rates": measured_rates(scene),
-        "codes": {name: list(codes_of(name, world)) for name in names},
-    }
-    write_json(folder / "world.json", content)
-
-
-def _true_objects(scene: Scene) -> gpd.GeoDataFrame:
-    """Return every object of the ground, and what the extract says of it if it does."""
-    ground, osm, values = scene.ground, scene.osm, np.array(CLASSES)
-    n = len(ground.now)
-    place = np.full(n, -1)
-    place[osm.object] = np.arange(len(osm))
-    mapped = place >= 0
-
-    def spread(column: NDArray[Any], empty: Any) -> NDArray[Any]:
-        return np.asarray(np.where(mapped, np.append(column, empty)[place], empty))
-
-    record = [
-        record_of(i, shape, version)
-        for i, (shape, version) in enumerate(zip(osm.outline, osm.version.tolist(), strict=True))
-    ]
-    columns = {
-        "record": spread(np.array(record, dtype="U24"), ""),
-        "truth": values[ground.now],
-        "before": values[ground.before],
-        "changed_years": ground.changed,
-        "outcome": spread(outcome(scene).astype("U12"), "missing"),
-        "said": spread(values[osm.said], 0),
-        "age_years": spread(osm.age, np.nan),
-        "kind": spread(np.array(KINDS)[osm.kind], ""),
-        "imported": spread(osm.imported, -1),
-        "dx_m": spread(osm.step[:, 0], np.nan),
-        "dy_m": spread(osm.step[:, 1], np.nan),
-    }
-    return gpd.GeoDataFrame(columns, geometry=ground.outline, crs=CRS)
-
-
-def _true_points(scene: Scene) -> pd.DataFrame:
-    """Return every point of every source with its true class and place."""
-    values = np.array(CLASSES)
-    tables = []
-    for name, points in scene.points.items():
-        true_xy = points.xy - points.step
-        columns = {
-            "source": name,
-            "id": [f"{name}{i}" for i in range(len(points))],
-            "truth": values[points.truth],
-            "said": values[points.said],
-            "wrong": points.said != points.truth,
-            "x": true_xy[:, 0],
-            "y": true_xy[:, 1],
-            "dx_m": points.step[:, 0],
-            "dy_m": points.step[:, 1],
+    def truth(self) -> None:
+        """Write what is there, and what is wrong with every statement."""
+        scene, world = self.scene, self.scene.world
+        oldest = max(world.map_age, world.osm_age, *world.image_ages)
+        before = np.array(CLASSES, np.uint8)[scene.ground.classes(oldest)]
+        self.cog("truth", scene.truth, nodata=0, colors=LEGEND)
+        self.cog("before", before, nodata=0, colors=LEGEND)
+        for name, image in self.optical():
+            hidden = np.where(image.cloud, 1, np.where(image.shadow, 2, 0)).astype(np.uint8)
+            self.cog(f"hidden_{name}", hidden)
+        notes = {"licence": LICENCE, "attribution": NOTE}
+        write_table(self.folder / "objects.parquet", self.true_objects(), **notes)
+        write_table(self.folder / "points.parquet", self.true_points(), **notes)
+        names = [*scene.maps, *(["modis"] if scene.coarse is not None else [])]
+        content = {
+            "seed": scene.seed,
+            "world": asdict(world),
+            "classes": list(CLASSES),
+            "before_years": oldest,
+            "rates": measured_rates(scene),
+            "codes": {name: list(codes_of(name, world)) for name in names},
         }
-        tables.append(pd.DataFrame(columns))
-    return pd.concat(tables, ignore_index=True)
+        write_json(self.folder / "world.json", content)
+
+    def true_objects(self) -> gpd.GeoDataFrame:
+        """Return every object of the ground, and what the extract says of it if it does."""
+        ground, osm, values = self.scene.ground, self.scene.osm, np.array(CLASSES)
+        place = np.full(len(ground.now), -1)
+        place[osm.object] = np.arange(len(osm))
+
+        def spread(column: NDArray[Any], empty: Any) -> NDArray[Any]:
+            return np.asarray(np.where(place >= 0, np.append(column, empty)[place], empty))
+
+        drawn = zip(osm.outline, osm.version.tolist(), strict=True)
+        record = [record_of(i, shape, version) for i, (shape, version) in enumerate(drawn)]
+        columns = {
+            "record": spread(np.array(record, dtype="U24"), ""),
+            "truth": values[ground.now],
+            "before": values[ground.before],
+            "changed_years": ground.changed,
+            "outcome": spread(outcome(self.scene).astype("U12"), "missing"),
+            "said": spread(values[osm.said], 0),
+            "age_years": spread(osm.age, np.nan),
+            "kind": spread(np.array(KINDS)[osm.kind], ""),
+            "imported": spread(osm.imported, -1),
+            "dx_m": spread(osm.step[:, 0], np.nan),
+            "dy_m": spread(osm.step[:, 1], np.nan),
+        }
+        return gpd.GeoDataFrame(columns, geometry=ground.outline, crs=CRS)
+
+    def true_points(self) -> pd.DataFrame:
+        """Return every point of every source with its true class and place."""
+        values, tables = np.array(CLASSES), []
+        for name, points in self.scene.points.items():
+            true_xy = points.xy - points.step
+            columns = {
+                "source": name,
+                "id": [f"{name}{i}" for i in range(len(points))],
+                "truth": values[points.truth],
+                "said": values[points.said],
+                "wrong": points.said != points.truth,
+                "x": true_xy[:, 0],
+                "y": true_xy[:, 1],
+                "dx_m": points.step[:, 0],
+                "dy_m": points.step[:, 1],
+            }
+            tables.append(pd.DataFrame(columns))
+        return pd.concat(tables, ignore_index=True)

@@ -246,10 +246,10 @@ def _crop(source: DatasetReader, geometry: Any) -> tuple[str, float] | None:
         resampling=Resampling.nearest,
     )
     picture = Image.fromarray(np.ascontiguousarray(np.moveaxis(colour, 0, -1)))
-    per_cell = CROP_SIDE / side
+    scale = CROP_SIDE / side
     _outline(
         picture,
-        shapely.transform(geometry, lambda xy: (_to_cells(source, xy) - (column, row)) * per_cell),
+        shapely.transform(geometry, lambda xy: (_to_cells(source, xy) - (column, row)) * scale),
     )
     return _uri(picture, "WEBP"), side * abs(source.transform.a)
 
@@ -299,12 +299,8 @@ def gains_chart(rows: Sequence[tuple[str, float, float, float, float, float]]) -
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         for y, (_, before, after, gain, low, high) in enumerate(rows):
             colour = _colour(low, high)
-            left.annotate(
-                "",
-                (after, y),
-                (before, y),
-                arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.6},
-            )
+            arrow = {"arrowstyle": "-|>", "color": colour, "lw": 1.6}
+            left.annotate("", (after, y), (before, y), arrowprops=arrow)
             left.plot(before, y, "o", mfc="white", mec=colour, ms=5.5, mew=1.3)
             left.plot(after, y, "o", color=colour, ms=5.5)
             _interval(right, y, gain, low, high)

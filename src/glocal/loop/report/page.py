@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,11 @@ FILES = {
     "reliability.parquet": "reliability of each source",
     "corrections.parquet": "proposed corrections",
 }
+RAMPS = (
+    ("probability", "Probability", "of the class shown", True),
+    ("entropy", "Entropy", "of all classes, 1 = nothing known", False),
+    ("disagreement", "Disagreement", "between families of sources", False),
+)
 MAX_SYMBOLS = 12
 """Columns of a reliability matrix; rarer symbols are summed in one further column."""
 
@@ -68,69 +75,8 @@ def write_report(out: Path) -> Path:
     )
     path = out / "report.html"
     template = environment.get_template("report.html.j2")
-    write_text(path, template.render(_context(out, metrics)))
+    write_text(path, template.render(_Page(out=out, metrics=metrics).context()))
     return path
-
-
-def _context(out: Path, metrics: dict[str, Any]) -> dict[str, Any]:
-    classes = _classes(metrics)
-    sources = {name: row or {} for name, row in (metrics.get("sources") or {}).items()}
-    rows = [{"name": name, **row} for name, row in sorted(sources.items())]
-    baselines = metrics.get("baselines") or {}
-    others = [{"name": name, **(row or {})} for name, row in baselines.items()]
-    bins = [row for row in metrics.get("calibration") or [] if row.get("n")]
-    return {
-        "m": metrics,
-        "headline": headline(sources),
-        "missing": [(name, what) for name, what in FILES.items() if not (out / name).exists()],
-        "classes": classes,
-        "maps": _maps(out, classes),
-        "ramps": _ramps(out),
-        "sources": rows,
-        "gains": _chart(
-            rows,
-            ("name", "before", "after", "gain", "low", "high"),
-            figures.gains_chart,
-            "Before and after",
-            lambda r: f"{r[0]} {number(r[1])} to {number(r[2])}, gain {signed(r[3])}",
-        ),
-        "baselines": others,
-        "baseline_chart": _chart(
-            others,
-            ("name", "difference", "low", "high"),
-            figures.baseline_chart,
-            "Loop minus baseline",
-            lambda r: f"{r[0]} {signed(r[1])} ({span(r[2], r[3])})",
-        ),
-        "calibration": _chart(
-            bins,
-            ("confidence", "accuracy", "n"),
-            figures.calibration_chart,
-            "Calibration",
-            lambda r: f"stated {number(r[0])}, right {number(r[1])}, {r[2]} points",
-        ),
-        "reliability": _reliability(out / "reliability.parquet", classes),
-        "corrections": _corrections(out, metrics.get("corrections") or {}),
-    }
-
-
-def _chart(
-    rows: Sequence[Mapping[str, Any]],
-    keys: tuple[str, ...],
-    draw: Callable[[Sequence[Any]], str],
-    what: str,
-    told: Callable[[tuple[Any, ...]], str],
-) -> dict[str, Any] | None:
-    """Return a chart of the rows that have all their numbers, and its words; None without any."""
-    shown = [
-        tuple(row[key] for key in keys)
-        for row in rows
-        if all(key == "name" or _finite(row.get(key)) for key in keys)
-    ]
-    if not shown:
-        return None
-    alt = f"{what}: {'; '.join(told(one) for one in shown)}."
-    return {"uri": draw(shown), "alt": alt, "rows": shown}
 
 
 # ---------------------------------------------------------------- words and numbers
@@ -217,43 +163,168 @@ def whole(value: Any) -> str:
     return f"{value:,.0f}".replace(",", "\u202f") if _finite(value) else DASH
 
 
-# ---------------------------------------------------------------- legend and maps
+# ---------------------------------------------------------------- what the page says
 
 
-def _classes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the legend with the area of each class; a colour that is not RRGGBB becomes grey."""
-    area = {row.get("value"): row for row in metrics.get("class_area") or []}
-    total = sum(row["area_ha"] for row in area.values() if _finite(row.get("area_ha")))
-    rows = []
-    for one in metrics.get("legend") or []:
-        row = {**area.get(one["value"], {}), **one}
-        colour, ha = str(one.get("color", "")), row.get("area_ha")
-        row["color"] = colour if COLOUR.fullmatch(colour) else "999999"
-        row["share"] = ha / total if total and _finite(ha) else None
-        rows.append(row)
-    return rows
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Page:
+    """The folder of a run, and what its ``metrics.json`` says, as the template asks for it."""
+
+    out: Path
+    metrics: dict[str, Any]
+
+    def context(self) -> dict[str, Any]:
+        """Return what the template names."""
+        metrics = self.metrics
+        sources = {name: row or {} for name, row in (metrics.get("sources") or {}).items()}
+        rows = [{"name": name, **row} for name, row in sorted(sources.items())]
+        baselines = metrics.get("baselines") or {}
+        others = [{"name": name, **(row or {})} for name, row in baselines.items()]
+        bins = [row for row in metrics.get("calibration") or [] if row.get("n")]
+        absent = [(name, what) for name, what in FILES.items() if not (self.out / name).exists()]
+        return {
+            "m": metrics,
+            "headline": headline(sources),
+            "missing": absent,
+            "classes": self.classes,
+            "maps": self.maps(),
+            "ramps": self.ramps(),
+            "sources": rows,
+            "gains": GAINS.of(rows),
+            "baselines": others,
+            "baseline_chart": BASELINES.of(others),
+            "calibration": CALIBRATION.of(bins),
+            "reliability": self.reliability(),
+            "corrections": self.corrections(),
+        }
+
+    @cached_property
+    def classes(self) -> list[dict[str, Any]]:
+        """The legend with the area of each class; a colour that is not RRGGBB becomes grey."""
+        area = {row.get("value"): row for row in self.metrics.get("class_area") or []}
+        total = sum(row["area_ha"] for row in area.values() if _finite(row.get("area_ha")))
+        rows = []
+        for one in self.metrics.get("legend") or []:
+            row = {**area.get(one["value"], {}), **one}
+            colour, ha = str(one.get("color", "")), row.get("area_ha")
+            row["color"] = colour if COLOUR.fullmatch(colour) else "999999"
+            row["share"] = ha / total if total and _finite(ha) else None
+            rows.append(row)
+        return rows
+
+    def maps(self) -> list[dict[str, Any]]:
+        """Return the image and the estimate, those that exist."""
+        maps, image, estimate = [], self.out / "image.tif", self.out / "estimate.tif"
+        if image.exists():
+            view = figures.read_view(image)
+            alt = "Quicklook of the imagery of the area."
+            maps.append(_map(view, figures.colour_map(view), "Image", alt))
+        if estimate.exists():
+            view = figures.read_view(estimate, categories=True)
+            colours = {row["value"]: row["color"] for row in self.classes} or view.palette
+            names = {row["value"]: row.get("title") or row["name"] for row in self.classes}
+            codes, counts = np.unique(view.values[0][view.valid], return_counts=True)
+            largest = ", ".join(
+                f"{names.get(int(codes[i]), f'class {codes[i]}')} {share(counts[i] / counts.sum())}"
+                for i in np.argsort(-counts, kind="stable")[:4].tolist()
+            )
+            alt = f"Map of the estimated classes; the largest: {largest or 'none'}."
+            maps.append(_map(view, figures.class_map(view, colours), "Estimate", alt))
+        return maps
+
+    def ramps(self) -> list[dict[str, Any]]:
+        """Return the maps of probability, entropy and disagreement, those that exist."""
+        maps = []
+        for name, title, what, invert in RAMPS:
+            if not (self.out / f"{name}.tif").exists():
+                continue
+            view = figures.read_view(self.out / f"{name}.tif")
+            # Integers without a scale are percent.
+            values = view.values[0] / 100 if view.integer else view.values[0]
+            inside, top = values[view.valid], 1.0
+            if inside.size and not invert:  # the next multiple of 0.05
+                top = min(1.0, max(0.05, math.ceil(float(np.percentile(inside, 98)) * 20) / 20))
+            mean = number(float(inside.mean())) if inside.size else DASH
+            uri = figures.ramp_map(values, view.valid, top, invert=invert)
+            alt = f"Map of the {title.lower()} {what}; mean {mean}."
+            scale: dict[str, Any] = {"top": number(top) if top < 1 else "1", "open": top < 1}
+            scale |= {"what": what, "mean": mean, "css": figures.ramp_css(invert=invert)}
+            maps.append(_map(view, uri, title, alt) | scale)
+        return maps
+
+    def reliability(self) -> list[dict[str, Any]]:
+        """Return one matrix per source, contexts pooled by their counts."""
+        path = self.out / "reliability.parquet"
+        if not path.exists():
+            return []
+        table = _read(path, pandas.read_parquet)
+        table = table.astype({"source": str, "class": str, "symbol": str})
+        order = [str(row["name"]) for row in self.classes]
+        by_source = table.groupby("source", sort=True)
+        return [_matrix(str(name), rows, order) for name, rows in by_source]
+
+    def corrections(self) -> list[dict[str, Any]]:
+        """Return per source what was exported and pictures of the likeliest corrections."""
+        path, told = self.out / "corrections.parquet", self.metrics.get("corrections") or {}
+        table = _read(path, geopandas.read_parquet) if path.exists() else None
+        found = set() if table is None else set(table["source"].astype(str))
+        rows = []
+        for name in sorted(found | set(told)):
+            top = [] if table is None else self.top(table[table["source"] == name])
+            rows.append({"name": name, "told": name in told, **told.get(name, {}), "top": top})
+        return rows
+
+    def top(self, rows: geopandas.GeoDataFrame) -> list[dict[str, Any]]:
+        """Return the likeliest corrections with pictures."""
+        image = self.out / "image.tif"
+        best = rows.sort_values(["probability", "record"], ascending=[False, True], kind="stable")
+        best = best.head(MAX_PICTURES).fillna({"current": "", "proposed": ""})
+        drawn = image.exists() and rows.crs is not None
+        pictures = figures.crops(image, best.geometry) if drawn else [None] * len(best)
+        told = best[["record", "action", "current", "proposed", "probability"]].to_dict("records")
+        return [{**one, "picture": picture} for one, picture in zip(told, pictures, strict=True)]
 
 
-def _maps(out: Path, legend: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the image and the estimate, those that exist."""
-    maps = []
-    if (out / "image.tif").exists():
-        view = figures.read_view(out / "image.tif")
-        maps.append(
-            _map(view, figures.colour_map(view), "Image", "Quicklook of the imagery of the area.")
-        )
-    if (out / "estimate.tif").exists():
-        view = figures.read_view(out / "estimate.tif", categories=True)
-        colours = {row["value"]: row["color"] for row in legend} or view.palette
-        names = {row["value"]: row.get("title") or row["name"] for row in legend}
-        codes, counts = np.unique(view.values[0][view.valid], return_counts=True)
-        largest = ", ".join(
-            f"{names.get(int(codes[i]), f'class {codes[i]}')} {share(counts[i] / counts.sum())}"
-            for i in np.argsort(-counts, kind="stable")[:4].tolist()
-        )
-        alt = f"Map of the estimated classes; the largest: {largest or 'none'}."
-        maps.append(_map(view, figures.class_map(view, colours), "Estimate", alt))
-    return maps
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chart:
+    """How rows become a chart and the words for those who can't see it."""
+
+    keys: tuple[str, ...]
+    draw: Callable[[Sequence[Any]], str]
+    what: str
+    told: Callable[[tuple[Any, ...]], str]
+
+    def of(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+        """Return the chart of the rows that have all their numbers; None without any."""
+        shown = [
+            tuple(row[key] for key in self.keys)
+            for row in rows
+            if all(key == "name" or _finite(row.get(key)) for key in self.keys)
+        ]
+        if not shown:
+            return None
+        alt = f"{self.what}: {'; '.join(self.told(one) for one in shown)}."
+        return {"uri": self.draw(shown), "alt": alt, "rows": shown}
+
+
+GAINS = _Chart(
+    keys=("name", "before", "after", "gain", "low", "high"),
+    draw=figures.gains_chart,
+    what="Before and after",
+    told=lambda r: f"{r[0]} {number(r[1])} to {number(r[2])}, gain {signed(r[3])}",
+)
+BASELINES = _Chart(
+    keys=("name", "difference", "low", "high"),
+    draw=figures.baseline_chart,
+    what="Loop minus baseline",
+    told=lambda r: f"{r[0]} {signed(r[1])} ({span(r[2], r[3])})",
+)
+CALIBRATION = _Chart(
+    keys=("confidence", "accuracy", "n"),
+    draw=figures.calibration_chart,
+    what="Calibration",
+    told=lambda r: f"stated {number(r[0])}, right {number(r[1])}, {r[2]} points",
+)
 
 
 def _map(view: figures.MapView, uri: str, title: str, alt: str) -> dict[str, Any]:
@@ -269,49 +340,15 @@ def _map(view: figures.MapView, uri: str, title: str, alt: str) -> dict[str, Any
     }
 
 
-def _ramps(out: Path) -> list[dict[str, Any]]:
-    """Return the maps of probability, entropy and disagreement, those that exist."""
-    wanted = (
-        ("probability", "Probability", "of the class shown", True),
-        ("entropy", "Entropy", "of all classes, 1 = nothing known", False),
-        ("disagreement", "Disagreement", "between families of sources", False),
-    )
-    maps = []
-    for name, title, what, invert in wanted:
-        if not (out / f"{name}.tif").exists():
-            continue
-        view = figures.read_view(out / f"{name}.tif")
-        # Integers without a scale are percent.
-        values = view.values[0] / 100 if view.integer else view.values[0]
-        inside = values[view.valid]
-        top = 1.0
-        if inside.size and not invert:  # the next multiple of 0.05
-            top = min(1.0, max(0.05, math.ceil(float(np.percentile(inside, 98)) * 20) / 20))
-        mean = number(float(inside.mean())) if inside.size else DASH
-        uri = figures.ramp_map(values, view.valid, top, invert=invert)
-        said = {"what": what, "mean": mean, "css": figures.ramp_css(invert=invert)}
-        scale = {"top": number(top) if top < 1 else "1", "open": top < 1}
-        alt = f"Map of the {title.lower()} {what}; mean {mean}."
-        maps.append({**_map(view, uri, title, alt), **said, **scale})
-    return maps
-
-
-# ---------------------------------------------------------------- reliability
-
-
-def _reliability(path: Path, legend: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return one matrix per source, contexts pooled by their counts."""
-    if not path.exists():
-        return []
-    table = _read(path, pandas.read_parquet).astype({"source": str, "class": str, "symbol": str})
-    order = [str(row["name"]) for row in legend]
-    return [_matrix(str(name), rows, order) for name, rows in table.groupby("source", sort=True)]
-
-
 def _matrix(name: str, rows: pandas.DataFrame, order: Sequence[str]) -> dict[str, Any]:
     classes = [c for c in order if c in set(rows["class"])]
     classes += sorted(set(rows["class"]) - set(classes))
-    pooled = _pool(rows).reindex(classes)
+    # P(symbol | class), contexts weighted by what they counted for the class.
+    weight = rows.groupby(["context", "class"])["count"].transform("sum") + 1e-9
+    both = rows.assign(weight=weight, part=rows["probability"] * weight)
+    part = both.pivot_table("part", "class", "symbol", aggfunc="sum", fill_value=0)
+    total = both.drop_duplicates(["context", "class"]).groupby("class")["weight"].sum()
+    pooled = part.div(total, axis=0).reindex(classes)
     count = rows.groupby("symbol")["count"].sum()
     frequent = sorted(pooled.columns, key=lambda s: (-count[s], str(s)))[:MAX_SYMBOLS]
     # Ordered by the class that they speak for, so that errors stand out.
@@ -333,39 +370,6 @@ def _matrix(name: str, rows: pandas.DataFrame, order: Sequence[str]) -> dict[str
         if "family" in rows
         else "",
     }
-
-
-def _pool(rows: pandas.DataFrame) -> pandas.DataFrame:
-    """Return P(symbol | class), contexts weighted by what they counted for the class."""
-    weight = rows.groupby(["context", "class"])["count"].transform("sum") + 1e-9
-    both = rows.assign(weight=weight, part=rows["probability"] * weight)
-    part = both.pivot_table("part", "class", "symbol", aggfunc="sum", fill_value=0)
-    total = both.drop_duplicates(["context", "class"]).groupby("class")["weight"].sum()
-    return part.div(total, axis=0)
-
-
-# ---------------------------------------------------------------- corrections
-
-
-def _corrections(out: Path, told: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return per source what was exported and pictures of the likeliest corrections."""
-    path = out / "corrections.parquet"
-    table = _read(path, geopandas.read_parquet) if path.exists() else None
-    found = set() if table is None else set(table["source"].astype(str))
-    image, rows = out / "image.tif", []
-    for name in sorted(found | set(told)):
-        top = [] if table is None else _top(table[table["source"] == name], image)
-        rows.append({"name": name, "told": name in told, **told.get(name, {}), "top": top})
-    return rows
-
-
-def _top(rows: geopandas.GeoDataFrame, image: Path) -> list[dict[str, Any]]:
-    best = rows.sort_values(["probability", "record"], ascending=[False, True], kind="stable")
-    best = best.head(MAX_PICTURES).fillna({"current": "", "proposed": ""})
-    drawn = image.exists() and rows.crs is not None
-    pictures = figures.crops(image, best.geometry) if drawn else [None] * len(best)
-    columns = best[["record", "action", "current", "proposed", "probability"]].to_dict("records")
-    return [{**one, "picture": picture} for one, picture in zip(columns, pictures, strict=True)]
 
 
 def _read(path: Path, reader: Any) -> Any:

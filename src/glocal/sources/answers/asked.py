@@ -136,7 +136,14 @@ def read_asked(folder: Path, crs: str) -> Asked:
     table = pd.concat(parts, ignore_index=True) if parts else every[-1]
     table = table.drop_duplicates("proposal").sort_values("proposal", ignore_index=True)
     proposals = gpd.GeoDataFrame(table, geometry="geometry", crs=crs)
-    return Asked(run=name, proposals=proposals, visits=_visits(folder, crs))
+    columns, visits = ["sample_id", "x", "y", "inclusion_probability"], []
+    for path in sorted(room.glob("*/visits.geojson")):
+        plan = read_table(path).to_crs(crs)
+        plan = plan.assign(x=plan.geometry.x.round(3), y=plan.geometry.y.round(3))
+        visits.append(pd.DataFrame(plan[columns]))
+    places = pd.concat(visits, ignore_index=True) if visits else pd.DataFrame(columns=columns)
+    places = places.drop_duplicates("sample_id", ignore_index=True)
+    return Asked(run=name, proposals=proposals, visits=places)
 
 
 def _patches(path: Path) -> pd.DataFrame:
@@ -150,14 +157,3 @@ def _patches(path: Path) -> pd.DataFrame:
     }
     table = table.rename(columns=names).assign(source=path.parent.name, kind="patch")
     return table.assign(record=table["proposal"])
-
-
-def _visits(folder: Path, crs: str) -> pd.DataFrame:
-    columns = ["sample_id", "x", "y", "inclusion_probability"]
-    parts = []
-    for path in sorted((folder / "corrections").glob("*/visits.geojson")):
-        table = read_table(path).to_crs(crs)
-        table = table.assign(x=table.geometry.x.round(3), y=table.geometry.y.round(3))
-        parts.append(pd.DataFrame(table[columns]))
-    out = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-    return out.drop_duplicates("sample_id", ignore_index=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,10 @@ from glocal.core.grid import require_overlap
 from glocal.core.interval import Interval
 from glocal.core.provenance import Provenance
 from glocal.core.sensor import Band, Sensor, sensor
-from glocal.core.typing import Bools, Bytes, Layers, Table
+from glocal.core.typing import Bools, Bytes, Layers
 from glocal.errors import BadSourceError, ConfigError, SourceUnavailableError, UnitError
 from glocal.io.raster import extent, info, read_on
-from glocal.sources.chips.sentinel2 import (
-    Product,
-    acquisition,
-    band_files,
-    open_product,
-)
+from glocal.sources.chips.sentinel2 import Product, acquisition, band_files, open_product
 
 __all__ = ["read_image", "read_scl"]
 
@@ -38,6 +32,12 @@ OFFSET = 0.1
 
 OUTLIERS = 0.01
 """Share of cells outside the valid range that is dropped quietly; more means a wrong unit."""
+
+TO_POWER: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "dB": lambda values: np.power(10.0, values.astype(np.float64) / 10),
+    "linear": lambda values: values.astype(np.float64),
+}
+"""Radar is resampled as power: the mean of decibels is no mean of what was received."""
 
 _POLARISATION = re.compile(r"(?:^|[_.\-])(VV|VH)$", re.IGNORECASE)
 
@@ -69,6 +69,26 @@ class _Scene:
             )
         return found[0]
 
+    def polarisations(self) -> dict[str, tuple[Path, int]]:
+        """Return file and band number of ``VV`` and ``VH``, those that exist."""
+        path = self.path
+        if not path.exists():
+            raise SourceUnavailableError(f"{path} does not exist; check the path in area.yaml")
+        if path.is_dir():
+            found = {name: (file, 1) for name, file in band_files(path, _POLARISATION).items()}
+        else:
+            names = tuple(self.bands or info(path, "EPSG:4326").descriptions)
+            if names == ("",):
+                names = (path.stem,)
+            matches = [_POLARISATION.search(name) for name in names]
+            found = {m.group(1).upper(): (path, i) for i, m in enumerate(matches, 1) if m}
+        if not found:
+            raise BadSourceError(
+                f"{path} does not say which band is VV and which VH; name files ..._VV.tif, or set "
+                "bands: as [VV, VH]"
+            )
+        return {name: found[name] for name in ("VV", "VH") if name in found}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Layers:
@@ -82,6 +102,20 @@ class _Layers:
     root: str
     interval: Interval | None
     note: str = ""
+
+    def provenance(self, source: str, when: Interval, licence: str) -> Provenance:
+        """Return where the pixels come from."""
+        esa = licence == "Copernicus" and self.sensor.name.startswith("sentinel")
+        credit = (f"Contains modified Copernicus Sentinel data {when.start.year}",) if esa else ()
+        return Provenance(
+            activity=f"read {self.sensor.title}" + (f" ({self.note})" if self.note else ""),
+            agent="Copernicus / ESA" if esa else source,
+            used=tuple(one.name for one in self.files),
+            licences=frozenset({licence}) if licence else frozenset(),
+            roots=frozenset({self.root}),
+            attribution=credit,
+            generated_at=when.start,
+        )
 
 
 def read_image(
@@ -146,22 +180,8 @@ def read_image(
         bands=layers.bands,
         geobox=geobox,
         interval=when,
-        provenance=_provenance(source, layers, when, licence),
+        provenance=layers.provenance(source, when, licence),
         sensor=layers.sensor.name,
-    )
-
-
-def _provenance(source: str, layers: _Layers, when: Interval, licence: str) -> Provenance:
-    esa = licence == "Copernicus" and layers.sensor.name.startswith("sentinel")
-    credit = (f"Contains modified Copernicus Sentinel data {when.start.year}",) if esa else ()
-    return Provenance(
-        activity=f"read {layers.sensor.title}" + (f" ({layers.note})" if layers.note else ""),
-        agent="Copernicus / ESA" if esa else source,
-        used=tuple(one.name for one in layers.files),
-        licences=frozenset({licence}) if licence else frozenset(),
-        roots=frozenset({layers.root}),
-        attribution=credit,
-        generated_at=when.start,
     )
 
 
@@ -300,15 +320,18 @@ def read_scl(path: Path, geobox: GeoBox, *, crs: Any | None = None) -> Bytes | N
 
 
 def _sentinel1(scene: _Scene) -> _Layers:
-    layers = _polarisations(scene)
+    layers = scene.polarisations()
     files = tuple(dict.fromkeys(file for file, _ in layers.values()))
     require_overlap(scene.path.name, extent(files[0], scene.crs), scene.geobox)
     table = sensor("sentinel1-db")
     wanted = tuple(table.band(name) for name in layers)
     values, valid = [], []
     for name, (file, number) in layers.items():
-        power = partial(_power, decibels=_radar_unit(scene, file, number, name) == "dB")
-        one, there = scene.on_grid(file, number, resampling="bilinear", nodata=(0,), before=power)
+        power = TO_POWER[_radar_unit(scene, file, number, name)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            one, there = scene.on_grid(
+                file, number, resampling="bilinear", nodata=(0,), before=power
+            )
         values.append(10 * np.log10(np.where(there & (one > 0), one, 1)))
         valid.append(there & (one > 0))
     stack, there = np.stack(values).astype(np.float32), np.stack(valid)
@@ -322,34 +345,6 @@ def _sentinel1(scene: _Scene) -> _Layers:
         root=f"S1:{identity}",
         interval=when or acquisition(scene.path.stem)[1],
     )
-
-
-def _polarisations(scene: _Scene) -> dict[str, tuple[Path, int]]:
-    path = scene.path
-    if not path.exists():
-        raise SourceUnavailableError(f"{path} does not exist; check the path in area.yaml")
-    if path.is_dir():
-        found = {name: (file, 1) for name, file in band_files(path, _POLARISATION).items()}
-    else:
-        names = tuple(scene.bands or info(path, "EPSG:4326").descriptions)
-        if names == ("",):
-            names = (path.stem,)
-        matches = [_POLARISATION.search(name) for name in names]
-        found = {m.group(1).upper(): (path, i) for i, m in enumerate(matches, 1) if m}
-    if not found:
-        raise BadSourceError(
-            f"{path} does not say which band is VV and which VH; name files ..._VV.tif, or set "
-            "bands: as [VV, VH]"
-        )
-    return {name: found[name] for name in ("VV", "VH") if name in found}
-
-
-def _power(values: NDArray[Any], *, decibels: bool) -> Table:
-    """Return linear power: the mean of decibels is no mean of what the radar received."""
-    if not decibels:
-        return values.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(np.power(10.0, values.astype(np.float64) / 10))
 
 
 def _radar_unit(scene: _Scene, file: Path, number: int, name: str) -> str:

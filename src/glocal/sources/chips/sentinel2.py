@@ -197,7 +197,17 @@ def _stack_bands(path: Path, bands: tuple[str, ...] | None) -> dict[str, tuple[P
 
 
 def _described(metadata: Path, bands: dict[str, tuple[Path, int]]) -> Product:
-    texts = _texts(metadata)
+    try:
+        root = ElementTree.parse(metadata).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        raise SourceUnavailableError(
+            f"can't read {metadata}: {error}; the file may be truncated, download it again"
+        ) from error
+    # (band_id, text) of each tag, without its namespace.
+    texts: dict[str, list[tuple[str, str]]] = {}
+    for node in root.iter():
+        tag = node.tag.rpartition("}")[2]
+        texts.setdefault(tag, []).append((node.get("band_id", ""), (node.text or "").strip()))
     level = "L2A" if "MSIL2A" in metadata.name else "L1C"
     name = texts.get("PRODUCT_URI", [("", metadata.parent.name)])[0][1]
     identity, by_name = acquisition(name)
@@ -213,18 +223,3 @@ def _described(metadata: Path, bands: dict[str, tuple[Path, int]]) -> Product:
         offsets={BANDS[int(band)]: float(text) for band, text in offsets},
         described=True,
     )
-
-
-def _texts(metadata: Path) -> dict[str, list[tuple[str, str]]]:
-    """Return {tag: [(band_id, text)]} of an XML file, without namespaces."""
-    try:
-        root = ElementTree.parse(metadata).getroot()
-    except (OSError, ElementTree.ParseError) as error:
-        raise SourceUnavailableError(
-            f"can't read {metadata}: {error}; the file may be truncated, download it again"
-        ) from error
-    texts: dict[str, list[tuple[str, str]]] = {}
-    for node in root.iter():
-        tag = node.tag.rpartition("}")[2]
-        texts.setdefault(tag, []).append((node.get("band_id", ""), (node.text or "").strip()))
-    return texts

@@ -39,12 +39,11 @@ def local_pivotal(p: Table, xy: Table, rng: np.random.Generator) -> Codes:
         near = rest[distance == distance.min()]
         other = near[rng.integers(len(near))]
         # Below 1 together, one is out and the other takes both; above, one is in for sure.
-        a, b, chance = p[one], p[other], rng.random()
-        total = a + b
+        total, chance = p[one] + p[other], rng.random()
         if total < 1:
-            p[one], p[other] = (0.0, total) if chance < b / total else (total, 0.0)
+            p[one], p[other] = (0.0, total) if chance < p[other] / total else (total, 0.0)
         else:
-            wins = chance < (1 - b) / (2 - total)
+            wins = chance < (1 - p[other]) / (2 - total)
             p[one], p[other] = (1.0, total - 1) if wins else (total - 1, 1.0)
         open_ = open_[(p[open_] > SETTLED) & (p[open_] < 1 - SETTLED)]
     p[open_] = rng.random(len(open_)) < p[open_]

@@ -42,6 +42,12 @@ UNIFORM = 0.2
 SPARED = 0.3
 """Share of its visits that the rest of the area gives up for places that somebody should see."""
 
+GPX = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n'
+    '<gpx version="1.1" creator="glocal" xmlns="http://www.topografix.com/GPX/1/1">\n'
+    "<metadata><name>Places to visit</name><desc>{about}</desc></metadata>\n{points}</gpx>\n"
+)
+
 CANDIDATES = 40
 """Candidates per visit, of which the local pivotal method takes one."""
 
@@ -63,6 +69,7 @@ def expected_information(p: Floats, answers: Table) -> Table:
     [[1.0, 0.0]]
     """
     out = np.empty(p.shape[:2])
+    # I(class; answer) = H(answer) - sum over classes of P(class) H(answer | class)
     noise = _bits(answers)
     for i, row in enumerate(p):  # by rows: all answers of all cells at once are too much
         out[i] = _bits(row @ answers) - row @ noise
@@ -96,6 +103,7 @@ def hilbert_index(row: Codes, column: Codes) -> Codes:
 
 def _capped(size: Table, n: int) -> Table:
     """Return probabilities proportional to ``size`` that sum to ``n``, none above 1."""
+    # Who would be drawn more than once is drawn for sure; the rest shares what is left.
     sure = np.zeros(size.shape, bool)
     while True:
         rest = size[~sure].sum()
@@ -135,6 +143,7 @@ def raised(size: Table, places: NDArray[np.integer], n: int) -> Table:
     missing[0] = 0
     if not missing.any():
         return size
+    # Each place gets what it lacks of one expected visit, if the rest can spare it.
     given = missing * min(1.0, SPARED * expected[0] / missing.sum())
     given[0] = -given.sum()
     factor = 1 + given / np.where(expected > 0, expected, 1)
@@ -260,9 +269,11 @@ def _drawn(size: Table, square: Codes, n: int, rng: np.random.Generator) -> tupl
     hit = np.searchsorted(reach, rng.random() + np.arange(number), side="right")
     candidate = order[np.minimum(hit, len(order) - 1)]
     xy = np.column_stack(np.unravel_index(candidate, p.shape)).astype(np.float64)
+    # P(drawn) = P(candidate) P(drawn | candidate)
     second = np.minimum(p.ravel()[candidate] / first.ravel()[candidate], 1.0)
     chosen = candidate[local_pivotal(second, xy, rng)]
     flat = np.ravel_multi_index(tuple(square), p.shape).ravel()
+    # In each square that is drawn, one cell.
     cells = [np.flatnonzero(flat == one) for one in chosen.tolist()]
     weight = [probability.ravel()[one] / probability.ravel()[one].sum() for one in cells]
     return probability, np.array(
@@ -288,13 +299,8 @@ def write_visits(
         f'<wpt lat="{one.lat:.7f}" lon="{one.lon:.7f}"><name>{escape(one.sample_id)}</name></wpt>\n'
         for one in places.itertuples()
     )
-    write_text(
-        folder / "visits.gpx",
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<gpx version="1.1" creator="glocal" xmlns="http://www.topografix.com/GPX/1/1">\n'
-        f"<metadata><name>Places to visit</name><desc>{escape(attribution)}; licence "
-        f"{escape(licence)}</desc></metadata>\n{points}</gpx>\n",
-    )
+    about = escape(f"{attribution}; licence {licence}")
+    write_text(folder / "visits.gpx", GPX.format(about=about, points=points))
     rows = [
         [*[one.sample_id] * 3, f"{one.lat:.7f} {one.lon:.7f} 0 0", licence, attribution]
         for one in places.itertuples()

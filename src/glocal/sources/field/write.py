@@ -85,6 +85,12 @@ OURS: dict[str, dict[str, Any]] = {
 }
 """Our columns, as the Frictionless descriptor tells of them."""
 
+NO_SHIFT = "too few points, or no shift stands out"
+SHIFT = (
+    "added to all positions it brings the points onto the other sources; not applied, and "
+    "relative to them only"
+)
+
 
 def encode_field(
     corrections: Corrections | None,
@@ -138,8 +144,8 @@ def encode_field(
     write_table(folder / f"{stem}_checked.parquet", table, **notes)
     write_gpkg(folder / f"{stem}_checked.gpkg", table, layer=f"{stem}_checked", **notes)
     because = corrections.because if corrections else ()
-    package = _datapackage(plain, checked, points.columns["id"], because, **notes)
-    package["glocal:layer_shift"] = _shift(verdicts.layer_shift)
+    shift = verdicts.layer_shift
+    package = _datapackage(plain, checked, points.columns["id"], because, shift, **notes)
     write_json(folder / "datapackage.json", package)
     changes = _changeset(corrections, observations, checked.name, notes)
     write_json(folder / "td_changeset.json", changes)
@@ -158,11 +164,9 @@ def _verdict(
         "loop_dy_m": np.round(verdicts.places.dy, 2),
         "loop_shift_sd_m": np.round(verdicts.places.sd, 2),
     }
-    out: dict[str, list[Any]] = {"loop_flag": [2] * rows, "loop_class": [""] * rows}
-    out |= {name: [np.nan] * rows for name in numbers}
-    for row, name, text in zip(
-        points.row.tolist(), points.record.tolist(), points.text.tolist(), strict=True
-    ):
+    empty = {"loop_flag": 2, "loop_class": "", **dict.fromkeys(numbers, np.nan)}
+    out: dict[str, list[Any]] = {name: [value] * rows for name, value in empty.items()}
+    for row, name, text in points.statements():
         at = place.get(name)
         if at is None:
             out["loop_flag"][row] = 9 if is_silent(text) else 2
@@ -172,20 +176,6 @@ def _verdict(
         for column in numbers:
             out[column][row] = float(numbers[column][at])
     return {name: out[name] for name in OURS}
-
-
-def _shift(shift: Displacement | None) -> dict[str, Any]:
-    if shift is None:
-        return {"available": False, "reason": "too few points, or no shift stands out"}
-    return {
-        "available": True,
-        "north_m": shift.dy,
-        "east_m": shift.dx,
-        "covariance_m2": {"order": ["north", "east"], "values": shift.covariance},
-        "significant": shift.significant,
-        "meaning": "added to all positions it brings the points onto the other sources; "
-        "not applied, and relative to them only",
-    }
 
 
 def _changeset(
@@ -237,11 +227,22 @@ def _datapackage(
     path: Path,
     key: str,
     because: tuple[str, ...],
+    shift: Displacement | None,
     *,
     licence: str,
     attribution: str,
 ) -> dict[str, Any]:
     """Return the Frictionless description (Data Package 2.0) of the CSV."""
+    moved: dict[str, Any] = {"available": False, "reason": NO_SHIFT}
+    if shift is not None:
+        moved = {
+            "available": True,
+            "north_m": shift.dy,
+            "east_m": shift.dx,
+            "covariance_m2": {"order": ["north", "east"], "values": shift.covariance},
+            "significant": shift.significant,
+            "meaning": SHIFT,
+        }
     content = path.read_bytes()
     fields = [
         {"name": name, **OURS.get(name, {"type": "string"})} for name in map(str, table.columns)
@@ -261,11 +262,8 @@ def _datapackage(
                 "encoding": "utf-8",
                 "bytes": len(content),
                 "hash": f"sha256:{hashlib.sha256(content).hexdigest()}",
-                "schema": {
-                    "primaryKey": [key],
-                    "missingValues": [""],
-                    "fields": fields,
-                },
+                "schema": {"primaryKey": [key], "missingValues": [""], "fields": fields},
             }
         ],
+        "glocal:layer_shift": moved,
     }

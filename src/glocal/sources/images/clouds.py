@@ -213,35 +213,31 @@ def _shadows(bands: _Bands, cloud: Bools, chip: Chip) -> Bools:
     dark = ground & (np.mean(ratios, axis=0) < DARK)
     thin = max(1, round(np.sqrt(cloud.size / SEARCH_CELLS)))
     every = np.s_[::thin, ::thin]
-    step = _best_step(cloud[every], dark[every], ground[every], _steps(chip, cell_m * thin))
+    step = _best_step(cloud[every], dark[every], ground[every], chip, cell_m * thin)
     if step is None:
         return np.zeros(cloud.shape, bool)
     return np.asarray(_moved(cloud, step[0] * thin, step[1] * thin) & dark)
 
 
-def _steps(chip: Chip, cell_m: float) -> list[tuple[int, int]]:
-    """Return shifts (rows, columns) away from a morning sun, in the chip's hemisphere."""
+def _best_step(
+    cloud: Bools, dark: Bools, ground: Bools, chip: Chip, cell_m: float
+) -> tuple[int, int] | None:
+    """Return the shift (rows, columns) from clouds to dark cells; None where none explains them.
+
+    Searched away from a morning sun, as it stands in the chip's hemisphere.
+    """
     x, y = chip.geobox.extent.centroid.coords[0]
     to_degrees = pyproj.Transformer.from_crs(str(chip.geobox.crs), "EPSG:4326", always_xy=True)
     latitude = to_degrees.transform(x, y)[1]
     low, high = (100, 180) if latitude > 25 else (0, 80) if latitude < -25 else (20, 160)
     sun = np.radians(np.arange(low, high + 1, 5))
     reach = np.arange(REACH_M[0], REACH_M[1], max(2 * cell_m, 50)) / cell_m
-    rows = np.round(np.outer(reach, np.cos(sun))).astype(int).ravel()
-    columns = np.round(np.outer(reach, -np.sin(sun))).astype(int).ravel()
-    return sorted(set(zip(rows.tolist(), columns.tolist(), strict=True)))
-
-
-def _best_step(
-    cloud: Bools,
-    dark: Bools,
-    ground: Bools,
-    steps: list[tuple[int, int]],
-) -> tuple[int, int] | None:
+    down = np.round(np.outer(reach, np.cos(sun))).astype(int).ravel()
+    right = np.round(np.outer(reach, -np.sin(sun))).astype(int).ravel()
     # A shift must explain more than chance: dark ground is everywhere in some scenes.
     best = max(SIMILARITY, CONTRAST * float(dark.sum()) / max(int(ground.sum()), 1))
     found = None
-    for step in steps:
+    for step in sorted(set(zip(down.tolist(), right.tolist(), strict=True))):
         thrown = _moved(cloud, *step) & ground
         if thrown.sum() < SIMILARITY * cloud.sum():
             continue

@@ -64,6 +64,24 @@ class BandScore:
     mae_of_mean: float = np.nan
     """Of the scene's mean."""
 
+    @classmethod
+    def of(cls, said: Table, truth: Layers, half: Table, nearest: Layers, part: Bytes) -> BandScore:
+        """Return the score at the cells of part 0 that are filled."""
+        use = (part == 0) & np.isfinite(half)
+        if not use.any():
+            return cls(n=0)
+        mean = float(truth[part == 2].mean())
+        error, true = (said - truth)[use], truth[use].astype(np.float64)
+        return cls(
+            n=int(use.sum()),
+            mae=float(np.abs(error).mean()),
+            bias=float(error.mean()),
+            skill=float(1 - (error**2).mean() / max(((true - true.mean()) ** 2).mean(), 1e-30)),
+            coverage=float((np.abs(error) <= half[use]).mean()),
+            mae_of_nearest=float(np.abs(nearest[use] - true).mean()),
+            mae_of_mean=float(np.abs(mean - true).mean()),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Filling:
@@ -102,6 +120,7 @@ class _Known:
             if same.any():
                 mine = self.label.ravel()[at] == k
                 alike[mine] = _nearest(same, at[mine])[1]
+        # A local mean of what is clear: both filtered, then divided.
         weight = np.maximum(ndimage.gaussian_filter(clear.astype(np.float32), NEAR), 1e-6)
         around = np.empty((len(self.values), 3, len(at)), np.float32)
         for b, band in enumerate(self.values):
@@ -151,12 +170,14 @@ def fill_gaps(
     stack = np.concatenate([*(one for one, _ in others), np.moveaxis(classes, -1, 0)])
     known = _Known(values=values, stack=stack.astype(np.float32), label=classes.argmax(axis=-1))
     taught = _hidden_on_purpose(known, clear, hidden, np.random.default_rng(seed))
+    # Blocks of part 0 are only measured, those of part 1 set the widths, those of part 2 teach.
     part = np.minimum(fold.ravel()[taught[0]], 2) if taught else np.empty(0, np.uint8)
     if taught is None or np.bincount(part, minlength=3).min() < LEAST:
         return f"fewer than {LEAST} clear cells under the moved clouds in a part of the scene"
     at, x, around, far = taught
     goal = np.flatnonzero(hidden)
     goal_x, goal_around, goal_far = known.describe(clear, goal)
+    # The farther from clear ground, the wider: groups of equal size have widths of their own.
     edges = np.quantile(far[part == 1], np.arange(1, BINS) / BINS)
     basis = np.where(hidden, 3, np.where(clear, 0, 4)).astype(np.uint8)
     for layers, same in sorted(others, key=lambda one: one[1]):
@@ -175,7 +196,7 @@ def fill_gaps(
         model.fit(features[teach], truth[teach])
         said = model.predict(features)
         half = _half_widths(said, truth, far, part, edges)
-        scores.append(_score(said, truth, half[np.digitize(far, edges)], around[b][0], part))
+        scores.append(BandScore.of(said, truth, half[np.digitize(far, edges)], around[b][0], part))
         there = half[np.digitize(goal_far, edges)]
         new = model.predict(np.column_stack([goal_x, goal_around[b].T]))
         filled[b].ravel()[goal] = np.where(np.isfinite(there), new, np.nan)
@@ -203,21 +224,10 @@ def _hidden_on_purpose(
     if not parts:
         return None
     cells, x, around, far = zip(*parts, strict=True)
-    return (
-        np.concatenate(cells),
-        np.concatenate(x),
-        np.concatenate(around, axis=-1),
-        np.concatenate(far),
-    )
+    return np.concatenate(cells), np.concatenate(x), np.concatenate(around, -1), np.concatenate(far)
 
 
-def _half_widths(
-    said: Table,
-    truth: Layers,
-    far: Layers,
-    part: Bytes,
-    edges: Table,
-) -> Table:
+def _half_widths(said: Table, truth: Layers, far: Layers, part: Bytes, edges: Table) -> Table:
     """Return the half-width of each group of distances; NaN where filling gains nothing."""
     out = np.full(BINS, np.nan)
     group, spread = np.digitize(far, edges), float(truth[part > 0].var())
@@ -230,26 +240,3 @@ def _half_widths(
         level = min(1.0, np.ceil((n + 1) * COVERAGE) / n)
         out[i] = np.quantile(np.abs(said - truth)[use], level)
     return out
-
-
-def _score(
-    said: Table,
-    truth: Layers,
-    half: Table,
-    nearest: Layers,
-    part: Bytes,
-) -> BandScore:
-    use = (part == 0) & np.isfinite(half)
-    if not use.any():
-        return BandScore(n=0)
-    mean = float(truth[part == 2].mean())
-    error, true = (said - truth)[use], truth[use].astype(np.float64)
-    return BandScore(
-        n=int(use.sum()),
-        mae=float(np.abs(error).mean()),
-        bias=float(error.mean()),
-        skill=float(1 - (error**2).mean() / max(((true - true.mean()) ** 2).mean(), 1e-30)),
-        coverage=float((np.abs(error) <= half[use]).mean()),
-        mae_of_nearest=float(np.abs(nearest[use] - true).mean()),
-        mae_of_mean=float(np.abs(mean - true).mean()),
-    )

@@ -93,7 +93,7 @@ def _patch(registration: Registration, geobox: GeoBox, scene: SceneFile) -> dict
         },
         "properties": {
             "processing:lineage": "proj:transform corrected to fit the other sources; "
-            "proposed, not reviewed; the pixels are unchanged",
+            "proposed, not reviewed; the pixels are unchanged"
         },
     }
 

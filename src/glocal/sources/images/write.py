@@ -16,11 +16,7 @@ from glocal.io.atomic import write_json
 from glocal.io.raster import write_cog, write_qml
 from glocal.sources.images.fill import Filling
 from glocal.sources.images.filled import write_filling
-from glocal.sources.images.registration import (
-    SceneFile,
-    registration_report,
-    write_registration,
-)
+from glocal.sources.images.registration import SceneFile, registration_report, write_registration
 
 __all__ = ["QUALITY", "encode_image"]
 

@@ -333,16 +333,14 @@ def _accuracy(
         return None, "fewer than two answered anchors lie on the map"
     size = np.bincount(classes[classes >= 0], minlength=len(change.legend))
     area: Table = np.asarray(size * cell_area_ha(change.geobox), np.float64)
-    return (
-        sample_accuracy(
-            there[inside],
-            points.shares[inside],
-            area,
-            weight=points.weight[inside],
-            names=change.legend.names,
-        ),
-        "",
+    report = sample_accuracy(
+        there[inside],
+        points.shares[inside],
+        area,
+        weight=points.weight[inside],
+        names=change.legend.names,
     )
+    return report, ""
 
 
 def _write_shares(
@@ -354,6 +352,7 @@ def _write_shares(
     there = size > 0
     total = mass[there]
     total /= total.sum(axis=1, keepdims=True)
+    # Binomial: a share p that was looked at n times has the standard error sqrt(p (1 - p) / n).
     looks = np.maximum(size[there] / CELLS_PER_LOOK, 1.0)[:, None]
     made_of = Provenance.derive("fuse", [findings.provenance, source.provenance])
     files = encode_shares(

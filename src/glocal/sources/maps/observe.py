@@ -42,6 +42,40 @@ class _Alphabet:
     provenance: Provenance
     """Of the map; its agent is the name of the legend."""
 
+    @classmethod
+    def of(
+        cls,
+        source: str,
+        path: Path,
+        name: str,
+        target: Legend,
+        interval: Interval,
+        licence: str,
+        legend_csv: Path | None,
+    ) -> _Alphabet:
+        """Return the meaning of a known legend's codes, or of a table's."""
+        year = interval.start.year
+        if legend_csv is not None:
+            own = legends.legend_from_csv(legend_csv)
+            name = name or own.name
+            codes = {value: symbol for symbol, value in enumerate(own.values, start=1)}
+            walk = legends.crosswalk_from_csv(legend_csv, target)
+            credit, roots = "", frozenset({f"map:{source}"})
+        else:
+            codes, walk = legends.code_symbols(name), legends.crosswalk(name, target)
+            licence = licence or legends.licence(name)
+            credit, roots = legends.attribution(name, year), legends.roots(name, year)
+        provenance = Provenance(
+            activity="read land-cover map",
+            agent=name,
+            used=(path.name,),
+            licences=frozenset({licence}) if licence else frozenset(),
+            roots=roots,
+            attribution=(credit,) if credit else (),
+            generated_at=interval.start,
+        )
+        return cls(codes=codes, crosswalk=walk, provenance=provenance)
+
     def symbols(self, pixels: Pixels) -> Bytes:
         """Return the symbol of every pixel, 0 where invalid or unknown."""
         known = np.array(sorted(self.codes), np.int64)
@@ -86,7 +120,7 @@ def observe_landcover(
     path = Path(path)
     grid = native_grid(path, crs)
     require_overlap(source, grid.extent, geobox)
-    alphabet = _alphabet(source, path, legend_name, legend, interval, licence, legend_csv)
+    alphabet = _Alphabet.of(source, path, legend_name, legend, interval, licence, legend_csv)
     pixels = _codes(source, path, geobox, crs, alphabet)
     size = cell_size_on(grid, geobox)
     if size <= COARSE:
@@ -112,38 +146,6 @@ def observe_landcover(
         phenomenon_time=interval,
         provenance=alphabet.provenance,
     )
-
-
-def _alphabet(
-    source: str,
-    path: Path,
-    name: str,
-    target: Legend,
-    interval: Interval,
-    licence: str,
-    legend_csv: Path | None,
-) -> _Alphabet:
-    year = interval.start.year
-    if legend_csv is not None:
-        own = legends.legend_from_csv(legend_csv)
-        name = name or own.name
-        codes = {value: symbol for symbol, value in enumerate(own.values, start=1)}
-        walk = legends.crosswalk_from_csv(legend_csv, target)
-        credit, roots = "", frozenset({f"map:{source}"})
-    else:
-        codes, walk = legends.code_symbols(name), legends.crosswalk(name, target)
-        licence = licence or legends.licence(name)
-        credit, roots = legends.attribution(name, year), legends.roots(name, year)
-    provenance = Provenance(
-        activity="read land-cover map",
-        agent=name,
-        used=(path.name,),
-        licences=frozenset({licence}) if licence else frozenset(),
-        roots=roots,
-        attribution=(credit,) if credit else (),
-        generated_at=interval.start,
-    )
-    return _Alphabet(codes=codes, crosswalk=walk, provenance=provenance)
 
 
 def _in_area(grid: GeoBox, geobox: GeoBox, row: Floats, column: Floats) -> tuple[Any, Any]:

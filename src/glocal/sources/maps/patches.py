@@ -86,6 +86,26 @@ class MapChange:
         at = np.maximum(classes, 0)[..., None]
         return np.asarray(np.take_along_axis(self.others, at, axis=-1)[..., 0])
 
+    def grounds(self, found: Patches) -> list[str]:
+        """Return for each patch the sources that speak for it, the most decided first."""
+        n = len(found.size)
+        if self.voices is None:
+            return [""] * n
+        unit, inside = self.voices.unit, np.flatnonzero(found.labels)
+        new, old = self.corrected.ravel()[inside], self.original.ravel()[inside]
+        names, rows = sorted(self.voices.message), []
+        for name in names:
+            message = self.voices.message[name]
+            layer = np.zeros(found.labels.size, np.float32)
+            layer[inside] = message[unit[inside], new] - message[unit[inside], old]
+            rows.append(found.mean(layer.reshape(found.labels.shape)))
+        said = np.array(rows).reshape(len(names), n)
+        order = np.argsort(-said, axis=0, kind="stable")
+        return [
+            ", ".join(names[i] for i in order[:, patch] if said[i, patch] > SPEAKS)
+            for patch in range(n)
+        ]
+
 
 def from_to(original: Codes, corrected: Codes, use: Bools) -> Codes:
     """Return a code > 0 for each pair of classes (H, W), 0 where not ``use`` or nothing is said."""
@@ -146,7 +166,7 @@ def patch_table(change: MapChange, smallest: int, *, confirmed: bool = False) ->
         "p_from": np.round(found.mean(change.probability(change.original)), 4),
         "p_to": np.round(sure, 4),
         "area_ha": np.round(found.size * cell_area_ha(change.geobox), 4),
-        "because": _text(_grounds(found, change)),
+        "because": _text(change.grounds(found)),
         "date_from": _text([change.base.interval.isoformat()] * n),
         "date_to": _text([change.base.now.isoformat()] * n),
         "round": np.full(n, told.round if told is not None else -1),
@@ -159,24 +179,3 @@ def patch_table(change: MapChange, smallest: int, *, confirmed: bool = False) ->
 
 def _text(values: list[str]) -> NDArray[np.object_]:
     return np.array(values, dtype=object)
-
-
-def _grounds(found: Patches, change: MapChange) -> list[str]:
-    """Return for each patch the sources that speak for the change, the most decided first."""
-    n = len(found.size)
-    if change.voices is None:
-        return [""] * n
-    unit, inside = change.voices.unit, np.flatnonzero(found.labels)
-    new, old = change.corrected.ravel()[inside], change.original.ravel()[inside]
-    names, rows = sorted(change.voices.message), []
-    for name in names:
-        message = change.voices.message[name]
-        layer = np.zeros(found.labels.size, np.float32)
-        layer[inside] = message[unit[inside], new] - message[unit[inside], old]
-        rows.append(found.mean(layer.reshape(found.labels.shape)))
-    said = np.array(rows).reshape(len(names), n)
-    order = np.argsort(-said, axis=0, kind="stable")
-    return [
-        ", ".join(names[i] for i in order[:, patch] if said[i, patch] > SPEAKS)
-        for patch in range(n)
-    ]

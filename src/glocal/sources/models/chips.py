@@ -21,10 +21,16 @@ from glocal.core.typing import Bytes, Layers, Window
 from glocal.io.raster import write_geotiff
 from glocal.io.vector import write_csv
 
-__all__ = ["MOST_CHIPS", "StoredLabels", "write_chips"]
+__all__ = ["MOST_CHIPS", "SCALE", "UNKNOWN", "StoredLabels", "write_chips"]
 
 MOST_CHIPS = 64
 """Chips that are written at most, drawn at random; the whole-area rasters hold all labels."""
+
+SCALE = 250
+"""Stored label = round(probability * SCALE); a step of 0.004."""
+
+UNKNOWN = 255
+"""Stored label where there is no probability."""
 
 NO_CLASS = 255
 """Value of a mask where there is no label to learn from."""
@@ -35,15 +41,39 @@ class StoredLabels:
     """Labels of an area as they are stored."""
 
     soft: Bytes
-    """Shape (K, H, W), scaled probabilities."""
+    """Shape (K, H, W), probabilities times `SCALE`, `UNKNOWN` where nothing is known."""
 
     weight: Layers
     """Shape (H, W); 0 keeps a cell out of training."""
 
     legend: Legend
     geobox: GeoBox
-    nodata: int
-    """Value of ``soft`` where nothing is known."""
+
+    @classmethod
+    def of(
+        cls, probability: Layers, weight: Layers, legend: Legend, geobox: GeoBox
+    ) -> StoredLabels:
+        """Return probabilities (H, W, K) and weights (H, W) as stored; refuse no distribution."""
+        shape = tuple(geobox.shape)
+        if probability.shape != (*shape, len(legend)) or weight.shape != shape:
+            raise ValueError(
+                f"probability must have shape {(*shape, len(legend))} and weight {shape}, got "
+                f"{probability.shape} and {weight.shape}"
+            )
+        known = np.isfinite(probability).all(axis=2)
+        total = probability[known].sum(axis=1)
+        if (probability[known] < 0).any() or not np.allclose(total, 1, atol=1e-3):
+            raise ValueError("probability must be >= 0 and sum to 1 over classes, or be NaN")
+        if not (np.isfinite(weight[known]) & (weight[known] >= 0)).all():
+            raise ValueError("weight must be finite and >= 0 where probabilities are known")
+        use = known & (weight > 0)
+        stored = np.where(use[..., None], np.round(np.nan_to_num(probability) * SCALE), UNKNOWN)
+        return cls(
+            soft=np.moveaxis(stored, -1, 0).astype(np.uint8),
+            weight=np.where(use, weight, 0).astype(np.float32),
+            legend=legend,
+            geobox=geobox,
+        )
 
     def part(self, cut: Window) -> StoredLabels:
         """Return the labels of a part of the area."""
@@ -90,18 +120,13 @@ def write_chips(
             values = np.where(chip.valid[:, *cut], chip.values[:, *cut], np.float32(np.nan))
             layers[f"images/{name}"] = (values, chip.band_names, unknown)
         layers["masks"] = (part.mask[None], ("class",), NO_CLASS)
-        layers["soft"] = (part.soft, part.legend.names, part.nodata)
+        layers["soft"] = (part.soft, part.legend.names, UNKNOWN)
         layers["weights"] = (part.weight[None], ("weight",), unknown)
         file = f"chip_{top:05d}_{left:05d}.tif"
         for where, (values, names, nodata) in layers.items():
             files.append(folder / where / file)
             write_geotiff(
-                files[-1],
-                values,
-                part.geobox,
-                nodata=nodata,
-                band_names=names,
-                copyright=copyright,
+                files[-1], values, part.geobox, nodata=nodata, band_names=names, copyright=copyright
             )
         told = [float(part.weight.mean()), float((part.weight > 0).mean())]
         row = [file, top, left, block, int(fold[top, left]), *np.round(told, 4).tolist()]

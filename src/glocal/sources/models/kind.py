@@ -18,12 +18,7 @@ from glocal.core.typing import Codes, Layers
 from glocal.io.raster import read_on
 from glocal.sources.config import Names, PointsConfig, SourceConfig, check_of
 from glocal.sources.kind import Exam, Kind, Learner, Reading, Score, Truth, Window, Written
-from glocal.sources.models.predict import (
-    FeatureKind,
-    features,
-    predict,
-    weights_behind,
-)
+from glocal.sources.models.predict import FeatureKind, features, predict, weights_behind
 from glocal.sources.models.teach import GUARD, labels_given, taught_anew, taught_raw
 from glocal.sources.models.write import encode_model
 from glocal.sources.scoring import pair, right_or_wrong

@@ -26,12 +26,7 @@ from glocal.errors import BadSourceError
 from glocal.later import load
 from glocal.sources.kind import Features
 
-__all__ = [
-    "FeatureKind",
-    "features",
-    "predict",
-    "weights_behind",
-]
+__all__ = ["FeatureKind", "features", "predict", "weights_behind"]
 
 FeatureKind = Literal["bands", "msgfm"]
 
@@ -66,16 +61,14 @@ def features(chips: Sequence[Chip], clear: Bools, kind: FeatureKind = "bands") -
     MissingExtraError
         ``msgfm`` without PyTorch.
     """
-    layers: list[Layers] = []
-    names: list[str] = []
-    for number, chip in enumerate(chips):
-        for name, layer in _of_chip(chip):
-            layers.append(layer)
-            names.append(f"{number}:{name}")
+    told = [
+        (f"{number}:{name}", layer)
+        for number, chip in enumerate(chips)
+        for name, layer in _of_chip(chip)
+    ]
     if kind == "msgfm":
-        for name, layer in _msgfm().scene_components(chips, clear):
-            layers.append(layer)
-            names.append(name)
+        told += _msgfm().scene_components(chips, clear)
+    names, layers = zip(*told, strict=True)
     stack = np.stack([layer.ravel() for layer in layers], axis=1)
     valid = np.isfinite(stack).all(axis=1) & clear.ravel()
     if not valid.any():
@@ -86,7 +79,7 @@ def features(chips: Sequence[Chip], clear: Bools, kind: FeatureKind = "bands") -
     stack = (stack - mean) / np.where(std > 0, std, 1)
     np.clip(stack, -6, 6, out=stack)
     stack[~valid] = 0
-    return Features(values=stack.astype(np.float32), valid=valid, names=tuple(names))
+    return Features(values=stack.astype(np.float32), valid=valid, names=names)
 
 
 def weights_behind(kind: FeatureKind) -> tuple[Provenance, ...]:
@@ -112,30 +105,22 @@ def _of_chip(chip: Chip) -> list[tuple[str, Layers]]:
         out.append((f"{a}-{b}", ((first - second) / total).astype(np.float32)))
     keys = ("green", "red", "nir", "swir16") if optical else tuple(used)
     for name in (key for key in keys if chip.has(key)):
-        mean, std = _local(chip.band(name))
-        out += [(f"{name} mean", mean), (f"{name} std", std)]
+        # Mean and log standard deviation in the window, from valid cells only.
+        layer = chip.band(name)
+        valid = np.isfinite(layer)
+        filled = np.where(valid, layer, 0).astype(np.float64)
+        part = np.maximum(ndimage.uniform_filter(valid.astype(np.float64), WINDOW), 1e-9)
+        mean = ndimage.uniform_filter(filled, WINDOW) / part
+        square = ndimage.uniform_filter(filled**2, WINDOW) / part
+        std = np.sqrt(np.maximum(square - mean**2, 1e-8))
+        blank = np.where(valid, 0, np.nan)
+        out += [(f"{name} mean", (mean + blank).astype(np.float32))]
+        out += [(f"{name} std", (np.log(std) + blank).astype(np.float32))]
     return out
 
 
-def _local(layer: Layers) -> tuple[Layers, Layers]:
-    """Return mean and log standard deviation in the window, from valid cells only."""
-    valid = np.isfinite(layer)
-    filled = np.where(valid, layer, 0).astype(np.float64)
-    share = np.maximum(ndimage.uniform_filter(valid.astype(np.float64), WINDOW), 1e-9)
-    mean = ndimage.uniform_filter(filled, WINDOW) / share
-    square = ndimage.uniform_filter(filled**2, WINDOW) / share
-    std = np.sqrt(np.maximum(square - mean**2, 1e-8))
-    blank = np.where(valid, 0, np.nan)
-    return (mean + blank).astype(np.float32), (np.log(std) + blank).astype(np.float32)
-
-
 def predict(
-    seen: Features,
-    labels: Labels,
-    fold: Bytes,
-    *,
-    seed: int = 0,
-    only: Codes | None = None,
+    seen: Features, labels: Labels, fold: Bytes, *, seed: int = 0, only: Codes | None = None
 ) -> Layers:
     """Return class probabilities of every cell, shape (cells, K), out of fold; NaN if invalid.
 
@@ -164,11 +149,7 @@ def predict(
 
 
 def _train_folds(
-    kernel: _Kernel,
-    seen: Features,
-    labels: Labels,
-    fold: Bytes,
-    folds: Bytes,
+    kernel: _Kernel, seen: Features, labels: Labels, fold: Bytes, folds: Bytes
 ) -> list[Layers]:
     """Train one model per fold, from the labels that lie and reach outside it."""
     lifted = kernel.lift(seen.values[labels.cell])
@@ -233,6 +214,7 @@ def _train(x: Layers, shares: Table, weight: Table) -> Layers:
     """
     wide = x.astype(np.float64)
     target, mass = shares * weight[:, None], weight[:, None]
+    # Böhning: softmax(x) has a Hessian of at most half of the identity.
     bound = 0.5 * wide.T @ (wide * mass) + PENALTY * np.eye(x.shape[1])
     factor = cho_factor(bound)
     model = np.zeros((x.shape[1], shares.shape[1]))
@@ -240,6 +222,7 @@ def _train(x: Layers, shares: Table, weight: Table) -> Layers:
     for _ in range(ITERATIONS):
         gradient = wide.T @ (softmax(wide @ ahead, axis=1) * mass - target) + PENALTY * ahead
         step = ahead - cho_solve(factor, gradient)
+        # Nesterov: t' = (1 + sqrt(1 + 4 t^2)) / 2, ahead by (t - 1) / t' of the last change.
         further = (1 + np.sqrt(1 + 4 * t * t)) / 2
         ahead = step + (t - 1) / further * (step - model)
         model, t = step, further

@@ -12,19 +12,13 @@ from odc.geo.geobox import GeoBox
 from glocal.core.chip import Chip
 from glocal.core.interval import Interval
 from glocal.core.legend import Legend
-from glocal.core.typing import Bools, Bytes, Layers
+from glocal.core.typing import Bytes, Layers
 from glocal.io.atomic import write_json
 from glocal.io.raster import write_cog
 from glocal.io.stac import MEDIA_TYPES, grid_fields, stac_item
-from glocal.sources.models.chips import StoredLabels, write_chips
+from glocal.sources.models.chips import SCALE, UNKNOWN, StoredLabels, write_chips
 
 __all__ = ["SCALE", "UNKNOWN", "encode_model"]
-
-SCALE = 250
-"""Stored label = round(probability * SCALE); a step of 0.004."""
-
-UNKNOWN = 255
-"""Stored label where there is no probability."""
 
 EXTENSIONS = ("label/v1.0.1", "projection/v2.0.0")
 
@@ -70,16 +64,7 @@ def encode_model(
     source
         Relative path of the item that the labels come from.
     """
-    known = _check(probability, weight, geobox, legend)
-    use = known & (weight > 0)
-    stored = np.where(use[..., None], np.round(np.nan_to_num(probability) * SCALE), UNKNOWN)
-    labels = StoredLabels(
-        soft=np.moveaxis(stored, -1, 0).astype(np.uint8),
-        weight=np.where(use, weight, 0).astype(np.float32),
-        legend=legend,
-        geobox=geobox,
-        nodata=UNKNOWN,
-    )
+    labels = StoredLabels.of(probability, weight, legend, geobox)
     folder, copyright = Path(folder), f"{attribution}; licence {licence}"
     write_cog(
         folder / "soft_labels.tif",
@@ -110,23 +95,6 @@ def encode_model(
     write_json(folder / "labels.json", item)
     names = ("soft_labels.tif", "label_weight.tif", "labels.json")
     return [*(folder / name for name in names), *chips]
-
-
-def _check(probability: Layers, weight: Layers, geobox: GeoBox, legend: Legend) -> Bools:
-    """Return which cells are known, shape (H, W); refuse what is no distribution."""
-    shape = tuple(geobox.shape)
-    if probability.shape != (*shape, len(legend)) or weight.shape != shape:
-        raise ValueError(
-            f"probability must have shape {(*shape, len(legend))} and weight {shape}, got "
-            f"{probability.shape} and {weight.shape}"
-        )
-    known = np.asarray(np.isfinite(probability).all(axis=2))
-    total = probability[known].sum(axis=1)
-    if (probability[known] < 0).any() or not np.allclose(total, 1, atol=1e-3):
-        raise ValueError("probability must be >= 0 and sum to 1 over classes, or be NaN")
-    if not (np.isfinite(weight[known]) & (weight[known] >= 0)).all():
-        raise ValueError("weight must be finite and >= 0 where probabilities are known")
-    return known
 
 
 def _item(

@@ -16,7 +16,6 @@ from glocal.core.findings import Findings
 from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Anchors, Observations
-from glocal.core.typing import Layers, Table
 from glocal.io.vector import write_csv
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.content import Content
@@ -111,6 +110,13 @@ class People(Kind):
         stored = load_answers(config.path)
         answered = stored.answered(str(window.geobox.crs))
         before = [one.says.record for one in window.earlier if one.answers is not None]
+        licences = {config.licence}
+        if config.licence == "unknown":
+            # Answers are under the licence of those whom they are about.
+            kinds = {one.name: one.kind.terms for one in window.earlier}
+            about = set(answered.source[answered.verdict != ""].tolist())
+            own = {name: terms.own for name, terms in kinds.items() if terms is not None}
+            licences = {own.get(name, stored.licence) for name in about}
         statements = observe_review(
             answered,
             window.geobox,
@@ -119,7 +125,7 @@ class People(Kind):
             run=stored.run,
             bias=config.bias,
             interval=Interval.parse(config.date) if config.date else window.interval,
-            licences=_licences(config, stored, window),
+            licences=frozenset(licences),
             known={name for one in before for name in one.tolist()},
             attribution=config.attribution or "",
         )
@@ -161,20 +167,18 @@ class People(Kind):
         person: answers carry no names.
         """
         source = reading.says
-        right = _right(source, np.exp(findings.others))
+        size, total = source.summed(np.exp(findings.others))
+        # P(what the answer says) in its place; NaN where it holds no cell.
+        meant = source.crosswalk.matrix[np.maximum(source.symbols.astype(np.int64) - 1, 0)] > 0
+        mean = total / np.maximum(size, 1)[:, None]
+        right = np.where(size > 0, (mean * meant).sum(axis=1), np.nan)
         order = np.lexsort((source.record, right))
         order = order[np.isfinite(right[order])]
         credit = (findings.provenance.licence, findings.provenance.credit)
-        rows = [
-            [
-                str(source.record[i]),
-                str(source.words[i]),
-                round(float(right[i]), 4),
-                "yes" if right[i] < AGAIN else "no",
-                *credit,
-            ]
-            for i in order.tolist()
-        ]
+        rows = []
+        for i in order.tolist():
+            said, again = str(source.words[i]), "yes" if right[i] < AGAIN else "no"
+            rows.append([str(source.record[i]), said, round(float(right[i]), 4), again, *credit])
         header = ["proposal", "answer", "p_right", "look_again", "licence", "attribution"]
         return Written(
             files=(write_csv(folder / "answers_checked.csv", header, rows),),
@@ -185,22 +189,3 @@ class People(Kind):
     def against_truth(self, *_: Any) -> str:
         """Return why answers have no score."""
         return "no corrected version of it is exported"
-
-
-def _licences(config: ReviewConfig, stored: Stored, window: Window) -> frozenset[str]:
-    """Return the licences of the answers: those of whom they are about, else as configured."""
-    if config.licence != "unknown":
-        return frozenset({config.licence})
-    answered = stored.proposals[stored.proposals["verdict"] != ""]
-    about = set(answered["source"].tolist())
-    own = {one.name: one.kind.terms.own for one in window.earlier if one.kind.terms is not None}
-    rest = {stored.licence} if about - set(own) else set()
-    return frozenset({own[name] for name in about & set(own)} | rest)
-
-
-def _right(source: Observations, others: Layers) -> Table:
-    """Return the probability of what each answer says, shape (n,); NaN where it has no cell."""
-    size, total = source.summed(others)
-    mean = total / np.maximum(size, 1)[:, None]
-    meant = source.crosswalk.matrix[np.maximum(source.symbols.astype(np.int64) - 1, 0)] > 0
-    return np.where(size > 0, (mean * meant).sum(axis=1), np.nan)

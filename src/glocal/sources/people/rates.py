@@ -64,12 +64,12 @@ def tally(answers: Observations, anchors: Anchors | None) -> Tally:
     points = np.bincount(owner, minlength=n)[1:]
     share = [np.bincount(owner, one, minlength=n)[1:] for one in anchors.shares[use].T]
     known = (np.stack(share, axis=1) / np.maximum(points, 1)[:, None])[points > 0]
+    # A symbol is 1 + kind * classes + class, of kinds accepted, rejected, stated.
     kind, about = np.divmod(answers.symbols[points > 0].astype(np.int64) - 1, classes)
     shown = np.zeros(len(answers)) if answers.stratum is None else answers.stratum
     question = shown[points > 0].astype(np.int64) - 1
     asked = question >= 0
-    row = np.arange(len(known))
-    right = known[row, np.where(asked, question, about)]
+    right = known[np.arange(len(known)), np.where(asked, question, about)]
     yes = kind == 0
     for i, weight in enumerate((right[asked], 1 - right[asked])):
         out[i] = weight[yes[asked]].sum(), weight.sum()

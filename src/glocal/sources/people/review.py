@@ -158,10 +158,8 @@ def reference_visits(stored: Stored, legend: Legend) -> Anchors | None:
     visits = stored.visits
     if not len(visits):
         return None
-    shares = np.zeros((len(visits), len(legend)))
-    for i, name in enumerate(visits["class"].tolist()):
-        if name:
-            shares[i, legend.index(name)] = 1.0
+    at = np.array([legend.index(name) if name else -1 for name in visits["class"].tolist()])
+    shares = np.eye(len(legend))[at] * (at >= 0)[:, None]
     return Anchors(
         x=visits["x"].to_numpy(float),
         y=visits["y"].to_numpy(float),

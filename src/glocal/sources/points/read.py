@@ -94,11 +94,7 @@ def observe_points(
         geometry=np.asarray(shapely.points(points.x, points.y), dtype=object),
         record=points.record,
         position_sd_m=points.position_sd_m,
-        columns={
-            "class": points.text,
-            "confidence": points.confidence,
-            "second": points.second,
-        },
+        columns={"class": points.text, "confidence": points.confidence, "second": points.second},
     )
 
 

@@ -39,21 +39,16 @@ LUCAS_2018 = {
     "date": "SURVEY_DATE",
     "east_west": "CAR_EW",
 }
-LUCAS_HARMONISED = {
-    "id": "id",
-    "x": "th_long",
-    "y": "th_lat",
-    "class": "lc1",
-    "confidence": "obs_type",
-    "date": "survey_date",
-    "east_west": "car_ew",
-}
+LUCAS_HARMONISED = {ours: theirs.lower() for ours, theirs in LUCAS_2018.items()} | {"id": "id"}
 OURS = {name: name for name in ("id", "x", "y", "class", "confidence", "second", "date")}
 
 COLUMNS = (
     "record", "x", "y", "text", "confidence", "second", "position_sd_m", "weight", "row",
 )  # fmt: skip
 """Of a `PointTable`."""
+
+ALLOWED = frozenset({*OURS, "position_sd", "weight"})
+"""Names of ours that may be given a column."""
 
 LONGITUDES = ("lon", "longitude", "long", "lng")
 LATITUDES = ("lat", "latitude")
@@ -103,6 +98,11 @@ class PointTable:
         """Return the points selected by a boolean or index array."""
         return chosen(self, keep, COLUMNS)
 
+    def statements(self) -> Iterator[tuple[int, str, str]]:
+        """Yield row, id and class text of each point."""
+        columns = (self.row, self.record, self.text)
+        return zip(*(one.tolist() for one in columns), strict=True)
+
     def answers(self) -> Iterator[tuple[str, str, str]]:
         """Yield class, confidence and second choice of each point."""
         columns = (self.text, self.confidence, self.second)
@@ -148,7 +148,7 @@ def read_points(
     table = read_field_table(path)
     if len(table) == 0:
         raise BadSourceError(f"{path.name} holds no rows; a field source needs at least one point")
-    file = _File(name=path.name, table=table, columns=_columns(path, table, columns))
+    file = _File.of(path.name, table, columns)
     record = file.records()
     x, y, inside = file.located(record, geobox, crs)
     everything = PointTable(
@@ -173,41 +173,6 @@ def read_points(
     return everything.take(inside)
 
 
-def _columns(path: Path, table: pd.DataFrame, given: Mapping[str, str]) -> dict[str, str]:
-    """Return our name → the file's column, from a known schema and from ``given``."""
-    known = set(table.columns)
-    has_points = isinstance(table, gpd.GeoDataFrame)
-    allowed = {"id", "x", "y", "class", "confidence", "second", "position_sd", "weight", "date"}
-    if not set(given) <= allowed:
-        raise ConfigError(f"columns knows {sorted(allowed)}, got {sorted(set(given) - allowed)}")
-    absent = sorted(set(given.values()) - known)
-    if absent:
-        raise BadSourceError(f"{path.name} has no columns {absent}; it has: {sorted(known)}")
-    names: dict[str, str] = {}
-    for schema in (LUCAS_2018, LUCAS_HARMONISED, OURS):
-        needed = {schema["id"], schema["class"], schema["x"], schema["y"]}
-        if needed <= known or (schema is OURS and not names):
-            names = {ours: theirs for ours, theirs in schema.items() if theirs in known}
-            break
-    names = {**names, **given}
-    lower = {str(name).lower(): str(name) for name in table.columns}
-    for axis, candidates in (("x", LONGITUDES), ("y", LATITUDES)):
-        found = [lower[name] for name in candidates if name in lower]
-        # ODK and Kobo: <question>-Longitude, _<question>_longitude.
-        found = found or [lower[name] for name in lower if name.endswith(candidates[1:2])]
-        if axis not in names and found and not has_points:
-            names[axis] = found[0]
-    missing = [one for one in ("id", "class") if one not in names]
-    if not has_points:
-        missing += [one for one in ("x", "y") if one not in names]
-    if missing:
-        raise BadSourceError(
-            f"{path.name}: no column found for {missing}; it has {sorted(known)}; "
-            f"name them in columns, as {{{missing[0]!r}: '...'}}"
-        )
-    return names
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _File:
     """A table as its file holds it, and which of its columns is what."""
@@ -215,6 +180,41 @@ class _File:
     name: str
     table: pd.DataFrame
     columns: dict[str, str]
+
+    @classmethod
+    def of(cls, name: str, table: pd.DataFrame, given: Mapping[str, str]) -> _File:
+        """Find our name → the file's column, from a known schema and from ``given``."""
+        known = set(table.columns)
+        has_points = isinstance(table, gpd.GeoDataFrame)
+        strange = sorted(set(given) - ALLOWED)
+        if strange:
+            raise ConfigError(f"columns knows {sorted(ALLOWED)}, got {strange}")
+        absent = sorted(set(given.values()) - known)
+        if absent:
+            raise BadSourceError(f"{name} has no columns {absent}; it has: {sorted(known)}")
+        names: dict[str, str] = {}
+        for schema in (LUCAS_2018, LUCAS_HARMONISED, OURS):
+            needed = {schema["id"], schema["class"], schema["x"], schema["y"]}
+            if needed <= known or (schema is OURS and not names):
+                names = {ours: theirs for ours, theirs in schema.items() if theirs in known}
+                break
+        names = {**names, **given}
+        lower = {str(name).lower(): str(name) for name in table.columns}
+        for axis, candidates in (("x", LONGITUDES), ("y", LATITUDES)):
+            found = [lower[name] for name in candidates if name in lower]
+            # ODK and Kobo: <question>-Longitude, _<question>_longitude.
+            found = found or [lower[name] for name in lower if name.endswith(candidates[1:2])]
+            if axis not in names and found and not has_points:
+                names[axis] = found[0]
+        missing = [one for one in ("id", "class") if one not in names]
+        if not has_points:
+            missing += [one for one in ("x", "y") if one not in names]
+        if missing:
+            raise BadSourceError(
+                f"{name}: no column found for {missing}; it has {sorted(known)}; "
+                f"name them in columns, as {{{missing[0]!r}: '...'}}"
+            )
+        return cls(name=name, table=table, columns=names)
 
     def text(self, ours: str) -> NDArray[np.str_]:
         """Return a column as text, empty where the file has no such column or value."""

@@ -87,12 +87,11 @@ def classify(chip: Chip) -> Bytes:
     green, red, nir = (chip.band(name) for name in NEEDED)
     ndvi, ndwi = normalised_difference(nir, red), normalised_difference(green, nir)
     wet = shows_water(red, nir)
-    water = wet & (ndwi > 0)
     symbols = np.zeros(nir.shape, np.uint8)
     symbols[(ndvi < 0.2) & (nir > 0.11)] = 4
     symbols[(ndvi >= 0.2) & (ndvi <= 0.5) & ~wet] = 3
     symbols[(ndvi > 0.5) & ~wet] = 2
-    symbols[water] = 1
+    symbols[wet & (ndwi > 0)] = 1
     if chip.has("swir16"):
         ndsi = normalised_difference(green, chip.band("swir16"))
         symbols[(ndsi > 0.4) & (green > 0.1) & (nir > 0.11)] = 5
@@ -102,12 +101,7 @@ def classify(chip: Chip) -> Bytes:
 
 
 def observe_rules(
-    chip: Chip,
-    clear: Bools,
-    geobox: GeoBox,
-    legend: Legend,
-    *,
-    source: str = "rules",
+    chip: Chip, clear: Bools, geobox: GeoBox, legend: Legend, *, source: str = "rules"
 ) -> Observations:
     """Return the rules' statement of every clear cell of ``chip``; 0 where they abstain.
 
