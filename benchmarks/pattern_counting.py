@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks.fusion_speed import coherent, radix_of
 from benchmarks.stored import Column, Table, add_save, keep
-from glocal.fusion.problem.support import paint
+from glocal.core.burn import burn
 from glocal.fusion.tiles.counting import Coding, Counter
 from glocal.loop.area.area import read_area
 from glocal.loop.demo import demo_config, demo_points, find_data
@@ -41,7 +41,7 @@ def demo_planes(data: Path | None) -> Stack:
             planes.append(one.symbols)
         elif one.support != "points":
             symbol = np.append(0, one.symbols)
-            planes.append(symbol[paint(one.geometry, one.geobox)])
+            planes.append(symbol[burn(one.geometry, one.geobox)])
     return np.stack(planes).astype(np.uint16)
 
 

@@ -24,7 +24,7 @@ sides = st.integers(1, 30)
 def test_tiles_cover_every_cell_once_and_halos_stay_inside(height, width, size, halo):
     geobox = grid(height, width)
     seen = np.zeros((height, width), int)
-    for inner, outer in tiles(geobox, size, halo):
+    for inner, outer in tiles(geobox.shape, size, halo):
         seen[inner] += 1
         for part, whole, n in zip(inner, outer, (height, width), strict=True):
             assert whole.start == max(part.start - halo, 0)

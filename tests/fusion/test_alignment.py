@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import shapely
 
+from glocal.core.burn import burn
 from glocal.core.setting import ENGINE
 from glocal.fusion.place.alignment import relative_shift
-from glocal.fusion.problem.support import paint
 from glocal.testing import CELL, grid
 
 SIDE, K = 160, 3
@@ -29,7 +29,7 @@ def scene(seed, dx, dy, *, wrong=0.2, noise=0.25):
     rng = np.random.default_rng(seed + 1000)
     geobox = grid(SIDE, SIDE)
     shapes, classes = fields(seed)
-    truth = np.concatenate([[0], classes])[paint(shapes, geobox)]
+    truth = np.concatenate([[0], classes])[burn(shapes, geobox)]
     seen = np.where(rng.random(truth.shape) < noise, rng.integers(0, K, truth.shape), truth)
     others = np.full((*truth.shape, K), noise / K, np.float32)
     np.put_along_axis(others, seen[..., None], 1 - noise + noise / K, axis=2)
@@ -38,7 +38,7 @@ def scene(seed, dx, dy, *, wrong=0.2, noise=0.25):
     table = np.log(np.full((K, K), 0.1) + 0.7 * np.eye(K))
     table -= table.mean(axis=1, keepdims=True)
     table[0] = 0
-    said = table[np.concatenate([[0], tag])[paint(moved, geobox)]]
+    said = table[np.concatenate([[0], tag])[burn(moved, geobox)]]
     return said.astype(np.float32), others
 
 

@@ -13,7 +13,6 @@ from glocal.core.grid import tiles
 from glocal.errors import GridMismatchError
 from glocal.fusion.tiles import counting
 from glocal.fusion.tiles.counting import Coding, Counter, Lookup, Patterns, thin
-from glocal.testing import grid
 
 SMALL, LARGE = (3, 2, 5), (300, 70, 60, 50, 40)
 """A table with one entry per code, and a hash table."""
@@ -57,7 +56,7 @@ def test_counting_in_tiles_equals_counting_at_once(radix, height, width, repeats
     narrow = max(radix) < 256
     whole_area = Counter(coding)
     parts = [Counter(coding), Counter(coding)]
-    for i, (inner, outer) in enumerate(tiles(grid(height, width), size, 2)):
+    for i, (inner, outer) in enumerate(tiles((height, width), size, 2)):
         tile = planes[:, *outer]
         tile = tile.astype(np.uint8) if narrow else tile
         parts[i % 2].add(tile, outer, inner)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
-from glocal.fusion.problem.support import paint
+from glocal.core.burn import burn
 
 SHAPE = (23, 31)
 
@@ -69,16 +69,16 @@ def by_gdal(geometry: np.ndarray, geobox: GeoBox) -> np.ndarray:
 def test_cells_are_those_of_gdal(seed, count, corners, size, step_y) -> None:
     geometry = shapes(seed, count, corners, size)
     geobox = grid(step_y)
-    assert np.array_equal(paint(geometry, geobox), by_gdal(geometry, geobox))
+    assert np.array_equal(burn(geometry, geobox), by_gdal(geometry, geobox))
 
 
 @given(seed=st.integers(0, 10**6))
 @settings(max_examples=20)
 def test_the_later_object_speaks_and_says_its_number(seed) -> None:
     geometry = shapes(seed, 5, 6, 80.0)
-    painted = paint(geometry, grid())
+    painted = burn(geometry, grid())
     for i in range(1, 6):
-        alone = paint(geometry[i - 1 : i], grid()) > 0
+        alone = burn(geometry[i - 1 : i], grid()) > 0
         later = np.isin(painted, np.arange(i + 1, 6))
         assert np.array_equal(painted == i, alone & ~later)
 
@@ -91,15 +91,15 @@ THIN = [
 
 @pytest.mark.parametrize("one", THIN, ids=["point", "line"])
 def test_points_and_lines_own_no_cell(one) -> None:
-    assert not paint(np.array([one]), grid()).any()
+    assert not burn(np.array([one]), grid()).any()
 
 
 def test_an_edge_through_centres_gives_each_cell_to_one_side() -> None:
     left = shapely.box(500_000, 5_200_000, 500_105, 5_200_230)
     right = shapely.box(500_105, 5_200_000, 500_310, 5_200_230)
-    a, b = (paint(np.array([one]), grid()) > 0 for one in (left, right))
+    a, b = (burn(np.array([one]), grid()) > 0 for one in (left, right))
     assert np.array_equal(a, ~b)
 
 
 def test_nothing_paints_nothing() -> None:
-    assert not paint(np.empty(0, object), grid()).any()
+    assert not burn(np.empty(0, object), grid()).any()

@@ -19,7 +19,6 @@ from glocal.core.grid import area_geobox
 from glocal.core.interval import Interval
 from glocal.core.legends import legend
 from glocal.core.observation import Observations
-from glocal.fusion.problem.support import paint
 from glocal.sources.osm.file import Whole, read_elements
 from glocal.sources.osm.read import observe_osm
 from tests.loop.areas import run_area, write_tif, write_yaml
@@ -46,7 +45,7 @@ def ground(osm: Observations, rng: np.random.Generator) -> Codes:
     large = np.array([one.area > LARGE_HA * 1e4 for one in osm.geometry]) & (said >= 0)
     changed = large & (rng.random(len(said)) < 0.25)
     now = np.where(changed, rng.choice(BECOME, len(said)), said)
-    owner = paint(osm.geometry, osm.geobox)
+    owner = osm.owner_of_cells()
     index = np.concatenate([[-1], now])[owner]
     _, nearest = ndimage.distance_transform_edt(index < 0, return_indices=True)
     return np.array(CLASSES, np.uint8)[index[tuple(nearest)]]

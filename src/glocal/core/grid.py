@@ -13,7 +13,7 @@ from odc.geo.geom import BoundingBox, Geometry
 from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
-from glocal.core.typing import Bytes, Codes
+from glocal.core.typing import Bytes, Codes, Window
 from glocal.errors import GridMismatchError
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "block_folds",
     "cell_area_ha",
     "cells_of_points",
+    "inside",
     "points_at",
     "require_overlap",
     "tiles",
@@ -83,20 +84,25 @@ def block_folds(geobox: GeoBox, block: int, folds: int, *, seed: int = 0) -> Byt
 
 
 def tiles(
-    geobox: GeoBox, size: int, halo: int
-) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-    """Yield (inner, outer) row and column slices of square tiles; outer holds the halo."""
-    height, width = geobox.shape
-    for top in range(0, height, size):
-        for left in range(0, width, size):
-            bottom, right = min(top + size, height), min(left + size, width)
-            yield (
-                (slice(top, bottom), slice(left, right)),
-                (
-                    slice(max(top - halo, 0), min(bottom + halo, height)),
-                    slice(max(left - halo, 0), min(right + halo, width)),
-                ),
-            )
+    shape: tuple[int, int], size: int, halo: int, within: Window | None = None
+) -> Iterator[tuple[Window, Window]]:
+    """Yield (inner, outer) of square tiles of a grid, or of its part ``within``.
+
+    Outer holds the halo, which ends at the edge of the grid.
+    """
+    down, across = within or (slice(0, shape[0]), slice(0, shape[1]))
+    for top in range(down.start, down.stop, size):
+        for left in range(across.start, across.stop, size):
+            bottom, right = min(top + size, down.stop), min(left + size, across.stop)
+            rows = slice(max(top - halo, 0), min(bottom + halo, shape[0]))
+            columns = slice(max(left - halo, 0), min(right + halo, shape[1]))
+            yield (slice(top, bottom), slice(left, right)), (rows, columns)
+
+
+def inside(part: Window, whole: Window) -> Window:
+    """Return where ``part`` of a grid lies in ``whole``, which holds it."""
+    (rows, columns), (y, x) = part, (one.start for one in whole)
+    return slice(rows.start - y, rows.stop - y), slice(columns.start - x, columns.stop - x)
 
 
 def require_overlap(name: str, extent: Geometry, geobox: GeoBox) -> None:

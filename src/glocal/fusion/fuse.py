@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from glocal.core.grid import cells_of_points, tiles
+from glocal.core.grid import inside, tiles
 from glocal.core.interval import Interval
 from glocal.core.observation import Anchors, Observations, Reliability
 from glocal.core.result import log_normalise
@@ -19,7 +19,7 @@ from glocal.fusion.decode.decoding import halo, learn_decoding, ties_in
 from glocal.fusion.decode.direct import Direct, blend
 from glocal.fusion.decode.spatial import Similarity, smooth
 from glocal.fusion.estimate.posterior import Fit, class_prior, estimate
-from glocal.fusion.problem.terms import Located, Problem, Sampled, adapted, locate, prepare
+from glocal.fusion.problem.terms import Located, Problem, Sampled, Term, adapted, locate, prepare
 from glocal.fusion.reliability.dependence import (
     Exponents,
     conservative,
@@ -58,14 +58,11 @@ class Fused:
     """The result of one fusion: ask it for posteriors, cavities and reliabilities."""
 
     fit: Fit
-    beta: float
-    """Spatial weight."""
-
-    anchor_log_loss: float | None
-    """Cross-fitted log-loss of the anchors, nats per anchor; None without enough anchors."""
-
     anchors: int
     """Answered anchors that were used."""
+
+    beta: float = 0.0
+    """Spatial weight."""
 
     twins: dict[str, str] = field(default_factory=dict)
     """Sources that repeat another word for word, and which."""
@@ -84,13 +81,22 @@ class Fused:
     direct: Direct | None = None
     """How the statements are read without the pool; None: not at all."""
 
+    @property
+    def anchor_log_loss(self) -> float | None:
+        """Cross-fitted log-loss of the anchors, nats per anchor; None without enough anchors."""
+        return None if self.held_out is None else self.held_out.log_loss
+
+    def term_of(self, source: str) -> Term:
+        """Return the term that speaks for ``source``: its own, or that of its twin."""
+        name = self.twins.get(source, source)
+        return next(one for one in self.fit.problem.terms if one.name == name)
+
     def cells(self, silent: frozenset[str] = frozenset()) -> Layers:
         """Return the decoded log-posterior of every cell, shape (H, W, K).
 
         ``silent`` sources, and their exact copies, are left out (the cavity).
         """
-        height, width = self.fit.problem.geobox.shape
-        return self._decoder(silent)((slice(0, height), slice(0, width)))
+        return self._decoder(silent)(np.s_[:, :])
 
     def tiles(
         self, size: int, silent: frozenset[str] = frozenset()
@@ -100,12 +106,9 @@ class Fused:
         Equal to the whole to the last bit, with the memory of one tile and its halo.
         """
         decode = self._decoder(silent)
-        for inner, outer in tiles(self.fit.problem.geobox, size, halo(self.fit.problem.setting)):
-            rows, columns = (
-                slice(part.start - whole.start, part.stop - whole.start)
-                for part, whole in zip(inner, outer, strict=True)
-            )
-            yield inner, decode(outer)[rows, columns]
+        problem = self.fit.problem
+        for inner, outer in tiles(problem.geobox.shape, size, halo(problem.setting)):
+            yield inner, decode(outer)[inside(inner, outer)]
 
     def _decoder(self, silent: frozenset[str]) -> Callable[[Window], Layers]:
         """Return what decodes a window of cells."""
@@ -168,25 +171,23 @@ class Fused:
 
     def reliabilities(self) -> tuple[Reliability, ...]:
         """Return the reliability of every source, copies included."""
-        terms = {term.name: term for term in self.fit.problem.terms}
-        names = [*terms, *self.twins]
-        return tuple(self._reliability(name, self.twins.get(name, name)) for name in sorted(names))
-
-    def _reliability(self, name: str, spoken_by: str) -> Reliability:
-        problem = self.fit.problem
-        term = next(one for one in problem.terms if one.name == spoken_by)
-        confusion = self.fit.confusion[spoken_by]
-        # the table of today's statements: age (F11) is told apart from it
-        table = np.exp(confusion.log_p)
-        return Reliability(
-            source=name,
-            legend=problem.legend,
-            symbols=tuple(str(i) for i in range(1, table.shape[2] + 1)),
-            confusion=table / table.sum(axis=2, keepdims=True),
-            counts=confusion.counts,
-            exponent=self.fit.exponents.g[spoken_by],
-            family=term.family,
-        )
+        found = []
+        for name in sorted([*self.fit.messages, *self.twins]):
+            term = self.term_of(name)
+            confusion = self.fit.confusion[term.name]
+            # the table of today's statements: age (F11) is told apart from it
+            table = np.exp(confusion.log_p)
+            one = Reliability(
+                source=name,
+                legend=self.fit.problem.legend,
+                symbols=tuple(str(i) for i in range(1, table.shape[2] + 1)),
+                confusion=table / table.sum(axis=2, keepdims=True),
+                counts=confusion.counts,
+                exponent=self.fit.exponents.g[term.name],
+                family=term.family,
+            )
+            found.append(one)
+        return tuple(found)
 
 
 def fuse(
@@ -234,13 +235,7 @@ def fuse(
     kept, twins = merge_copies(sorted(observations, key=lambda one: one.source))
     setting = adapted(setting, anchors)
     problem = dated(prepare(kept, families_of(kept), setting, sampled), kept, interval)
-    if sampled is not None:
-        cell = sampled.anchor
-    elif anchors is not None:
-        cell = cells_of_points(problem.geobox, anchors.x, anchors.y)
-    else:
-        cell = np.empty(0, np.int64)
-    located = locate(anchors, cell, problem)
+    located = locate(anchors, None if sampled is None else sampled.anchor, problem)
     # who repeats whom: ties that the anchors show beside the roots that are declared
     ties = hidden_ties(problem, located, seed=seed)
     if setting.exponents == "learned":
@@ -249,8 +244,6 @@ def fuse(
     prior = class_prior(located, problem)
     plain = Fused(
         fit=estimate(problem, prior, conservative(problem), located),
-        beta=0.0,
-        anchor_log_loss=None,
         anchors=len(located),
         twins=twins,
         similarity=similarity,
@@ -279,15 +272,13 @@ def _taught(plain: Fused, anchors: Located, seed: int, *, context: bool) -> Fuse
     # through exponents that it taught
     fits = [_refit(problem, anchors.take(fold != f), learned(fold != f)) for f in folds]
     decoding = learn_decoding(fits, anchors, fold, plain.similarity, context=context)
-    held_out = HeldOut(anchors=anchors, log_q=decoding.log_q)
     # the same once more from all anchors, for the area: the loss (F25) stays that of the folds
     every = learned(np.ones(len(anchors), bool))
     return replace(
         plain,
         fit=estimate(problem, class_prior(anchors, problem), every, anchors, start=first.confusion),
         beta=decoding.beta,
-        anchor_log_loss=held_out.log_loss,
-        held_out=held_out,
+        held_out=HeldOut(anchors=anchors, log_q=decoding.log_q),
         readout=decoding.readout,
         direct=decoding.direct,
     )

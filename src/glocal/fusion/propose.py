@@ -2,8 +2,7 @@
 
 A statement is doubted by what *everybody else* says (the cavity), weighed against how
 reliable the source has proved to be; a change is proposed only if the cavity alone
-prefers it too, and so do the sources that share no root with it: relatives repeat each
-other, so one version of a map can't convict another.
+prefers it too, and so do the sources that share no root with it.
 """
 
 from __future__ import annotations
@@ -14,29 +13,22 @@ from dataclasses import replace
 import numpy as np
 import shapely
 
+from glocal.core.burn import burn
 from glocal.core.findings import Doubts
 from glocal.core.observation import Observations
 from glocal.core.result import log_normalise
 from glocal.core.typing import Bools, Table
 from glocal.fusion.estimate.posterior import hear
 from glocal.fusion.fuse import Fused
-from glocal.fusion.problem.support import paint
 from glocal.fusion.problem.terms import regions
 
 __all__ = ["cell_doubts", "meanings", "object_doubts", "point_doubts"]
 
 
 def _judge(
-    fused: Fused,
-    source: Observations,
-    cavity: Table,
-    *,
-    unknown: Bools | bool = False,
+    fused: Fused, source: Observations, cavity: Table, unknown: Bools | bool = False
 ) -> Doubts:
-    """Weigh what ``source`` says against ``cavity`` (F26).
-
-    Where ``unknown``, nothing is proposed.
-    """
+    """Weigh what ``source`` says against ``cavity`` (F26); where ``unknown``, propose nothing."""
     least = fused.fit.problem.setting.meant
     ok = source.crosswalk.meant(least)[source.symbols] | np.asarray(unknown)[..., None]
     p = np.exp(log_normalise(cavity + _said(fused, source)))
@@ -68,9 +60,8 @@ def _with_strangers(
     doubts: Doubts,
 ) -> Doubts:
     """Keep support only where sources without a common root propose the same by themselves."""
-    name = fused.twins.get(source.source, source.source)
-    family = next(one.family for one in fused.fit.problem.terms if one.name == name)
-    kin = frozenset(family) - silent - {name}
+    term = fused.term_of(source.source)
+    kin = frozenset(term.family) - silent - {term.name}
     if not kin:
         return doubts
     # relatives repeat each other, so one version of a map can't convict another
@@ -84,8 +75,7 @@ def object_doubts(
 ) -> Doubts:
     """Judge the objects of ``source`` by the others' evidence in their interior.
 
-    The interior is the object less one cell at its edge; n cells count as
-    n / (1 + (n - 1) * rho) independent looks. An object with a smaller interior than
+    The interior is the object less one cell at its edge. One of fewer than
     ``setting.min_interior`` cells is not judged. ``silent`` names further sources whose evidence
     may not be used.
     """
@@ -94,8 +84,7 @@ def object_doubts(
     log_q = fused.units(silent | {source.source})[problem.units.of_cell]
     # cells at an edge are mixed, and the edge may be a cell off
     step = abs(float(problem.geobox.resolution.x))
-    inner = shapely.buffer(source.geometry, -step)
-    owner = paint(inner, problem.geobox).ravel()
+    owner = burn(shapely.buffer(source.geometry, -step), problem.geobox).ravel()
     n = len(source) + 1
     size = np.bincount(owner, minlength=n)[1:]
     total = np.stack(
@@ -106,15 +95,14 @@ def object_doubts(
     worth = size / (1 + np.maximum(size - 1, 0) * problem.setting.correlation)
     cavity = log_normalise(log_prior + worth[:, None] * (log_normalise(mean) - log_prior))
     cavity[size == 0] = log_prior
-    doubts = _judge(fused, source, cavity, unknown=size < problem.setting.min_interior)
+    doubts = _judge(fused, source, cavity, size < problem.setting.min_interior)
     return _with_strangers(object_doubts, fused, source, silent, doubts)
 
 
 def _said(fused: Fused, source: Observations) -> Table:
     """Return the source's own, tempered log-likelihood per statement, (n, K): of (F26)."""
-    name = fused.twins.get(source.source, source.source)
-    table = fused.fit.confusion[name].now
-    term = next(one for one in fused.fit.problem.terms if one.name == name)
+    term = fused.term_of(source.source)
+    table = fused.fit.confusion[term.name].now
     age = 0 if term.age is None else term.age[1:]
     stratum = 0 if source.stratum is None else source.stratum.astype(np.int64)
     # contexts are numbered as in the problem: strata within regions
@@ -122,20 +110,16 @@ def _said(fused: Fused, source: Observations) -> Table:
         region = regions(source.geobox, fused.fit.problem.setting)
         stratum = stratum * (int(region.max()) + 1) + region.reshape(source.geobox.shape)
     own = table[age, stratum, :, np.maximum(source.symbols.astype(np.int64) - 1, 0)]
-    own = own * fused.fit.exponents.g[name]
-    return np.where((source.symbols > 0)[..., None], own, 0.0)
+    return np.where((source.symbols > 0)[..., None], own * fused.fit.exponents.g[term.name], 0.0)
 
 
 def point_doubts(
     fused: Fused, source: Observations, silent: frozenset[str] = frozenset()
 ) -> Doubts:
     """Judge the points of ``source`` by what the others say where they may lie."""
-    name = fused.twins.get(source.source, source.source)
-    quiet = {fused.twins.get(one, one) for one in silent} - {name}
-    problem = fused.fit.problem.without(quiet)
+    name = fused.term_of(source.source).name
+    problem = fused.fit.problem.without({fused.twins.get(one, one) for one in silent} - {name})
     message = hear(problem, fused.fit.log_prior, fused.fit.exponents, fused.fit.confusion)[name]
-    if message.cavity is None:
-        raise ValueError(f"{source.source}: points must carry a cavity")
     doubts = _judge(fused, source, message.cavity[1:])
     return _with_strangers(point_doubts, fused, source, silent, doubts)
 
@@ -147,7 +131,7 @@ def cell_doubts(fused: Fused, source: Observations, silent: frozenset[str] = fro
     # the decoding spreads the prior too, so silence is told before it
     quiet = _is_prior(fused, fused.units(silent))
     unheard = quiet[fused.fit.problem.units.of_cell].reshape(cavity.shape[:2])
-    doubts = _judge(fused, source, cavity, unknown=unheard)
+    doubts = _judge(fused, source, cavity, unheard)
     return _with_strangers(cell_doubts, fused, source, silent, doubts)
 
 

@@ -7,12 +7,12 @@ propagation: otherwise a unit would hear itself through its object.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from glocal.core.result import log_normalise
-from glocal.core.typing import Codes, Table
+from glocal.core.typing import Bools, Codes, Table
 from glocal.fusion.problem.terms import Problem, Term
 from glocal.fusion.reliability.confusion import Confusion, cell_counts, tally
 
@@ -26,11 +26,12 @@ class Message:
     log_p: Table
     """Shape (U, K): log-likelihood of each class, up to a constant per unit; 0 where silent."""
 
-    statements: Table | None = None
-    """Objects and points: posterior of each statement's own class, shape (n + 1, K)."""
+    statements: Table = field(default_factory=lambda: np.empty((0, 0)))
+    """Posterior of each statement's own class, shape (n + 1, K); empty for cells, whose class is
+    the unit's."""
 
-    cavity: Table | None = None
-    """The same without what the source says, as log-probabilities, shape (n + 1, K)."""
+    cavity: Table = field(default_factory=lambda: np.empty((0, 0)))
+    """The same without what the source says, as log-probabilities."""
 
 
 def listen(
@@ -56,8 +57,6 @@ def counts(problem: Problem, term: Term, confusion: Confusion, message: Message,
     """Return the expected counts (A * context, K, M) of a source's statements (F14)."""
     if term.support == "cells":
         return cell_counts(problem, term, q)
-    if message.statements is None:
-        raise ValueError(f"{term.name}: {term.support} must carry their statements")
     # each statement once, at its own posterior; those that lie nowhere on the grid not at all
     said = np.flatnonzero(message.statements.sum(axis=1) > 0)
     return tally(term, said, message.statements[said])
@@ -69,6 +68,11 @@ def _of_statement(term: Term, confusion: Confusion) -> Table:
     age = 0 if term.age is None else term.age[1:]
     table[1:] = confusion.now[age, term.context[1:], :, term.symbol[1:]]
     return table
+
+
+def _of_own_class(cavity: Table, said: Table, lies_here: Bools) -> Table:
+    """Return the posterior of statements' own classes; zeros for those that lie nowhere here."""
+    return np.where(lies_here[:, None], np.exp(log_normalise(cavity + said)), 0.0)
 
 
 def _sum_by(statement: Codes, values: Table, n: int) -> Table:
@@ -83,8 +87,7 @@ def _objects(
     """Pool what others say of an object's cells; the tag then speaks once for all (F7, F8)."""
     n, setting = len(term.symbol), problem.setting
     inside = np.flatnonzero(term.of_unit)
-    owner = term.of_unit[inside]
-    count = problem.units.count[inside]
+    owner, count = term.of_unit[inside], problem.units.count[inside]
     # e_p of (F7), and its sum over the object; a unit stands for `count` cells that are alike
     own = log_normalise(evidence[inside] + log_prior) - log_prior
     size = np.bincount(owner, count, minlength=n)
@@ -93,8 +96,7 @@ def _objects(
     damp = 1.0 / (1.0 + np.maximum(size - 1, 0) * setting.correlation)
     cavity = log_normalise(log_prior + pooled * damp[:, None])
     said = _of_statement(term, confusion)
-    statements = np.exp(log_normalise(cavity + said))
-    statements[(size == 0) | (np.arange(n) == 0)] = 0.0
+    statements = _of_own_class(cavity, said, size > 0)
     # r_-p of (F8): the message to a cell leaves that cell's own evidence out
     others = log_prior + (pooled[owner] - own) * damp[owner, None]
     of_object = np.exp(log_normalise(others + said[owner]))
@@ -116,13 +118,8 @@ def _answers(
     message = np.log(purity * likely + (1 - purity) * usual)
     message[0] = 0.0
     # a place pools the evidence of its cells like an object, but is no witness for them
-    cavity = _objects(problem, term, confusion, log_prior, evidence).cavity
-    if cavity is None:
-        raise ValueError(f"{term.name}: objects must carry a cavity")
-    heard = np.bincount(term.of_unit, minlength=len(said)) > 0
-    heard[0] = False
-    statements = np.where(heard[:, None], np.exp(log_normalise(cavity + said)), 0.0)
-    return Message(log_p=message[term.of_unit], statements=statements, cavity=cavity)
+    pooled = _objects(problem, term, confusion, log_prior, evidence)
+    return replace(pooled, log_p=message[term.of_unit])
 
 
 def _mixtures(
@@ -143,10 +140,8 @@ def _mixtures(
     q = np.exp(log_normalise(evidence[inside] + log_prior))
     size = np.bincount(owner, count, minlength=n)[:, None]
     found = _sum_by(owner, q * count[:, None], n) / np.maximum(size, 1)
-    drawn = np.exp(log_normalise(np.log(np.maximum(found, 1e-12)) + said))
-    statements = np.where(size > 0, drawn, 0.0)
-    statements[0] = 0.0
     cavity = np.log(np.maximum(np.where(size > 0, found, np.exp(log_prior)), 1e-12))
+    statements = _of_own_class(cavity, said, size[:, 0] > 0)
     return Message(log_p=tilt[term.of_unit], statements=statements, cavity=log_normalise(cavity))
 
 
@@ -168,9 +163,7 @@ def _points(term: Term, confusion: Confusion, log_prior: Table, evidence: Table)
     )
     # the point's own class: what others say where it may lie, then its word
     cavity = _sum_by(point, q * weight[:, None], n)
-    silent = cavity.sum(axis=1) == 0
-    cavity[silent] = np.exp(log_prior)
-    cavity = np.log(np.maximum(cavity, 1e-12))
-    statements = np.exp(log_normalise(cavity + np.log(said)))
-    statements[silent] = 0.0
+    heard = cavity.sum(axis=1) > 0
+    cavity = np.log(np.maximum(np.where(heard[:, None], cavity, np.exp(log_prior)), 1e-12))
+    statements = _of_own_class(cavity, np.log(said), heard)
     return Message(log_p=message, statements=statements, cavity=log_normalise(cavity))

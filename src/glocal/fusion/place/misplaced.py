@@ -20,7 +20,6 @@ from glocal.core.result import SIGNIFICANT
 from glocal.core.setting import Setting
 from glocal.core.typing import Bools, Table, Window
 from glocal.fusion.fuse import Fused
-from glocal.fusion.problem.support import paint
 
 __all__ = ["misplaced_objects"]
 
@@ -36,9 +35,9 @@ def misplaced_objects(fused: Fused, source: Observations) -> Misplaced:
     # by the cavity (F5): the source is no witness for its own outlines
     q = np.exp(fused.units(frozenset({source.source})))
     # how well each class fits each symbol, 0..1, shape (M, K): Theta / max Theta of (F32)
-    table = fused.fit.confusion[fused.twins.get(source.source, source.source)].log_p[0].T
+    table = fused.fit.confusion[fused.term_of(source.source).name].log_p[0].T
     fits = np.exp(table - table.max(axis=1, keepdims=True))
-    owner = paint(source.geometry, problem.geobox)
+    owner = source.owner_of_cells()
     unit = np.pad(problem.units.of_cell.reshape(owner.shape), margin, mode="edge")
     around = np.pad(owner, margin)
     prior = np.exp(fused.fit.log_prior)

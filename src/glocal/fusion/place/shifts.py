@@ -23,7 +23,7 @@ from glocal.fusion.place.displacement import (
     fixed_frame,
     solve,
 )
-from glocal.fusion.problem.support import paint, point_cells
+from glocal.fusion.problem.support import point_cells
 
 __all__ = ["layer_shift", "object_shift", "raster_shifts"]
 
@@ -125,7 +125,7 @@ def _field(solution: Solution, name: str, lattice: Lattice, geobox: GeoBox) -> S
 
 def said_layer(fused: Fused, source: Observations) -> Layers:
     """Return the centred log-likelihood of what ``source`` says in every cell, (H, W, K)."""
-    confusion = fused.fit.confusion[fused.twins.get(source.source, source.source)]
+    confusion = fused.fit.confusion[fused.term_of(source.source).name]
     # l of (F28) per symbol; centred, so that silence (row 0) is no class's friend
     table = np.concatenate([np.zeros((1, len(source.legend))), confusion.log_p[0].T])
     table[1:] -= table[1:].mean(axis=1, keepdims=True)
@@ -133,8 +133,8 @@ def said_layer(fused: Fused, source: Observations) -> Layers:
     if source.support == "cells":
         return np.asarray(table[symbols], np.float32)
     if source.support != "points":
-        number = paint(source.geometry, source.geobox)
-        return np.asarray(table[np.concatenate([[0], symbols])[number]], np.float32)
+        said = np.append(0, symbols)[source.owner_of_cells()]
+        return np.asarray(table[said], np.float32)
     # what a point says is spread over the cells in which it may lie
     spread = point_cells(source.geometry, source.position_sd_m, source.geobox)
     out = np.zeros((int(np.prod(source.geobox.shape)), table.shape[1]))

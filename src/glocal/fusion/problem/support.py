@@ -1,7 +1,7 @@
-"""Change of support: from polygons and points to cells, once and visibly.
+"""Change of support: from points to the cells in which they may lie.
 
-Rasterising is a pure function of geometry and grid, so it lives here and not with
-the readers: sources keep their native support until they are fused.
+A pure function of geometry and grid, like `glocal.core.burn` for polygons: sources keep their
+native support until they are fused.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from scipy.special import ndtr
 
-from glocal.core.burn import burn
 from glocal.core.typing import Codes, Table
 
-__all__ = ["PointCells", "paint", "point_cells"]
+__all__ = ["PointCells", "point_cells"]
 
 POSITION_REACH = 2.5
 """A point's position is followed this many standard uncertainties away."""
@@ -38,16 +37,6 @@ class PointCells:
     """Shape (m,), probability that the point lies in the cell; sums to 1 per point."""
 
 
-def paint(geometry: NDArray[Any], geobox: GeoBox) -> NDArray[np.int32]:
-    """Return for every cell the index + 1 of the object that holds its centre, shape (H, W).
-
-    Where objects overlap the later one speaks; 0 means none. Geometries are shapely
-    polygons and multipolygons (x, y) in the CRS of ``geobox``, which is not rotated;
-    empty and missing ones, points and lines are passed over.
-    """
-    return burn(geometry, geobox)
-
-
 def point_cells(geometry: NDArray[Any], sd_m: Table, geobox: GeoBox) -> PointCells:
     """Return the cells in which each point may lie, with their probabilities.
 
@@ -58,10 +47,9 @@ def point_cells(geometry: NDArray[Any], sd_m: Table, geobox: GeoBox) -> PointCel
     height, width = geobox.shape
     columns, rows = ~geobox.transform * (shapely.get_x(geometry), shapely.get_y(geometry))
     sd = np.maximum(sd_m / abs(float(geobox.resolution.x)), 1e-6)  # in cells, and not 0
-    found: list[tuple[Codes, Codes, Table]] = []
-    for i in range(len(geometry)):
-        if not (0 <= rows[i] < height and 0 <= columns[i] < width):
-            continue
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    on_grid = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    for i in np.flatnonzero(on_grid).tolist():
         r, row_share = _spread(float(rows[i]), float(sd[i]), height)
         c, column_share = _spread(float(columns[i]), float(sd[i]), width)
         # errors in x and y are independent, so that the cell's share is a product
@@ -69,9 +57,6 @@ def point_cells(geometry: NDArray[Any], sd_m: Table, geobox: GeoBox) -> PointCel
         cell = (r[:, None] * width + c[None, :]).ravel()
         keep = weight > 1e-3 * weight.max()  # far corners would be units for nothing
         found.append((np.full(int(keep.sum()), i), cell[keep], weight[keep] / weight[keep].sum()))
-    if not found:
-        nothing = np.empty(0, np.int64)
-        return PointCells(point=nothing, cell=nothing, weight=np.empty(0))
     point, cell, share = (np.concatenate(part) for part in zip(*found, strict=True))
     return PointCells(point=point, cell=cell, weight=share)
 

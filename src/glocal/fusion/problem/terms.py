@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from glocal.core.grid import cells_of_points
 from glocal.core.legend import Legend
 from glocal.core.observation import Anchors, Observations, Support
 from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Bools, Codes, Table
-from glocal.fusion.problem.support import PointCells, paint, point_cells
+from glocal.fusion.problem.support import PointCells, point_cells
 from glocal.fusion.problem.units import Units, compress
 
 __all__ = [
@@ -166,7 +167,7 @@ def prepare(
         for one in observations
         if one.support == "points"
     }
-    layers = [_layer(one, geobox) for one in observations if one.support != "points"]
+    layers = [_layer(one) for one in observations if one.support != "points"]
     region = regions(geobox, setting) if sampled is None else sampled.region
     # what a point tells a cell depends on the other cells where it may lie (F10), so that each
     # of them is a unit of its own
@@ -184,21 +185,27 @@ def prepare(
     for one in observations:
         family = families.get(one.source, (one.source,))
         if one.support == "points":
-            terms.append(_point_term(one, spread[one.source], units, family))
+            term = _point_term(one, spread[one.source], units)
         elif one.support == "cells":
-            terms.append(_cell_term(one, next(column), region_of_unit, family))
+            term = _cell_term(one, next(column), region_of_unit)
         else:
-            terms.append(_object_term(one, next(column), family))
+            term = _object_term(one, next(column))
+        terms.append(replace(term, family=family, kin=family))
     return Problem(geobox=geobox, legend=legend, units=units, terms=tuple(terms), setting=setting)
 
 
-def locate(anchors: Anchors | None, cell: Codes, problem: Problem) -> Located:
-    """Return the answered anchors that lie on the grid; ``cell`` is their flat index or -1."""
+def locate(anchors: Anchors | None, cell: Codes | None, problem: Problem) -> Located:
+    """Return the answered anchors that lie on the grid.
+
+    ``cell`` is their flat index or -1; None: where their coordinates lie.
+    """
     if anchors is None:
         none = np.empty(0, np.int64)
         return Located(
             unit=none, cell=none, shares=np.empty((0, len(problem.legend))), weight=np.empty(0)
         )
+    if cell is None:
+        cell = cells_of_points(problem.geobox, anchors.x, anchors.y)
     use = anchors.answered & (cell >= 0)
     weight = anchors.weight[use]
     return Located(
@@ -209,10 +216,10 @@ def locate(anchors: Anchors | None, cell: Codes, problem: Problem) -> Located:
     )
 
 
-def _layer(one: Observations, geobox: GeoBox) -> Codes:
+def _layer(one: Observations) -> Codes:
     """Return one integer per cell that says which statement of ``one`` is heard there."""
     if one.support != "cells":
-        return paint(one.geometry, geobox).ravel().astype(np.int64)
+        return one.owner_of_cells().ravel().astype(np.int64)
     symbols = one.symbols.ravel().astype(np.int64)
     if one.stratum is None:
         return symbols
@@ -258,12 +265,7 @@ def _mixed_prior(one: Observations) -> Table:
     return np.asarray(trust * one.crosswalk.matrix + (1 - trust) / len(one.legend))
 
 
-def _cell_term(
-    one: Observations,
-    heard: Codes,
-    region: Codes,
-    family: tuple[str, ...],
-) -> Term:
+def _cell_term(one: Observations, heard: Codes, region: Codes) -> Term:
     # the digits of the layer again; a context is one stratum in one region
     width = len(one.crosswalk.symbols) + 1
     stratum, symbol = heard // width, heard % width
@@ -281,13 +283,11 @@ def _cell_term(
         prior=_mixed_prior(one),
         trust=np.minimum(one.crosswalk.confidence, MOST_TRUST),
         of_unit=number[of_unit.ravel()],
-        family=family,
-        kin=family,
         shares=one.shares,
     )
 
 
-def _object_term(one: Observations, heard: Codes, family: tuple[str, ...]) -> Term:
+def _object_term(one: Observations, heard: Codes) -> Term:
     # each record is a statement of its own; those without a symbol say nothing
     silent = np.concatenate([[True], one.symbols == 0])
     stratum = np.zeros(len(one), np.int64) if one.stratum is None else one.stratum.astype(np.int64)
@@ -302,18 +302,14 @@ def _object_term(one: Observations, heard: Codes, family: tuple[str, ...]) -> Te
         prior=_mixed_prior(one),
         trust=np.minimum(one.crosswalk.confidence, MOST_TRUST),
         of_unit=np.where(silent[heard], 0, heard),
-        family=family,
-        kin=family,
     )
 
 
-def _point_term(
-    one: Observations, spread: PointCells, units: Units, family: tuple[str, ...]
-) -> Term:
+def _point_term(one: Observations, spread: PointCells, units: Units) -> Term:
     said = one.symbols[spread.point] > 0
     located = PointCells(
         point=spread.point[said] + 1,  # statement 0 is silence
         cell=units.of_cell[spread.cell[said]].astype(np.int64),
         weight=spread.weight[said],
     )
-    return replace(_object_term(one, np.zeros(len(units), np.int64), family), cells=located)
+    return replace(_object_term(one, np.zeros(len(units), np.int64)), cells=located)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glocal.core.grid import inside
 from glocal.core.typing import Codes, Window
 from glocal.errors import GridMismatchError
 from glocal.fusion.tiles.kernels import (
@@ -230,9 +231,8 @@ class Counter:
             As in :meth:`Coding.encode`.
         """
         stack = self.coding.check(stack, window)
-        rows, columns = inner or window
-        top, left = rows.start - window[0].start, columns.start - window[1].start
-        box = (top, top + rows.stop - rows.start, left, left + columns.stop - columns.start)
+        rows, columns = inside(inner or window, window)
+        box = rows.start, rows.stop, columns.start, columns.stop
         down, right = self.coding.place(window)
         radix = self.coding.radices
         # in 32 bits, codes of a small alphabet go through registers twice as fast

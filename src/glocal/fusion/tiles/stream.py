@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from glocal.core.grid import cells_of_points
+from glocal.core.grid import cells_of_points, inside
 from glocal.core.observation import Anchors
 from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Bytes, Codes, Layers, Table, Window
@@ -109,12 +109,9 @@ class _Decoder:
 
     def __call__(self, part: Part) -> tuple[Window, Bytes, Bytes]:
         region, inner, outer = part
-        rows, columns = (
-            slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True)
-        )
-        stack = self.read(outer)
+        stack, here = self.read(outer), inside(inner, outer)
         found = self._direct(region, stack, outer) if self.direct else self._units(stack, outer)
-        return inner, found[0][rows, columns], found[1][rows, columns]
+        return inner, found[0][here], found[1][here]
 
     def _direct(self, region: int, stack: Stack, window: Window) -> Said:
         stack = self.local.check(stack, window)

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from typing import TypeVar
 
+from glocal.core.grid import tiles
 from glocal.core.typing import Window
 from glocal.fusion.tiles.counting import Coding
 from glocal.fusion.tiles.kernels import Stack
@@ -39,28 +40,15 @@ R = TypeVar("R")
 def parts(coding: Coding, tile: int, halo: int) -> Iterator[Part]:
     """Yield tiles region by region; none is in two regions, though its halo may be."""
     # a region's tables are then needed for one stretch of tiles, and its codes rise with it
-    whole = slice(0, coding.shape[0]), slice(0, coding.shape[1])
-    for region in range(coding.regions):
-        top, left = (coding.region * number for number in divmod(region, coding.across))
-        bottom = min(top + coding.region, coding.shape[0])
-        right = min(left + coding.region, coding.shape[1])
-        for row in range(top, bottom, tile):
-            for column in range(left, right, tile):
-                inner = (
-                    slice(row, min(row + tile, bottom)),
-                    slice(column, min(column + tile, right)),
-                )
-                rows, columns = (
-                    slice(max(part.start - halo, 0), min(part.stop + halo, end.stop))
-                    for part, end in zip(inner, whole, strict=True)
-                )
-                yield region, inner, (rows, columns)
+    for region, (within, _) in enumerate(tiles(coding.shape, coding.region, 0)):
+        for inner, outer in tiles(coding.shape, tile, halo, within):
+            yield region, inner, outer
 
 
-def bands(tiles: list[Part]) -> Iterator[list[Part]]:
+def bands(counted: list[Part]) -> Iterator[list[Part]]:
     """Yield tiles of one region that are counted together."""
-    size = min(max(len(tiles) // LEAST_BANDS, 1), BAND_TILES)
-    for _, group in groupby(tiles, key=lambda part: part[0]):
+    size = min(max(len(counted) // LEAST_BANDS, 1), BAND_TILES)
+    for _, group in groupby(counted, key=lambda part: part[0]):
         mine = list(group)
         yield from (mine[i : i + size] for i in range(0, len(mine), size))
 

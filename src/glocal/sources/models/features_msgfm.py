@@ -118,7 +118,7 @@ def _maps(batch: Batch, geobox: GeoBox, encoder: Encoder) -> list[tuple[Layers, 
         np.zeros((*s, d), np.float32) for s, d in zip(shapes, encoder.config.widths, strict=True)
     ]
     known = [np.zeros(shape, bool) for shape in shapes]
-    for inner, outer in tiles(geobox, SIDE, HALO):
+    for inner, outer in tiles(geobox.shape, SIDE, HALO):
         # In 32 bits everywhere, so that results do not depend on the processor
         with torch.no_grad():
             seen = encoder(batch.window(*outer))
