@@ -47,7 +47,7 @@ from glocal.core.legend import ClassDef, Crosswalk, Legend
 from glocal.core.provenance import Provenance
 from glocal.core.setting import ENGINE
 from glocal.core.typing import Window
-from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS
+from glocal.fusion.decode.sweeps import SMOOTHING_SWEEPS
 from glocal.fusion.estimate.posterior import class_prior, estimate
 from glocal.fusion.problem.terms import locate, prepare, region_side
 from glocal.fusion.reliability.dependence import conservative, families_of

@@ -10,14 +10,8 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from glocal.train.tasks.sharpening.network import (
-    BandPair,
-    FitConfig,
-    Task,
-    run,
-    wald,
-    with_pan,
-)
+from glocal.train.tasks.sharpening.network import FitConfig, run
+from glocal.train.tasks.sharpening.scenes import BandPair, Task, wald, with_pan
 from msgfm import Encoder
 
 FINE = ("B02", "B03", "B04", "B08")

@@ -20,21 +20,6 @@ The encoder has a tree of its own, ``msgfm.errors``.
 
 from __future__ import annotations
 
-__all__ = [
-    "BadSourceError",
-    "ConfigError",
-    "GlocalError",
-    "GridMismatchError",
-    "LegendMismatchError",
-    "LicenceConflictError",
-    "MissingExtraError",
-    "RunError",
-    "SourceUnavailableError",
-    "UnitError",
-    "UnknownSensorError",
-    "install_line",
-]
-
 WITH_ENCODER = ("all", "dev", "model", "openvino", "train")
 """Extras that need the package msgfm, which no registry has: it is given by its path."""
 

@@ -11,8 +11,6 @@ from types import ModuleType
 
 from glocal.errors import MissingExtraError, install_line
 
-__all__ = ["load"]
-
 
 def load(module: str, extra: str = "") -> ModuleType:
     """Import ``module``; ``extra`` is what has to be installed for it beside the core.

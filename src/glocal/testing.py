@@ -19,18 +19,6 @@ from glocal.core.legend import ClassDef, Crosswalk, Legend
 from glocal.core.observation import Anchors, Observations, Support
 from glocal.core.provenance import Provenance
 
-__all__ = [
-    "SUPPORTS",
-    "Panel",
-    "anchors_at",
-    "crosswalks",
-    "grid",
-    "legend_of",
-    "observations",
-    "provenance_of",
-    "worlds",
-]
-
 SUPPORTS: tuple[Support, ...] = ("cells", "objects", "mixtures", "points")
 CELL = 10.0
 """Side of a cell in metres."""

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from glocal.core.result import log_normalise
 from glocal.errors import GridMismatchError
-from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, decide, smooth
+from glocal.fusion.decode.spatial import decide, smooth
+from glocal.fusion.decode.sweeps import SMOOTHING_SWEEPS
 
 sizes = st.integers(1, 7)
 

@@ -27,8 +27,6 @@ from glocal.fusion.fuse import Fused
 from glocal.fusion.fuse import fuse as fuse_observations
 from glocal.fusion.propose import cell_doubts, object_doubts, point_doubts
 
-__all__ = ["Fusion", "fuse"]
-
 JUDGES = {"cells": cell_doubts, "objects": object_doubts, "points": point_doubts}
 
 

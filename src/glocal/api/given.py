@@ -20,8 +20,6 @@ from glocal.core.legend import ClassDef, Crosswalk, Legend
 from glocal.errors import BadSourceError, ConfigError, GridMismatchError, LegendMismatchError
 from glocal.io.labelled import CLASS, described, geobox_of
 
-__all__ = ["Meaning", "Words", "crosswalk", "laid_out", "legend_of", "read", "symbols"]
-
 Meaning = Mapping[Any, str | Mapping[str, float] | None]
 """Per word of a source: a class, shares of classes, or None where nobody knows."""
 

@@ -24,8 +24,6 @@ from glocal.core.typing import Codes, Layers, Table
 from glocal.errors import BadSourceError, GridMismatchError
 from glocal.io.labelled import described, geobox_of, on_cells
 
-__all__ = ["Cells", "Items", "Layout"]
-
 DEGREE_M = 111_320.0
 """Length of a degree of latitude in metres."""
 

@@ -21,8 +21,6 @@ from glocal.errors import BadSourceError, GridMismatchError
 from glocal.io.labelled import CLASS
 from glocal.sources.stated import observe_stated
 
-__all__ = ["anchors_at", "is_stated", "label_of", "observe", "stated_classes"]
-
 LABELS = ("label", "class")
 """Names of the column of a frame that says what is there."""
 

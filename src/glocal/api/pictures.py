@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from glocal.core.legend import Legend
 
-__all__ = ["bars", "class_maps", "picture_tag"]
-
 
 def class_maps(classes: NDArray[Any], entropy: NDArray[Any], legend: Legend) -> Figure:
     """Return two maps side by side: positions of classes (H, W; -1: none), and entropy (H, W)."""

@@ -28,8 +28,6 @@ from glocal.loop.score.metrics import Metrics, read_metrics
 from glocal.synthetic import Earth, world_named, write_scene
 from glocal.synthetic import simulate as draw
 
-__all__ = ["Run", "open", "run", "simulate"]
-
 MEASURES = ("probability", "entropy", "disagreement")
 
 

@@ -13,8 +13,6 @@ from glocal.cli.shell import Json, one_command, readable_errors, stdout
 from glocal.loop.answers import CHANNELS, table_to_answer, take_answers
 from glocal.sources.answers.verdict import MEANING
 
-__all__ = ["app"]
-
 app = one_command()
 
 SHOWN = 5

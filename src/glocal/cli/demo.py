@@ -12,8 +12,6 @@ from glocal.cli.run import run_and_print
 from glocal.cli.shell import Json, one_command, readable_errors, stdout
 from glocal.loop.demo import CREDITS, demo_config, demo_points, find_data
 
-__all__ = ["app"]
-
 app = one_command()
 
 

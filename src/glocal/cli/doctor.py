@@ -21,8 +21,6 @@ from glocal.cli.shell import Json, one_command, readable_errors, stdout
 from glocal.errors import SourceUnavailableError
 from glocal.loop.demo import find_data
 
-__all__ = ["Finding", "app", "findings", "healthy", "print_findings", "to_json"]
-
 app = one_command()
 
 REQUIREMENT = re.compile(

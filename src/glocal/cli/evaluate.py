@@ -12,8 +12,6 @@ from rich.table import Table
 from glocal.cli.shell import Json, one_command, readable_errors, stdout
 from glocal.loop.score.known_truth import evaluate_run
 
-__all__ = ["app"]
-
 app = one_command()
 
 

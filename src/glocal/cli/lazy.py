@@ -14,8 +14,6 @@ from typer.core import TyperCommand
 from glocal import later
 from glocal.cli.shell import readable_errors
 
-__all__ = ["Later", "add_command"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Later:

@@ -10,8 +10,6 @@ from glocal import __version__
 from glocal.cli.lazy import Later, add_command
 from glocal.cli.shell import EXIT_HELP
 
-__all__ = ["COMMANDS", "app"]
-
 COMMANDS = (
     Later(
         name="demo",

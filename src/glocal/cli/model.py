@@ -21,8 +21,6 @@ from glocal.train.pretraining.recipe import PretrainConfig, Recipe
 from glocal.train.tasks.embedding import embed_images, write_vectors
 from msgfm import Encoder, ObjectiveConfig, base, nano, tiny
 
-__all__ = ["app"]
-
 OBJECTIVE = ObjectiveConfig(joint=0.25, agree=1.0)
 """What told scenes apart better than random weights; the paper's objective alone did not."""
 

@@ -21,8 +21,6 @@ from glocal.train.tasks.sharpening.image import sharpen_image
 from glocal.train.tasks.sharpening.network import FitConfig
 from msgfm import Encoder
 
-__all__ = ["app"]
-
 app = typer.Typer()
 
 TUNING = Settings(batch=32, rate=1e-3, encoder_rate=2e-4)

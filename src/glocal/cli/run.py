@@ -14,8 +14,6 @@ from glocal.loop.area.config import load, require_files, with_options
 from glocal.loop.area.schema import AreaConfig
 from glocal.loop.run import run_area
 
-__all__ = ["app", "run_and_print"]
-
 app = one_command()
 
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of every random draw.")]

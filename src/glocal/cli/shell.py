@@ -24,16 +24,6 @@ from glocal.errors import (
     UnknownSensorError,
 )
 
-__all__ = [
-    "EXIT_HELP",
-    "Json",
-    "one_command",
-    "print_rows",
-    "progress_bar",
-    "readable_errors",
-    "stdout",
-]
-
 EXIT_CODES: tuple[tuple[type[GlocalError], int], ...] = (
     (ConfigError, 2),
     (SourceUnavailableError, 3),

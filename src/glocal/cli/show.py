@@ -14,8 +14,6 @@ from glocal.cli.shell import Json, one_command, readable_errors, stdout
 from glocal.errors import RunError
 from glocal.loop.score.metrics import CorrectionRow, Metrics, SourceRow, read_metrics
 
-__all__ = ["app", "print_metrics", "print_run"]
-
 app = one_command()
 
 

@@ -12,8 +12,6 @@ from rich.table import Table
 from glocal.cli.shell import Json, one_command, readable_errors, stdout
 from glocal.synthetic import WORLDS, measured_rates, simulate, world_named, write_scene
 
-__all__ = ["app"]
-
 app = one_command()
 
 

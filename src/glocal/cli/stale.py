@@ -12,8 +12,6 @@ from glocal.cli.shell import Json, one_command, readable_errors, stdout
 from glocal.errors import BadSourceError
 from glocal.loop.stale import check_proposals
 
-__all__ = ["app"]
-
 app = one_command()
 
 

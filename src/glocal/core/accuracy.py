@@ -20,8 +20,6 @@ from glocal.core.legend import Legend
 from glocal.core.result import freeze
 from glocal.core.typing import Codes, Table
 
-__all__ = ["AccuracyReport", "Measure", "olofsson", "sample_accuracy"]
-
 Z95 = 1.96
 """Two-sided 95 % quantile of the normal distribution, as the published example rounds it."""
 

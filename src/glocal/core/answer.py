@@ -18,17 +18,6 @@ from glocal.core.observation import Anchors
 from glocal.core.record import element_of
 from glocal.core.typing import Bools, Codes
 
-__all__ = [
-    "SETTLED",
-    "SPEAKS",
-    "Answered",
-    "covers",
-    "on_the_ground",
-    "settled",
-    "settled_cells",
-    "too_hard_places",
-]
-
 SPEAKS = frozenset({"accepted", "changed", "told", "rejected", "already_fixed"})
 """Verdicts that say something of the ground; the others are no evidence."""
 

@@ -19,8 +19,6 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.typing import Codes
 
-__all__ = ["burn"]
-
 BATCH = 1 << 18
 """Cells written at once."""
 

@@ -14,8 +14,6 @@ from glocal.core.sensor import Band
 from glocal.core.typing import Bools, Bytes, Layers
 from glocal.errors import UnknownSensorError
 
-__all__ = ["Chip", "Image"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chip:

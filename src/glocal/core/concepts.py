@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["CONCEPTS", "concept_of"]
-
 WORDS: dict[str, frozenset[str]] = {
     "tree": frozenset({"tree", "trees", "treecover", "forest", "wood", "woods", "woodland"}),
     "shrub": frozenset({"shrub", "shrubs", "shrubland", "scrub", "bush", "bushes", "heath"}),

@@ -15,8 +15,6 @@ from glocal.core.record import correction_id
 from glocal.core.result import freeze
 from glocal.core.typing import Table
 
-__all__ = ["FAULTS", "Action", "Corrections", "Fate", "Fault"]
-
 Fault = Literal["retag", "missing", "outdated", "vanished", "displaced", "doubt", "patch"]
 """What is wrong with a record; known where the correction is born, and kept."""
 

@@ -19,8 +19,6 @@ from glocal.core.provenance import Provenance
 from glocal.core.result import Displacement, freeze
 from glocal.core.typing import Bools, Codes, Layers, Table
 
-__all__ = ["Doubts", "Findings", "Misplaced", "Voices"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Doubts:

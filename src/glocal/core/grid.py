@@ -10,22 +10,12 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import BoundingBox, Geometry
+from odc.geo.types import Shape2d
 from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
 from glocal.core.typing import Bytes, Codes, Window
 from glocal.errors import GridMismatchError
-
-__all__ = [
-    "area_geobox",
-    "block_folds",
-    "cell_area_ha",
-    "cells_of_points",
-    "inside",
-    "points_at",
-    "require_overlap",
-    "tiles",
-]
 
 
 def area_geobox(bbox: tuple[float, float, float, float], crs: Any, resolution: float) -> GeoBox:
@@ -84,7 +74,7 @@ def block_folds(geobox: GeoBox, block: int, folds: int, *, seed: int = 0) -> Byt
 
 
 def tiles(
-    shape: tuple[int, int], size: int, halo: int, within: Window | None = None
+    shape: tuple[int, int] | Shape2d, size: int, halo: int, within: Window | None = None
 ) -> Iterator[tuple[Window, Window]]:
     """Yield (inner, outer) of square tiles of a grid, or of its part ``within``.
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-__all__ = ["Interval"]
-
 SEASON_DAYS = 62
 """Longest interval, in days, that still lies at one time of the year."""
 

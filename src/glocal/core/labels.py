@@ -9,8 +9,6 @@ import numpy as np
 from glocal.core.result import freeze
 from glocal.core.typing import Codes, Table
 
-__all__ = ["Labels"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Labels:

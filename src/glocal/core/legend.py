@@ -14,8 +14,6 @@ from glocal.core.setting import ENGINE
 from glocal.core.typing import Bools, Codes, Table
 from glocal.errors import LegendMismatchError
 
-__all__ = ["ClassDef", "Crosswalk", "Legend"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassDef:

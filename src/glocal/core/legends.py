@@ -24,20 +24,6 @@ from glocal.core.legend import ClassDef, Crosswalk, Legend
 from glocal.core.typing import Table
 from glocal.errors import LegendMismatchError, SourceUnavailableError
 
-__all__ = [
-    "attribution",
-    "code_symbols",
-    "crosswalk",
-    "crosswalk_from_concepts",
-    "crosswalk_from_csv",
-    "legend",
-    "legend_from_csv",
-    "legend_names",
-    "licence",
-    "roots",
-    "silent_codes",
-]
-
 HUB = "worldcover"
 
 SPREAD_TRUST = 0.8

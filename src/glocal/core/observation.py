@@ -19,8 +19,6 @@ from glocal.core.provenance import Provenance
 from glocal.core.result import freeze
 from glocal.core.typing import Bools, Codes, Layers, Table
 
-__all__ = ["Anchors", "Estimate", "Observations", "Reliability", "Support", "joined"]
-
 Support = Literal["cells", "objects", "mixtures", "points", "answers"]
 """How one statement relates to the grid.
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from glocal.core.result import Displacement
 from glocal.core.typing import Table
 
-__all__ = ["ControlPoint", "Places", "Registration"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPoint:

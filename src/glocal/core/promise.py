@@ -11,8 +11,6 @@ import numpy as np
 
 from glocal.core.typing import Floats, Table
 
-__all__ = ["LIKELIER_THAN_NOT", "UNCHECKED", "sharpness_of", "shrunk", "threshold_for"]
-
 UNCHECKED = 0.3
 """Sharpness where too few held-out points lie in judged objects: the lowest that was
 found in synthetic worlds (development seeds)."""

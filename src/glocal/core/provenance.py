@@ -8,8 +8,6 @@ from datetime import datetime
 
 from glocal.errors import LicenceConflictError
 
-__all__ = ["Provenance", "Terms"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:

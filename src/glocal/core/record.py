@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-__all__ = ["correction_id", "element_of", "version_of"]
-
 
 def correction_id(source: str, record: str, proposed: str) -> str:
     """Return the id of a correction; the same record, version and class give the same id.

@@ -11,16 +11,6 @@ from scipy.special import log_softmax
 
 from glocal.core.typing import Floats, Table
 
-__all__ = [
-    "SIGNIFICANT",
-    "Displacement",
-    "ShiftField",
-    "freeze",
-    "frozen",
-    "log_normalise",
-    "relative_entropy",
-]
-
 SIGNIFICANT = 11.8
 """Squared distance of a shift, in standard uncertainties, from which it is told (three)."""
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from glocal.errors import UnknownSensorError
 
-__all__ = ["Band", "Derived", "Optical", "Radar", "Sensor", "sensor", "sensor_names"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optical:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
-__all__ = ["DAWID_SKENE", "ENGINE", "Setting"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:

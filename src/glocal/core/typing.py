@@ -8,8 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bools", "Bytes", "Codes", "Floats", "Layers", "Table", "Window"]
-
 Bools = NDArray[np.bool_]
 """True or False for each of many."""
 

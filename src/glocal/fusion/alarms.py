@@ -18,8 +18,6 @@ from glocal.core.typing import Table
 from glocal.fusion.fuse import Fused, HeldOut
 from glocal.fusion.reliability.dependence import gammas
 
-__all__ = ["Alarm", "Audit", "Sight", "alarms", "audits", "fallen", "sight"]
-
 SPREAD_ERROR = 0.5227
 """Standard error of the mean distance between n random points, times root n, relative (F41)."""
 

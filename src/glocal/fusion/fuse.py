@@ -31,8 +31,6 @@ from glocal.fusion.reliability.dependence import (
 from glocal.fusion.reliability.hazard import dated
 from glocal.fusion.reliability.ties import Tie, hidden_ties, joined
 
-__all__ = ["Fused", "HeldOut", "fuse"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeldOut:

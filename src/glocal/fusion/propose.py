@@ -22,8 +22,6 @@ from glocal.fusion.estimate.posterior import hear
 from glocal.fusion.fuse import Fused
 from glocal.fusion.problem.terms import regions
 
-__all__ = ["cell_doubts", "meanings", "object_doubts", "point_doubts"]
-
 
 def _judge(
     fused: Fused, source: Observations, cavity: Table, unknown: Bools | bool = False

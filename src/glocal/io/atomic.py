@@ -12,16 +12,6 @@ from typing import Any
 
 from glocal.errors import GlocalError, RunError
 
-__all__ = [
-    "PART",
-    "append_line",
-    "replacing",
-    "replacing_folder",
-    "write_bytes",
-    "write_json",
-    "write_text",
-]
-
 PART = ".part"
 """Is in the name of whatever is not finished."""
 

@@ -18,8 +18,6 @@ from rasterio.transform import Affine
 
 from glocal.errors import GridMismatchError
 
-__all__ = ["CLASS", "described", "geobox_of", "labelled", "on_cells"]
-
 CLASS = "class"
 """Name of the dimension of classes."""
 

@@ -8,8 +8,6 @@ from urllib.parse import quote
 
 from glocal.core.provenance import Provenance
 
-__all__ = ["prov_document"]
-
 PREFIX = "https://glocal.invalid/ns#"
 """Names in a document are its own; nothing is to be fetched from this address."""
 

@@ -29,21 +29,6 @@ from glocal.core.typing import Bools
 from glocal.errors import GridMismatchError, SourceUnavailableError
 from glocal.io.atomic import write_bytes, write_text
 
-__all__ = [
-    "Pixels",
-    "RasterInfo",
-    "cell_size_on",
-    "extent",
-    "info",
-    "native_grid",
-    "read_on",
-    "read_pixels",
-    "warp",
-    "write_cog",
-    "write_geotiff",
-    "write_qml",
-]
-
 CATEGORICAL = ("nearest", "mode")
 OVERSAMPLING = 4
 """A much finer source is first read at this many of its cells per cell of the grid."""

@@ -19,16 +19,6 @@ from glocal.core.legend import Legend
 from glocal.core.provenance import Provenance
 from glocal.errors import RunError
 
-__all__ = [
-    "Asset",
-    "class_band",
-    "geographic_outline",
-    "grid_fields",
-    "multihash",
-    "round_item",
-    "stac_item",
-]
-
 MEDIA_TYPES = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
     ".parquet": "application/vnd.apache.parquet",

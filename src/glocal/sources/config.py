@@ -23,23 +23,6 @@ from pydantic import (
 from glocal.core.interval import Interval
 from glocal.core.sensor import Sensor
 
-__all__ = [
-    "ClassMap",
-    "Column",
-    "Crs",
-    "Date",
-    "FilePath",
-    "Licence",
-    "Model",
-    "Names",
-    "PointsConfig",
-    "Slug",
-    "SourceConfig",
-    "check_of",
-    "resolved",
-    "unknown",
-]
-
 
 def _date(value: object) -> str:
     """Return a date as text that ``Interval.parse`` reads; YAML gives dates and ints too."""

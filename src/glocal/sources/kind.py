@@ -28,19 +28,6 @@ from glocal.sources.answers.content import Content
 from glocal.sources.answers.verdict import Heard
 from glocal.sources.config import SourceConfig
 
-__all__ = [
-    "Exam",
-    "Features",
-    "Kind",
-    "Learner",
-    "Reading",
-    "Rechecked",
-    "Score",
-    "Truth",
-    "Window",
-    "Written",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Window:

@@ -11,8 +11,6 @@ from glocal.sources.osm.kind import Osm
 from glocal.sources.people.kind import People
 from glocal.sources.rules.kind import Rules
 
-__all__ = ["KINDS", "kind_called"]
-
 KINDS: tuple[Kind, ...] = (Images(), Rules(), Osm(), Field(), Maps(), Models(), People())
 
 

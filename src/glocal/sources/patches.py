@@ -13,8 +13,6 @@ from scipy.sparse.csgraph import connected_components
 from glocal.core.typing import Codes, Floats, Table
 from glocal.io.vector import polygons_of_labels
 
-__all__ = ["Patches", "patch_labels", "patches_of"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Patches:

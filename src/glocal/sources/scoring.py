@@ -11,8 +11,6 @@ from glocal.core.observation import Observations
 from glocal.core.typing import Bools, Codes, Table
 from glocal.sources.kind import Score
 
-__all__ = ["pair", "right_or_wrong", "said_at"]
-
 
 def pair(before: NDArray[Any], after: NDArray[Any]) -> dict[str, list[Any]]:
     """Return what is said before and after as columns."""

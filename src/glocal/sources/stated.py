@@ -11,8 +11,6 @@ from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.core.typing import Layers
 
-__all__ = ["observe_stated"]
-
 BINS = (0.5, 0.65, 0.8, 0.9, 0.95)
 """Edges of the confidence bins."""
 

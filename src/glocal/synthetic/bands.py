@@ -14,16 +14,6 @@ from glocal.synthetic.ground import CELL, Ground
 from glocal.synthetic.source_maps import Shared
 from glocal.synthetic.world import CONFUSED, World
 
-__all__ = [
-    "BANDS",
-    "OpticalImage",
-    "relief_of",
-    "render_colour",
-    "render_heights",
-    "render_optical",
-    "render_radar",
-]
-
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 SPECTRA = np.array([
     [0.025, 0.045, 0.030, 0.080, 0.220, 0.280, 0.300, 0.310, 0.140, 0.060],

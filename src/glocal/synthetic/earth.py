@@ -19,8 +19,6 @@ from glocal.synthetic.source_maps import SILENT
 from glocal.synthetic.source_osm import painted
 from glocal.synthetic.world import CLASSES, FAMILY
 
-__all__ = ["Earth"]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Earth:

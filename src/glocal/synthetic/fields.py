@@ -10,8 +10,6 @@ from scipy.spatial import cKDTree
 from glocal.core.typing import Bytes, Floats, Layers
 from glocal.synthetic.world import CLASSES, CONFUSED
 
-__all__ = ["REGION_TILT", "draw_wrong", "majority", "normal", "regions", "uniform", "voronoi"]
-
 K = len(CLASSES)
 REGION_TILT = np.array([-1.0, -1 / 3, 1 / 3, 1.0])
 """Where each of the four regions stands between the best and the worst; sums to 0."""

@@ -16,8 +16,6 @@ from glocal.core.typing import Bytes, Codes, Table
 from glocal.synthetic.fields import draw_wrong, normal, regions, voronoi
 from glocal.synthetic.world import CLASSES, World
 
-__all__ = ["CELL", "CRS", "Ground", "displaced", "geobox_of", "make_ground"]
-
 CRS, LEFT, TOP, CELL = "EPSG:32633", 400_000, 5_800_000, 10
 
 WIDTH = (10.0, 5.0, 6.0, 12.0, 4.0, 4.0, 8.0)

@@ -13,8 +13,6 @@ from glocal.synthetic.source_maps import SILENT, rates
 from glocal.synthetic.source_osm import KINDS, favourite
 from glocal.synthetic.world import FAMILY
 
-__all__ = ["OUTCOMES", "measured_rates", "outcome"]
-
 OUTCOMES = ("right", "outdated", "by_use", "imported", "mistagged")
 """What can be said of a tag, the first that holds."""
 

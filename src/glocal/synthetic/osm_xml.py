@@ -13,8 +13,6 @@ from pyproj import Transformer
 
 from glocal.core.typing import Codes
 
-__all__ = ["Element", "osm_xml", "record_of"]
-
 FIRST_WAY = 1_000_000
 """Rings of multipolygons are ways with ids from here."""
 

@@ -22,8 +22,6 @@ from glocal.synthetic.source_osm import Mapped, draw_osm, painted
 from glocal.synthetic.source_points import Points, draw_anchors, draw_citizens, draw_field
 from glocal.synthetic.world import CLASSES, World
 
-__all__ = ["Scene", "simulate"]
-
 STREAMS = (
     "ground", "shared", "maps", "coarse", "osm", "field", "citizen", "anchors", "relief",
     "image", "radar", "heights", "colour",

@@ -12,8 +12,6 @@ from glocal.synthetic.fields import REGION_TILT, draw_wrong, majority, uniform
 from glocal.synthetic.ground import CELL, Ground
 from glocal.synthetic.world import CLASSES, FAMILY, World
 
-__all__ = ["SILENT", "Shared", "coarse_map", "family_maps", "learned_map", "rates", "shared_field"]
-
 K = len(CLASSES)
 SILENT = 255
 """Stands for a class where a map says nothing."""

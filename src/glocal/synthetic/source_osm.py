@@ -16,8 +16,6 @@ from glocal.synthetic.ground import BUILT, CELL, Ground, displaced
 from glocal.synthetic.source_maps import SILENT
 from glocal.synthetic.world import CLASSES, CONFUSED, World
 
-__all__ = ["KINDS", "Mapped", "draw_osm", "favourite", "painted"]
-
 KINDS = ("expert", "novice", "biased", "vandal")
 PEOPLE = (12, 40, 4, 3)
 """How many contributors there are of each kind; a few of them do most of the work."""

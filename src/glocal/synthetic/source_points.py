@@ -13,8 +13,6 @@ from glocal.synthetic.ground import BUILT, CELL, Ground, geobox_of
 from glocal.synthetic.source_maps import SILENT, near_edge
 from glocal.synthetic.world import World
 
-__all__ = ["Points", "draw_anchors", "draw_citizens", "draw_field"]
-
 CENTRES = 6
 """Settlements around which citizens go."""
 

@@ -13,29 +13,6 @@ from typing import Literal
 
 from glocal.errors import ConfigError
 
-__all__ = [
-    "CLASSES",
-    "CONFUSED",
-    "FAMILY",
-    "WORLDS",
-    "World",
-    "biased_anchors",
-    "correlated",
-    "drifted",
-    "independent",
-    "mismatched",
-    "misspecified",
-    "no_anchors",
-    "perfect",
-    "reviewed",
-    "shifted",
-    "sparse",
-    "standard",
-    "trap",
-    "withheld",
-    "world_named",
-]
-
 CLASSES = (10, 20, 30, 40, 50, 60, 80)
 """WorldCover values: tree, shrub, grass, crop, built, bare, water. Order of every class axis."""
 

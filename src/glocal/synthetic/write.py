@@ -29,8 +29,6 @@ from glocal.synthetic.source_maps import SILENT
 from glocal.synthetic.source_osm import KINDS
 from glocal.synthetic.world import CLASSES, World
 
-__all__ = ["DATE", "write_scene"]
-
 DATE = datetime(2023, 6, 15, 10)
 """The reference date of every world, UTC."""
 

@@ -12,18 +12,8 @@ from hypothesis import strategies as st
 from glocal.errors import BadSourceError, ConfigError
 from glocal.train.tasks.quality import mae
 from glocal.train.tasks.sharpening.floors import FLOORS, degrade, enlarge, hypersharpen
-from glocal.train.tasks.sharpening.network import (
-    BandPair,
-    FitConfig,
-    Task,
-    fit,
-    load,
-    predict,
-    run,
-    save,
-    wald,
-    with_pan,
-)
+from glocal.train.tasks.sharpening.network import FitConfig, fit, load, predict, run, save
+from glocal.train.tasks.sharpening.scenes import BandPair, Task, wald, with_pan
 from msgfm import Encoder, EncoderConfig
 from msgfm.errors import CheckpointError
 

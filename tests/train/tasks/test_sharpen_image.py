@@ -15,7 +15,8 @@ from glocal.io.raster import info, write_cog
 from glocal.train.tasks.quality import mae
 from glocal.train.tasks.sharpening.floors import FLOORS, degrade
 from glocal.train.tasks.sharpening.image import _parted, sharpen_image
-from glocal.train.tasks.sharpening.network import FitConfig, Sharpener, Task, fit, save, wald
+from glocal.train.tasks.sharpening.network import FitConfig, Sharpener, fit, save
+from glocal.train.tasks.sharpening.scenes import Task, wald
 from msgfm import Encoder
 from msgfm.errors import MsgfmError
 from tests.train.pools import ENCODER

@@ -12,8 +12,6 @@ from msgfm.encoder import Encoder
 from msgfm.errors import SensorError
 from msgfm.sensors import bands_of
 
-__all__ = ["with_sensor"]
-
 
 def with_sensor(encoder: Encoder, short: str, like: str | None = None) -> Encoder:
     """Return a copy that also reads the sensor ``short``; all other weights are those given.

@@ -19,8 +19,6 @@ from msgfm.batch import Batch
 from msgfm.encoder import Encoder, Features, pool
 from msgfm.sensors import Band, bands_of
 
-__all__ = ["Agreement", "look"]
-
 GAIN = 0.2
 """Largest change of an optical image's brightness and contrast, and of relief, as a share."""
 

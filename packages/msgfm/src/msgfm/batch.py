@@ -16,8 +16,6 @@ from torch.nn import functional as F
 from msgfm.errors import InputError, InputSizeError, InputUnitError, SensorError
 from msgfm.sensors import Band, bands_of, sensor
 
-__all__ = ["Batch", "batch_of"]
-
 OUT_OF_RANGE = 0.001
 """Share of valid cells outside the sensor's range above which the unit is taken to be wrong."""
 

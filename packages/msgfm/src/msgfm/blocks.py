@@ -22,9 +22,6 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["MLP", "MixtureOfExperts", "Routing", "Stage", "SwinBlock", "WindowAttention"]
-
-
 BARRED = -1e4
 """Added to the score of a key that may not be seen: its weight becomes exactly 0."""
 

@@ -19,8 +19,6 @@ from torch import Tensor, nn
 
 from msgfm.errors import CheckpointError
 
-__all__ = ["FORMAT", "digest", "fill", "find", "flush", "read", "usable", "write"]
-
 FORMAT = 1
 """Version of the layout that this code writes; a higher one is refused."""
 

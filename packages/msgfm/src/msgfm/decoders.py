@@ -21,8 +21,6 @@ from msgfm.encoder import Encoder, EncoderConfig, Features, config_of
 from msgfm.errors import CheckpointError
 from msgfm.sensors import bands_of
 
-__all__ = ["MSGFM", "Decoder"]
-
 DECODER_WIDTH = 64
 """Small, so that what the encoder did not understand can't be made up for here."""
 

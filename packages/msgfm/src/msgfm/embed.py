@@ -16,8 +16,6 @@ from msgfm.batch import Batch
 from msgfm.errors import SensorError
 from msgfm.sensors import Band, bands_of
 
-__all__ = ["PATCH", "Normaliser", "SensorEmbedding", "TokenFusion", "context_of"]
-
 PATCH = 4
 """Side of a token at the finest stage, in pixels."""
 

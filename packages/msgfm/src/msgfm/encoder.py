@@ -22,8 +22,6 @@ from msgfm.blocks import MixtureOfExperts, Routing, Stage, StageShape
 from msgfm.checkpoint import fill, find, read, usable, write
 from msgfm.embed import PATCH, TokenFusion
 
-__all__ = ["Encoder", "EncoderConfig", "Features", "base", "nano", "tiny"]
-
 PREFIX = "encoder."
 """Of the encoder's tensors in a file that may hold decoders too."""
 

@@ -12,15 +12,6 @@ Every error says the rule, the value, the limit and the next step::
 
 from __future__ import annotations
 
-__all__ = [
-    "CheckpointError",
-    "InputError",
-    "InputSizeError",
-    "InputUnitError",
-    "MsgfmError",
-    "SensorError",
-]
-
 
 class MsgfmError(Exception):
     """Root of every error that this package raises of its own."""

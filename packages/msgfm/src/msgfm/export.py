@@ -38,8 +38,6 @@ except ImportError as error:
         "OpenVINO is not installed; run: pip install -e 'packages/msgfm[openvino]'"
     ) from error
 
-__all__ = ["from_openvino", "to_openvino"]
-
 GRAPH = "encoder.xml"
 ABOUT = "export.json"
 

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ImageHead", "LinearHead", "UPerHead"]
-
 POOLED = (1, 2, 3, 6)
 """Cells per side of the pyramid pooling module (Zhao et al. 2017, PSPNet)."""
 

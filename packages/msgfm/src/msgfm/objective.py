@@ -25,8 +25,6 @@ from msgfm.decoders import MSGFM
 from msgfm.embed import PATCH
 from msgfm.encoder import Features
 
-__all__ = ["Losses", "ObjectiveConfig", "Plan", "Pretraining", "draw_mask", "draw_plan"]
-
 NO_CLASS = -1
 
 

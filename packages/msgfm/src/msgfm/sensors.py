@@ -9,8 +9,6 @@ from importlib import resources
 
 from msgfm.errors import SensorError
 
-__all__ = ["Band", "Sensor", "bands_of", "sensor"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:

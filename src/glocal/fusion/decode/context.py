@@ -17,8 +17,6 @@ from glocal.core.setting import Setting
 from glocal.core.typing import Codes, Layers, Table
 from glocal.fusion.decode.regression import Linear, cross_fitted
 
-__all__ = ["Readout", "learn_readout", "surroundings", "usual_readout"]
-
 LEAST_LOG_ODDS = -8.0
 """Log-odds against the likeliest class beyond which nothing is told apart."""
 

@@ -14,11 +14,10 @@ from glocal.core.setting import Setting
 from glocal.core.typing import Codes, Layers, Table, Window
 from glocal.fusion.decode.context import Readout, learn_readout, surroundings
 from glocal.fusion.decode.direct import Direct, blend, learn_direct
-from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, Similarity, smooth
+from glocal.fusion.decode.spatial import Similarity, smooth
+from glocal.fusion.decode.sweeps import SMOOTHING_SWEEPS
 from glocal.fusion.estimate.posterior import Fit
 from glocal.fusion.problem.terms import Located, Problem
-
-__all__ = ["Decoding", "halo", "learn_decoding", "ties_in"]
 
 
 def halo(setting: Setting) -> int:

@@ -17,8 +17,6 @@ from glocal.core.typing import Codes, Floats, Layers, Table, Window
 from glocal.fusion.decode.regression import Linear, cross_fitted
 from glocal.fusion.problem.terms import Located, Problem, Term
 
-__all__ = ["Direct", "blend", "learn_direct"]
-
 LEAST_SHARE = 1e-3
 """Stated shares of classes below it are read as it."""
 

@@ -14,8 +14,6 @@ from scipy.optimize import minimize
 from glocal.core.result import log_normalise
 from glocal.core.typing import Bools, Codes, Floats, Layers, Table
 
-__all__ = ["Linear", "cross_fitted"]
-
 CONSTANT_PULL = 0.1
 """The constants of the classes are pulled by this share of what pulls the weights."""
 

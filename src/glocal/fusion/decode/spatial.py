@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from glocal.core.typing import Bytes, Layers
 from glocal.errors import GridMismatchError
-from glocal.fusion.decode.sweeps import LOG2_E, SMOOTHING_SWEEPS, flow
-
-__all__ = ["SMOOTHING_SWEEPS", "Similarity", "decide", "smooth"]
+from glocal.fusion.decode.sweeps import LOG2_E, flow
 
 LARGEST_BETA = 16.0
 """Largest spatial weight: four neighbours must not overflow the exponential."""

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from glocal.core.typing import Bytes, Layers
 
-__all__ = ["LOG2_E", "SMOOTHING_SWEEPS", "flow"]
-
 SMOOTHING_SWEEPS = 5
 """A cell hears cells up to this many steps away, so tiles need that much halo."""
 
@@ -132,26 +130,26 @@ def sweep_row(  # pragma: no cover
     for k in range(classes):
         field, mine, a, b = new[k, 1:-1], said[k, 1:-1], above[k, 1:-1], below[k, 1:-1]
         if differ:
-            pull(mine, a, b, ties[0], ties[1], field)
-            pull(field, here[k, :-2], here[k, 2:], ties[2], ties[3], field)
+            _pull(mine, a, b, ties[0], ties[1], field)
+            _pull(field, here[k, :-2], here[k, 2:], ties[2], ties[3], field)
         else:
-            pull_alike(mine, a, b, here[k, :-2], here[k, 2:], ties[0, 0], field)
-        power_row(field, total)
+            _pull_alike(mine, a, b, here[k, :-2], here[k, 2:], ties[0, 0], field)
+        _power_row(field, total)
     # Z of (F24), which has summed up over the classes: one division per cell, not one per class
     for i in range(len(total)):
         total[i] = np.float32(1.0) / total[i]
     for k in range(classes):
-        times(new[k, 1:-1], total)
+        _times(new[k, 1:-1], total)
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def pull(said: Any, a: Any, b: Any, tie_a: Any, tie_b: Any, out: Any) -> None:  # pragma: no cover
+def _pull(said: Any, a: Any, b: Any, tie_a: Any, tie_b: Any, out: Any) -> None:  # pragma: no cover
     for i in range(len(out)):
         out[i] = said[i] + tie_a[i] * a[i] + tie_b[i] * b[i]
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def pull_alike(  # pragma: no cover
+def _pull_alike(  # pragma: no cover
     said: Any, a: Any, b: Any, c: Any, d: Any, tie: np.float32, out: Any
 ) -> None:
     for i in range(len(out)):
@@ -159,7 +157,7 @@ def pull_alike(  # pragma: no cover
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def power_row(row: Any, total: Any) -> None:  # pragma: no cover
+def _power_row(row: Any, total: Any) -> None:  # pragma: no cover
     for i in range(len(row)):
         p = power(row[i])
         row[i] = p
@@ -167,7 +165,7 @@ def power_row(row: Any, total: Any) -> None:  # pragma: no cover
 
 
 @numba.njit(cache=True, nogil=True)
-def times(row: Any, factor: Any) -> None:  # pragma: no cover
+def _times(row: Any, factor: Any) -> None:  # pragma: no cover
     for i in range(len(row)):
         row[i] *= factor[i]
 

@@ -16,8 +16,6 @@ from glocal.core.typing import Bools, Codes, Table
 from glocal.fusion.problem.terms import Problem, Term
 from glocal.fusion.reliability.confusion import Confusion, cell_counts, tally
 
-__all__ = ["Message", "listen"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Message:

@@ -19,8 +19,6 @@ from glocal.fusion.reliability.confusion import Confusion, anchor_counts, initia
 from glocal.fusion.reliability.dependence import Exponents, gammas
 from glocal.fusion.reliability.hazard import learned_rate, prior_rate, with_rate
 
-__all__ = ["Fit", "class_prior", "estimate", "hear", "pool"]
-
 AREA_STATEMENTS = 1000.0
 """Statements that the use of symbols by a map is taken from: half a one more of each (F2) is then
 next to nothing, whatever the size of the area."""

@@ -15,16 +15,6 @@ from glocal.core.result import Displacement
 from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Codes, Layers, Table, Window
 
-__all__ = [
-    "Lattice",
-    "TileScores",
-    "displacement_of",
-    "lattice_of",
-    "local_information",
-    "relative_shift",
-    "tile_scores",
-]
-
 LEAST_BEND = 1e-9
 """Curvature below which a score has no peak."""
 

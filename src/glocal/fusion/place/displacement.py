@@ -19,8 +19,6 @@ from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Table
 from glocal.fusion.place.alignment import Lattice, TileScores, local_information
 
-__all__ = ["Frame", "Pair", "Solution", "affine_frame", "field_frame", "fixed_frame", "solve"]
-
 NEWTON_STEPS = 3
 """Times that scores are read again around the shifts found so far."""
 

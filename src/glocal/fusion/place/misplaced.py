@@ -21,8 +21,6 @@ from glocal.core.setting import Setting
 from glocal.core.typing import Bools, Table, Window
 from glocal.fusion.fuse import Fused
 
-__all__ = ["misplaced_objects"]
-
 
 def misplaced_objects(fused: Fused, source: Observations) -> Misplaced:
     """Return which objects of ``source`` lie off by themselves, by the others' evidence.

@@ -20,8 +20,6 @@ from glocal.core.typing import Bools, Floats, Table
 from glocal.fusion.place.alignment import displacement_of
 from glocal.fusion.problem.support import PointCells, point_cells
 
-__all__ = ["layer_shift", "suggest_places"]
-
 
 def suggest_places(
     source: Observations, said: Floats, meant: Bools, others: Floats, setting: Setting = ENGINE

@@ -17,8 +17,6 @@ from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Bools, Floats, Layers
 from glocal.fusion.place.alignment import relative_shift
 
-__all__ = ["register"]
-
 LEAST_SCORE = -4.0
 """Least log-score of a class in a cell, so that single odd cells do not decide."""
 

@@ -25,8 +25,6 @@ from glocal.fusion.place.displacement import (
 )
 from glocal.fusion.problem.support import point_cells
 
-__all__ = ["layer_shift", "object_shift", "raster_shifts"]
-
 PRIOR_DRIVEN = "prior-driven: split by stated accuracies, no control points"
 CONTROLLED = "pinned by points of stated position"
 

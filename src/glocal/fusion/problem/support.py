@@ -17,8 +17,6 @@ from scipy.special import ndtr
 
 from glocal.core.typing import Codes, Table
 
-__all__ = ["PointCells", "point_cells"]
-
 POSITION_REACH = 2.5
 """A point's position is followed this many standard uncertainties away."""
 

@@ -21,18 +21,6 @@ from glocal.core.typing import Bools, Codes, Table
 from glocal.fusion.problem.support import PointCells, point_cells
 from glocal.fusion.problem.units import Units, compress
 
-__all__ = [
-    "Located",
-    "Problem",
-    "Sampled",
-    "Term",
-    "adapted",
-    "locate",
-    "prepare",
-    "region_side",
-    "regions",
-]
-
 MOST_TRUST = 0.99
 """A crosswalk that is sure of itself would be worth any number of statements (F2)."""
 

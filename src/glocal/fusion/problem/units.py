@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from glocal.core.typing import Codes, Table
 
-__all__ = ["Units", "compress"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Units:

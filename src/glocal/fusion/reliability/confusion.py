@@ -15,8 +15,6 @@ from glocal.core.setting import Setting
 from glocal.core.typing import Codes, Table
 from glocal.fusion.problem.terms import Located, Problem, Term
 
-__all__ = ["Confusion", "anchor_counts", "cell_counts", "initial", "update"]
-
 LEAST_COUNT = 1e-10
 """Least count of a symbol that was used, where nothing backs tables off."""
 

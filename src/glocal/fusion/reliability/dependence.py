@@ -22,15 +22,6 @@ from glocal.core.observation import Observations
 from glocal.core.typing import Table
 from glocal.fusion.problem.terms import Located, Problem
 
-__all__ = [
-    "Exponents",
-    "conservative",
-    "families_of",
-    "gammas",
-    "learn",
-    "merge_copies",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exponents:

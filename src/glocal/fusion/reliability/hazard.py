@@ -23,8 +23,6 @@ from glocal.core.typing import Table
 from glocal.fusion.problem.terms import Problem, Term
 from glocal.fusion.reliability.confusion import Confusion
 
-__all__ = ["dated", "learned_rate", "outdated", "prior_rate", "with_rate", "years_apart"]
-
 SECONDS_A_YEAR = 365.25 * 86400
 
 

@@ -16,8 +16,6 @@ import numpy as np
 from glocal.core.typing import Codes, Table
 from glocal.fusion.problem.terms import Located, Problem, Term
 
-__all__ = ["Tie", "hidden_ties", "joined"]
-
 SHUFFLE_BLOCK = 1 << 21
 """Numbers held at once while shuffling."""
 

@@ -35,8 +35,6 @@ from glocal.fusion.tiles.kernels import (
     look_up_direct,
 )
 
-__all__ = ["DIRECT_CODES", "MOST_PATTERNS", "Coding", "Counter", "Lookup", "Patterns", "thin"]
-
 DIRECT_CODES = 2**22
 """Codes up to here are counted in a table with one entry each (16 MiB)."""
 

@@ -14,20 +14,6 @@ from numpy.typing import NDArray
 
 from glocal.core.typing import Bytes, Codes
 
-__all__ = [
-    "EMPTY",
-    "MIX",
-    "Keys",
-    "Stack",
-    "count_direct",
-    "count_hashed",
-    "decode_direct",
-    "encode",
-    "insert",
-    "look_up",
-    "look_up_direct",
-]
-
 EMPTY = np.uint64(2**64 - 1)
 """No code: marks a free place in a hash table."""
 

@@ -18,12 +18,11 @@ from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.core.typing import Bools, Codes, Window
-from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, Similarity
+from glocal.fusion.decode.spatial import Similarity
+from glocal.fusion.decode.sweeps import SMOOTHING_SWEEPS
 from glocal.fusion.problem.terms import Sampled
 from glocal.fusion.tiles.counting import Coding
 from glocal.fusion.tiles.kernels import Keys
-
-__all__ = ["Around", "TiledSource", "look_around", "mosaic", "nothing"]
 
 AROUND_SIDE = 2 * SMOOTHING_SWEEPS + 1
 """Side of the surroundings of an anchor: all cells that its posterior depends on."""

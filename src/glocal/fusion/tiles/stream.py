@@ -21,7 +21,8 @@ from glocal.core.grid import cells_of_points, inside
 from glocal.core.observation import Anchors
 from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Bytes, Codes, Layers, Table, Window
-from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, decide
+from glocal.fusion.decode.spatial import decide
+from glocal.fusion.decode.sweeps import SMOOTHING_SWEEPS
 from glocal.fusion.estimate.posterior import hear
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.problem.terms import adapted, prepare, region_side
@@ -29,8 +30,6 @@ from glocal.fusion.tiles.counting import MOST_PATTERNS, Coding, Counter, Lookup,
 from glocal.fusion.tiles.kernels import Keys, Stack, decode_direct
 from glocal.fusion.tiles.mosaic import Around, TiledSource, look_around, mosaic, nothing
 from glocal.fusion.tiles.walk import Part, Read, bands, in_order, parts
-
-__all__ = ["Read", "Streamed", "TiledSource", "count_tiles", "fuse_stream"]
 
 TILE_SIDE = 1024
 """Side of a tile in cells, unless told otherwise."""

@@ -17,8 +17,6 @@ from glocal.core.typing import Window
 from glocal.fusion.tiles.counting import Coding
 from glocal.fusion.tiles.kernels import Stack
 
-__all__ = ["Part", "Read", "bands", "in_order", "parts"]
-
 BAND_TILES = 16
 """Tiles that are counted together, one after the other: what one thread does at a time, at
 most. The result must not depend on the number of threads, so neither does this."""

@@ -27,8 +27,6 @@ from glocal.sources.kind import Reading, Window
 from glocal.sources.kinds import kind_called
 from glocal.sources.points.read import in_part, read_anchors
 
-__all__ = ["Area", "Progress", "file_digest", "read_area"]
-
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share done, 0..1."""
 

@@ -17,18 +17,6 @@ from glocal.errors import ConfigError, SourceUnavailableError
 from glocal.loop.area.schema import WORDS, AreaConfig, Grid
 from glocal.sources.config import Column, PointsConfig, unknown
 
-__all__ = [
-    "AreaConfig",
-    "files_of",
-    "load",
-    "require_files",
-    "target_legend",
-    "to_yaml",
-    "told_files",
-    "validate",
-    "with_options",
-]
-
 MODELS: dict[object, type[BaseModel]] = {"grid": Grid, "anchors": PointsConfig}
 """What stands in a field of the area beside its sources."""
 

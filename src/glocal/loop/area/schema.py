@@ -26,8 +26,6 @@ from glocal.sources.config import (
 )
 from glocal.sources.kinds import KINDS
 
-__all__ = ["WORDS", "AreaConfig", "Grid"]
-
 MIN_CELLS = 8
 MAX_CELLS = 200_000_000
 

@@ -32,19 +32,6 @@ from rasterio.windows import Window
 from glocal.core.typing import Bools, Bytes, Table
 from glocal.errors import RunError
 
-__all__ = [
-    "MapView",
-    "baseline_chart",
-    "calibration_chart",
-    "class_map",
-    "colour_map",
-    "crops",
-    "gains_chart",
-    "ramp_css",
-    "ramp_map",
-    "read_view",
-]
-
 LONG_SIDE = 1000
 """Longest side of a map on the page, pixels."""
 

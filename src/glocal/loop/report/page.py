@@ -21,8 +21,6 @@ from glocal.io.atomic import write_text
 from glocal.loop.report import figures
 from glocal.loop.score.metrics import read_metrics
 
-__all__ = ["headline", "write_report"]
-
 FILES = {
     "metrics.json": "scores, rounds, licences",
     "image.tif": "quicklook of the imagery",

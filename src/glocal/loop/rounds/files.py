@@ -32,19 +32,6 @@ from glocal.loop.area.area import Area, clearest, file_digest
 from glocal.loop.rounds.turns import Turn, taught_provenance
 from glocal.sources.kind import Reading
 
-__all__ = [
-    "LAYERS",
-    "PROBABILITY_SCALE",
-    "correction_table",
-    "quicklook",
-    "read_models",
-    "reliability_table",
-    "round_metrics",
-    "write_corrections",
-    "write_models",
-    "write_round",
-]
-
 LAYERS = {
     "estimate": "most probable class of every cell",
     "probability": "probability of that class",

@@ -23,8 +23,6 @@ from glocal.loop.area.area import Area
 from glocal.loop.rounds.turns import Turn
 from glocal.sources.kind import Reading
 
-__all__ = ["NOTHING_SURE", "findings_of", "told"]
-
 NOTHING_SURE = "nothing is wrong with enough confidence to say so"
 UNCHECKABLE = "all who speak here share its roots: nobody can check it"
 

@@ -20,8 +20,6 @@ from glocal.loop.rounds.findings import findings_of, told
 from glocal.loop.rounds.turns import Turn, under
 from glocal.sources.kind import Reading, Written
 
-__all__ = ["Teller"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Teller:

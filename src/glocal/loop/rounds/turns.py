@@ -18,19 +18,6 @@ from glocal.fusion.place.shifts import object_shift, raster_shifts
 from glocal.loop.area.area import Area
 from glocal.sources.kind import Reading
 
-__all__ = [
-    "Turn",
-    "labels_of",
-    "next_turn",
-    "resumed_turn",
-    "sight_of",
-    "start",
-    "taught_provenance",
-    "turns",
-    "under",
-    "why_not",
-]
-
 SOFT_CELLS = 1000
 """Cells drawn as soft labels for a model, each round."""
 

@@ -26,8 +26,6 @@ from glocal.loop.score.metrics import (
 from glocal.loop.score.summary import Summary
 from glocal.sources.kind import Reading, Written
 
-__all__ = ["TOO_FEW", "metrics_of"]
-
 WEAK = 0.5
 """Median probability of the estimate below which its readers are warned."""
 

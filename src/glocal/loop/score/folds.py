@@ -26,8 +26,6 @@ from glocal.loop.rounds.turns import Turn, turns, under
 from glocal.loop.score.baselines import simple
 from glocal.sources.kind import Exam
 
-__all__ = ["before_and_after", "exam_of", "fold_of", "score_fold", "score_folds"]
-
 
 def fold_of(reference: Anchors, folds: int, seed: int) -> Codes:
     """Return the fold of every reference point, shape (n,), in nearly equal parts."""

@@ -24,8 +24,6 @@ from glocal.loop.score.folds import exam_of
 from glocal.loop.score.summary import blocks_of, gain_interval, macro_f1
 from glocal.sources.kind import Truth
 
-__all__ = ["evaluate_run", "scores_of", "source_gains"]
-
 BINS = 15
 FLOOR = 1e-6
 TRUTH_LEGEND = "worldcover"

@@ -14,21 +14,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from glocal.errors import RunError
 
-__all__ = [
-    "Baseline",
-    "Bin",
-    "ClassArea",
-    "CorrectionRow",
-    "EstimateScore",
-    "Measured",
-    "Metrics",
-    "ReferenceRow",
-    "RoundRow",
-    "ShiftRow",
-    "SourceRow",
-    "read_metrics",
-]
-
 NAME = "metrics.json"
 
 

@@ -23,8 +23,6 @@ from glocal.loop.score.metrics import (
     SourceRow,
 )
 
-__all__ = ["Summary", "blocks_of", "gain_interval", "held_out", "macro_f1", "summarise"]
-
 RESAMPLES = 2000
 BINS = np.array([0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
 

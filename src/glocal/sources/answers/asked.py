@@ -17,8 +17,6 @@ from glocal.core.record import correction_id, element_of
 from glocal.errors import RunError
 from glocal.io.vector import read_table
 
-__all__ = ["COLUMNS", "Asked", "read_asked"]
-
 COLUMNS = (
     "proposal", "source", "record", "current", "proposed", "probability", "round", "kind",
 )  # fmt: skip

@@ -12,8 +12,6 @@ from glocal.errors import SourceUnavailableError
 from glocal.io.vector import read_table
 from glocal.sources.answers.rows import Rows
 
-__all__ = ["Content", "read_content"]
-
 JSON = (".geojson", ".json")
 TABLES = (".csv", ".tsv", ".gpkg", ".parquet", ".geoparquet")
 

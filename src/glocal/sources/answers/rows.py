@@ -10,19 +10,6 @@ from glocal.errors import BadSourceError
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.verdict import Answer
 
-__all__ = [
-    "ANSWER",
-    "ID",
-    "STATED",
-    "Row",
-    "Rows",
-    "column_of",
-    "is_answer_table",
-    "last_of_each",
-    "of_this_run",
-    "text_of",
-]
-
 ID = ("proposal", "glocal_id", "proposal_id", "change_id", "sample_id", "record", "id")
 ANSWER = ("answer", "loop_answer", "verdict", "status")
 STATED = ("stated", "class_seen", "class_found", "class_answer")

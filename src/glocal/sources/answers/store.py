@@ -19,8 +19,6 @@ from glocal.io.vector import read_table, write_csv, write_table
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.verdict import Answer, Heard, Visit, resolved
 
-__all__ = ["Stored", "keep_answers", "load_answers", "merged"]
-
 ANSWERS = ("proposal", "verdict", "stated", "channel", "version", "why")
 VISITS = ("sample_id", "x", "y", "class", "inclusion_probability")
 NOTE = "© OpenStreetMap contributors where OpenStreetMap was asked about"

@@ -9,18 +9,6 @@ from typing import Any, Literal, get_args
 
 from glocal.core.answer import SPEAKS
 
-__all__ = [
-    "MEANING",
-    "NO_PROPOSAL",
-    "Answer",
-    "Heard",
-    "Verdict",
-    "Visit",
-    "plain",
-    "resolved",
-    "verdict_of",
-]
-
 Verdict = Literal[
     "accepted", "changed", "told", "rejected", "already_fixed",
     "too_hard", "skipped", "disputed", "moved_on", "void",

@@ -6,8 +6,6 @@ import numpy as np
 
 from glocal.core.typing import Bools, Layers
 
-__all__ = ["normalised_difference", "shows_water"]
-
 
 def normalised_difference(a: Layers, b: Layers) -> Layers:
     """Return (a - b) / (a + b); NaN where a band is NaN, which no test passes."""

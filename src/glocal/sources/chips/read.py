@@ -22,8 +22,6 @@ from glocal.errors import BadSourceError, ConfigError, SourceUnavailableError, U
 from glocal.io.raster import extent, info, read_on
 from glocal.sources.chips.sentinel2 import Product, acquisition, band_files, open_product
 
-__all__ = ["read_image", "read_scl"]
-
 DARK = (-0.02, 0.1)
 """Reflectance that the 1st percentile of the darkest band must have (formats: Sentinel-2)."""
 

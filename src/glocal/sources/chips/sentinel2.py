@@ -18,8 +18,6 @@ from glocal.core.interval import Interval
 from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.io.raster import info
 
-__all__ = ["BANDS", "Product", "acquisition", "band_files", "band_of_name", "open_product"]
-
 BANDS = (
     "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12",
 )  # fmt: skip

@@ -9,8 +9,6 @@ from glocal.sources.answers.rows import Rows, column_of, last_of_each, of_this_r
 from glocal.sources.answers.verdict import NO_PROPOSAL, Answer, Heard, Verdict, Visit
 from glocal.sources.points.words import class_of_text, is_silent
 
-__all__ = ["read_form"]
-
 CLASS = ("class_seen", "class_found", "class", "land_cover", "landcover", "cover")
 STATE = ("reviewstate", "_validation_status", "validation_status")
 WHEN = ("submissiondate", "_submission_time", "submission_date", "updatedat", "end")

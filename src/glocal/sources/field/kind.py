@@ -35,8 +35,6 @@ from glocal.sources.kind import Kind, Reading, Score, Truth, Window, Written
 from glocal.sources.points.read import in_part, observe_points
 from glocal.sources.scoring import right_or_wrong
 
-__all__ = ["Field", "FieldConfig"]
-
 DOUBTED = 0.1
 """A point is flagged when its class is right with less than this probability."""
 

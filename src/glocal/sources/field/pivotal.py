@@ -12,8 +12,6 @@ import numpy as np
 
 from glocal.core.typing import Codes, Table
 
-__all__ = ["local_pivotal"]
-
 SETTLED = 1e-9
 
 

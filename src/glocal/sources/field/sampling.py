@@ -31,11 +31,6 @@ from glocal.io.atomic import write_text
 from glocal.io.vector import write_csv, write_geojson
 from glocal.sources.field.pivotal import local_pivotal
 
-__all__ = [
-    "expected_information", "inclusion_probabilities", "plan_visits", "raised", "write_visits",
-]  # fmt: skip
-
-
 UNIFORM = 0.2
 """Share of the visits that falls anywhere, whatever the score."""
 

@@ -27,8 +27,6 @@ from glocal.sources.points.personal import read_field_table
 from glocal.sources.points.table import PointTable, read_points
 from glocal.sources.points.words import is_silent
 
-__all__ = ["QARTOD", "Verdicts", "encode_field"]
-
 QARTOD = {1: "good", 2: "not evaluated", 3: "suspect", 4: "fail", 9: "missing"}
 
 

@@ -26,8 +26,6 @@ from glocal.core.typing import Bools, Bytes, Layers
 from glocal.errors import BadSourceError
 from glocal.sources.chips.indices import normalised_difference, shows_water
 
-__all__ = ["CLEAR", "CLOUD", "NO_DATA", "SHADOW", "clear_cells", "require_clear"]
-
 CLEAR, CLOUD, SHADOW, NO_DATA = 0, 1, 2, 3
 
 SCL_CLOUD, SCL_SHADOW, SCL_NO_DATA = (8, 9, 10), (3,), (0, 1)

@@ -18,8 +18,6 @@ except ImportError as error:
         "cloud method s2cloudless is not installed; run: pip install 'glocal[clouds]'"
     ) from error
 
-__all__ = ["clear_cells_s2cloudless"]
-
 BANDS = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")
 
 

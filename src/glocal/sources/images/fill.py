@@ -21,8 +21,6 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from glocal.core.typing import Bools, Bytes, Codes, Layers, Table
 
-__all__ = ["BASES", "BandScore", "Filling", "fill_gaps"]
-
 BASES = ("seen", "another date", "other sensors", "neighbours and class", "not filled")
 """What a cell's value rests on: codes 0 to 4."""
 

@@ -16,8 +16,6 @@ from glocal.io.atomic import write_json
 from glocal.io.raster import write_cog, write_qml
 from glocal.sources.images.fill import BASES, COVERAGE, Filling
 
-__all__ = ["filling_report", "write_filling"]
-
 COLOURS = ("ffffff", "2c7bb6", "7fcdbb", "fdae61", "d7191c")
 
 BASIS = Legend(

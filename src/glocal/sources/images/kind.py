@@ -27,8 +27,6 @@ from glocal.sources.images.registration import SceneFile
 from glocal.sources.images.write import encode_image
 from glocal.sources.kind import Kind, Reading, Score, Truth, Window, Written
 
-__all__ = ["ImageConfig", "Images"]
-
 SENSORS = {"sentinel2": "sentinel2-l1c", "sentinel1": "sentinel1-db", "dsm": "dsm", "rgb": "rgb"}
 """Row of the table of sensors with the bands that a word for a kind of image offers at most."""
 

@@ -16,8 +16,6 @@ from glocal.io.atomic import write_json, write_text
 from glocal.io.raster import native_grid
 from glocal.io.stac import multihash
 
-__all__ = ["SceneFile", "corrected_transform", "registration_report", "write_registration"]
-
 SINGLE = (".tif", ".tiff", ".jp2")
 
 RELATIVE = (

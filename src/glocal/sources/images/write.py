@@ -18,8 +18,6 @@ from glocal.sources.images.fill import Filling
 from glocal.sources.images.filled import write_filling
 from glocal.sources.images.registration import SceneFile, registration_report, write_registration
 
-__all__ = ["QUALITY", "encode_image"]
-
 QUALITY = Legend(
     name="quality",
     classes=(

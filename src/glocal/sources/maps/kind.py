@@ -32,8 +32,6 @@ from glocal.sources.maps.write import encode_map, encode_shares
 from glocal.sources.patches import patch_labels, patches_of
 from glocal.sources.scoring import right_or_wrong, said_at
 
-__all__ = ["MapConfig", "Maps"]
-
 MIN_PATCH_CELLS = 4
 """Cells below which a patch is no correction of a map of fine cells."""
 

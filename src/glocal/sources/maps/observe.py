@@ -22,8 +22,6 @@ from glocal.core.typing import Bytes, Floats
 from glocal.errors import BadSourceError, LegendMismatchError
 from glocal.io.raster import Pixels, cell_size_on, native_grid, read_pixels, warp
 
-__all__ = ["COARSE", "observe_landcover"]
-
 COARSE = 3.0
 """A map whose cells are more than so many cells of the grid wide speaks of mixtures."""
 

@@ -20,8 +20,6 @@ from glocal.core.legend import Legend
 from glocal.core.typing import Bools, Codes, Layers
 from glocal.sources.patches import Patches, patches_of
 
-__all__ = ["Base", "MapChange", "before_after", "change_ids", "from_to", "patch_table"]
-
 SPEAKS = 0.1
 """Nats by which a source must prefer a change to be named as its ground."""
 

@@ -8,8 +8,6 @@ from xml.sax.saxutils import escape
 from glocal.core.accuracy import AccuracyReport
 from glocal.core.legend import Legend
 
-__all__ = ["quality_xml"]
-
 SPACES = {
     "mdq": "http://standards.iso.org/iso/19157/-2/mdq/1.0",
     "mcc": "http://standards.iso.org/iso/19115/-3/mcc/1.0",

@@ -22,8 +22,6 @@ from glocal.io.vector import write_csv, write_gpkg, write_table
 from glocal.sources.maps.patches import MapChange, patch_table
 from glocal.sources.maps.quality import quality_xml
 
-__all__ = ["encode_map", "encode_shares"]
-
 CONFIRMED = "confirmed.gpkg"
 UNKNOWN = 255
 """Stored confidence where there is none."""

@@ -21,8 +21,6 @@ from glocal.core.typing import Bytes, Layers, Window
 from glocal.io.raster import write_geotiff
 from glocal.io.vector import write_csv
 
-__all__ = ["MOST_CHIPS", "SCALE", "UNKNOWN", "StoredLabels", "write_chips"]
-
 MOST_CHIPS = 64
 """Chips that are written at most, drawn at random; the whole-area rasters hold all labels."""
 

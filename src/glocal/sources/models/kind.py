@@ -24,8 +24,6 @@ from glocal.sources.models.write import encode_model
 from glocal.sources.scoring import pair, right_or_wrong
 from glocal.sources.stated import observe_stated
 
-__all__ = ["ModelConfig", "Models"]
-
 
 class ModelConfig(SourceConfig):
     """The model, trained on the loop's own soft labels, out of fold."""

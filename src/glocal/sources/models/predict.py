@@ -26,8 +26,6 @@ from glocal.errors import BadSourceError
 from glocal.later import load
 from glocal.sources.kind import Features
 
-__all__ = ["FeatureKind", "features", "predict", "weights_behind"]
-
 FeatureKind = Literal["bands", "msgfm"]
 
 WINDOW = 5

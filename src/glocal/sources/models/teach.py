@@ -14,8 +14,6 @@ from glocal.core.typing import Codes, Floats, Layers, Table
 from glocal.sources.kind import Exam, Reading
 from glocal.sources.models.predict import predict
 
-__all__ = ["GUARD", "labels_given", "taught_anew", "taught_raw"]
-
 CELLS = 1000
 """Labelled cells that teach a model beside all points."""
 

@@ -18,8 +18,6 @@ from glocal.io.raster import write_cog
 from glocal.io.stac import MEDIA_TYPES, grid_fields, stac_item
 from glocal.sources.models.chips import SCALE, UNKNOWN, StoredLabels, write_chips
 
-__all__ = ["SCALE", "UNKNOWN", "encode_model"]
-
 EXTENSIONS = ("label/v1.0.1", "projection/v2.0.0")
 
 MEANING = (

@@ -20,8 +20,6 @@ from glocal.sources.osm.outline import new_elements
 from glocal.sources.osm.place import lonlat
 from glocal.sources.osm.tags import LAYER
 
-__all__ = ["Batch", "make_batch"]
-
 IS_LAYER = (
     "No OsmChange: the source is a layer that has neither versions nor node references. "
     "Read the .osm.pbf extract to get one."

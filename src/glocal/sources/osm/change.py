@@ -20,19 +20,6 @@ from glocal.io.xml import read_xml
 from glocal.sources.osm.file import Whole, read_elements
 from glocal.sources.osm.tags import TagEdit
 
-__all__ = [
-    "add_element",
-    "change_xml",
-    "document",
-    "edited",
-    "fresh_elements",
-    "incomplete",
-    "josm_xml",
-    "parse_record",
-    "problem",
-    "read_change",
-]
-
 MAX_TEXT = 255
 MAX_NODES = 2000
 MAX_MEMBERS = 32_000

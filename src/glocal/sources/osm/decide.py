@@ -25,8 +25,6 @@ from glocal.sources.osm.rows import NO_EDIT, NO_LICENCE, of_source
 from glocal.sources.osm.tags import BUILT_KEYS, edit_of, row_of
 from glocal.sources.osm.unmapped import unmapped_areas
 
-__all__ = ["decide"]
-
 DOUBTED = 0.1
 """An object is flagged when its class is right with less than this probability."""
 

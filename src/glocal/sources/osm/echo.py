@@ -12,8 +12,6 @@ from glocal.core.observation import Observations
 from glocal.core.record import element_of, version_of
 from glocal.sources.osm.heard_edits import meant_by_symbol
 
-__all__ = ["muted"]
-
 
 def muted(source: Observations, answers: Answered) -> Observations:
     """Return an OSM source without the words that came from our own corrections.

@@ -20,18 +20,6 @@ from glocal.core.typing import Codes
 from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.sources.osm.tags import KEYS
 
-__all__ = [
-    "Elements",
-    "Whole",
-    "has_versions",
-    "is_history",
-    "iterate_elements",
-    "read_areas",
-    "read_context",
-    "read_elements",
-    "readable",
-]
-
 PERSONAL = ("addr:", "contact:", "email", "fax", "mobile", "phone", "created_by", "note", "fixme")
 """Tags that may name or locate a person, or say nothing of the ground; dropped on read."""
 

@@ -18,8 +18,6 @@ from glocal.sources.osm.change import parse_record, read_change
 from glocal.sources.osm.file import Whole, iterate_elements, read_areas
 from glocal.sources.osm.tags import classify, crosswalk_of, row_of
 
-__all__ = ["meant_by", "meant_by_symbol", "read_diff", "read_extract"]
-
 Key = tuple[str, int]
 
 

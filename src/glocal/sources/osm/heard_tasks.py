@@ -12,8 +12,6 @@ from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.verdict import NO_PROPOSAL, Answer, Heard, Verdict, plain
 from glocal.sources.points.words import class_of_text
 
-__all__ = ["of_task", "read_maproulette"]
-
 CHANNEL = "maproulette"
 
 TASK: dict[int, Verdict | None] = {

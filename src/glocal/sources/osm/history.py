@@ -25,8 +25,6 @@ from glocal.io.atomic import replacing
 from glocal.sources.osm.file import ENTITY_OF, is_history, readable
 from glocal.sources.osm.tags import KEYS, classify
 
-__all__ = ["Ages", "Versions", "ages_at", "read_versions", "slice_history"]
-
 WHAT = "a history of OpenStreetMap"
 
 

@@ -14,8 +14,6 @@ from glocal.sources.osm.batch import Batch
 from glocal.sources.osm.change import parse_record
 from glocal.sources.osm.rows import VECTOR
 
-__all__ = ["INDEX", "write_index"]
-
 INDEX = "proposals.parquet"
 
 

@@ -43,8 +43,6 @@ from glocal.sources.osm.tags import classify, crosswalk_of
 from glocal.sources.osm.write import write_batch
 from glocal.sources.scoring import right_or_wrong, said_at
 
-__all__ = ["TERMS", "Osm", "OsmConfig"]
-
 TERMS = Terms(
     community="OSM",
     licences=frozenset({"ODbL-1.0", "CC0-1.0", "PDDL-1.0", "public-domain", "Copernicus"}),

@@ -22,8 +22,6 @@ from glocal.errors import BadSourceError, GridMismatchError, SourceUnavailableEr
 from glocal.sources.osm.file import Elements
 from glocal.sources.osm.tags import FCLASS, LAYER, row_of
 
-__all__ = ["LAYER_SUFFIXES", "read_layer"]
-
 LAYER_SUFFIXES = (".gpkg", ".shp")
 
 

@@ -18,8 +18,6 @@ from glocal.sources.osm.place import lonlat
 from glocal.sources.osm.rows import VECTOR
 from glocal.sources.osm.tags import TagEdit
 
-__all__ = ["collection", "features", "task"]
-
 RECORD_SEPARATOR = "\x1e"
 CAME_FROM = ("glocal_id", "round", "because", "source", "licence", "status")
 

@@ -24,8 +24,6 @@ from glocal.errors import BadSourceError
 from glocal.sources.osm.file import Elements
 from glocal.sources.osm.tags import TagRow, classify, crosswalk_of, level_of, row_of, symbol_of
 
-__all__ = ["ATTRIBUTION", "STRATA", "observations_of"]
-
 ATTRIBUTION = "© OpenStreetMap contributors (openstreetmap.org/copyright), ODbL 1.0"
 
 STRATA = 4

@@ -12,8 +12,6 @@ from glocal.sources.osm.batch import Batch
 from glocal.sources.osm.change import add_element, document
 from glocal.sources.osm.place import lonlat
 
-__all__ = ["osmose_xml"]
-
 ITEM = "7190"
 """Placeholder: the Osmose team assigns the number of an item."""
 

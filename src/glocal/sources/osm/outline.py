@@ -10,8 +10,6 @@ import shapely
 
 from glocal.sources.osm.file import Whole
 
-__all__ = ["new_elements", "outline"]
-
 PART = 0.5
 """Simplified lines stay within this part of a cell of the outline along cells."""
 

@@ -14,8 +14,6 @@ from glocal.sources.osm.batch import Batch
 from glocal.sources.osm.rows import VECTOR
 from glocal.sources.osm.tags import LAYER, fclass_tags
 
-__all__ = ["instruction", "promised", "readme", "when"]
-
 ABOUT = {
     "proposal.osc": "tag edits as OsmChange at their base version; opens in JOSM. "
     "`preview.osc` is the same one version up, only to look at locally: "

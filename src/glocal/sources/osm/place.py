@@ -20,8 +20,6 @@ from glocal.core.result import SIGNIFICANT, Displacement
 from glocal.core.typing import Table
 from glocal.sources.osm.rows import of_source
 
-__all__ = ["as_mapped", "displaced_objects", "displaced_parts", "lonlat", "unmoved"]
-
 STEPS = 5
 """Iterations by which a field of shifts is undone; it is smooth, so few are enough."""
 

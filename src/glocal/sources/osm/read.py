@@ -25,8 +25,6 @@ from glocal.sources.osm.layer import LAYER_SUFFIXES, read_layer
 from glocal.sources.osm.observe import observations_of
 from glocal.sources.osm.tags import CANONICAL, classify, crosswalk_of, retaggable
 
-__all__ = ["observe_osm", "unfit_elements", "with_edits"]
-
 
 def observe_osm(
     path: Path,

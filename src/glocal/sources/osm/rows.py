@@ -18,8 +18,6 @@ from glocal.core.observation import Observations
 from glocal.core.typing import Table
 from glocal.sources.osm.tags import TagEdit
 
-__all__ = ["NO_EDIT", "NO_LICENCE", "VECTOR", "of_source"]
-
 NO_EDIT = TagEdit(set={}, unset=())
 NO_LICENCE = "its evidence is under a licence that OpenStreetMap can't accept"
 VECTOR = ("dx", "dy", "sd")

@@ -14,8 +14,6 @@ from glocal.sources.osm.change import fresh_elements, incomplete, parse_record
 from glocal.sources.osm.file import read_areas
 from glocal.sources.osm.tags import classify
 
-__all__ = ["recheck", "stale_proposals", "what_can_be_stale"]
-
 TOUCHES = 0.01
 """A new area is mapped by now when objects cover more than this share of it: new outlines
 overlap nothing, but their corners are rounded to what OSM stores."""

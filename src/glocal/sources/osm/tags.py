@@ -18,27 +18,6 @@ from importlib import resources
 from glocal.core import legends
 from glocal.core.legend import Crosswalk, Legend
 
-__all__ = [
-    "BUILT_KEYS",
-    "FCLASS",
-    "KEYS",
-    "LAYER",
-    "TagEdit",
-    "TagRow",
-    "classify",
-    "crosswalk_of",
-    "edit_of",
-    "fclass_edit",
-    "fclass_tags",
-    "level_of",
-    "retaggable",
-    "row_of",
-    "rows_of_table",
-    "symbol_of",
-    "tags_for",
-    "tags_of_new",
-]
-
 KEYS = (
     "building", "aeroway", "natural", "landuse", "landcover", "wetland", "waterway",
     "man_made", "leisure", "amenity", "power", "tourism",

@@ -21,8 +21,6 @@ from glocal.sources.osm.rows import NO_EDIT, NO_LICENCE, of_source
 from glocal.sources.osm.tags import TagEdit, tags_of_new
 from glocal.sources.patches import patches_of
 
-__all__ = ["unmapped_areas"]
-
 MISSING = ("tree", "water")
 """Concepts whose absence from OSM can be seen from above."""
 

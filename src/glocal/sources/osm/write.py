@@ -12,8 +12,6 @@ from glocal.sources.osm.maproulette import collection, features, task
 from glocal.sources.osm.osmose import osmose_xml
 from glocal.sources.osm.page import readme
 
-__all__ = ["FILES", "write_batch"]
-
 TASKS = {
     "maproulette.geojsonl": "modify",
     "new_areas.geojsonl": "create",

@@ -28,8 +28,6 @@ from glocal.sources.people.rates import Rates, rates_of
 from glocal.sources.people.review import Bias, observe_review, reference_visits, table_of
 from glocal.sources.people.tables import read_review
 
-__all__ = ["People", "ReviewConfig"]
-
 AGAIN = 0.2
 """An answer that is right with less than this probability is worth a second, blind look."""
 

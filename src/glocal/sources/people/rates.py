@@ -20,8 +20,6 @@ from glocal.core.observation import Anchors, Observations
 from glocal.core.typing import Table
 from glocal.sources.people.review import Bias
 
-__all__ = ["Rates", "learned", "rates_of", "tally"]
-
 STRENGTH = 10.0
 """Answers of each kind that a declared rate, or that of other rounds, is worth."""
 

@@ -24,8 +24,6 @@ from glocal.core.typing import Table
 from glocal.errors import LegendMismatchError
 from glocal.sources.answers.store import Stored
 
-__all__ = ["Bias", "observe_review", "reference_visits", "table_of"]
-
 REFUSAL_TELLS = 0.3
 """Share of those who do not accept a suggestion that say what is there instead."""
 

@@ -19,8 +19,6 @@ from glocal.sources.answers.rows import (
 from glocal.sources.answers.verdict import NO_PROPOSAL, Answer, Heard, verdict_of
 from glocal.sources.points.words import class_of_text
 
-__all__ = ["read_review"]
-
 SHOWN = ("shown",)
 
 

@@ -11,8 +11,6 @@ import pandas as pd
 
 from glocal.io.vector import read_table
 
-__all__ = ["is_personal", "read_field_table"]
-
 log = logging.getLogger(__name__)
 
 PEOPLE = frozenset(

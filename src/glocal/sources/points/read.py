@@ -22,8 +22,6 @@ from glocal.errors import BadSourceError, ConfigError, LegendMismatchError
 from glocal.sources.points.table import PointTable, read_points
 from glocal.sources.points.words import CONFIDENCES, Shares, meanings
 
-__all__ = ["in_part", "observe_points", "read_anchors"]
-
 log = logging.getLogger(__name__)
 
 TRUST = {"high": 0.9, "med": 0.8, "low": 0.6, "": 0.8}

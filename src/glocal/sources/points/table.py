@@ -26,8 +26,6 @@ from glocal.errors import BadSourceError, ConfigError, GridMismatchError
 from glocal.sources.points.personal import read_field_table
 from glocal.sources.points.words import confidence_word, is_silent, lucas_confidence
 
-__all__ = ["PointTable", "read_points"]
-
 log = logging.getLogger(__name__)
 
 LUCAS_2018 = {

@@ -10,15 +10,6 @@ from glocal.core.concepts import concept_of
 from glocal.core.legend import Legend
 from glocal.errors import LegendMismatchError
 
-__all__ = [
-    "CONFIDENCES",
-    "class_of_text",
-    "confidence_word",
-    "is_silent",
-    "lucas_confidence",
-    "meanings",
-]
-
 Shares = dict[str, float]
 
 SILENT = frozenset(

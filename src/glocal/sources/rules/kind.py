@@ -17,8 +17,6 @@ from glocal.sources.kind import Exam, Kind, Reading, Window, Written
 from glocal.sources.rules.thresholds import NEEDED, observe_rules
 from glocal.sources.scoring import pair
 
-__all__ = ["Rules", "RulesConfig"]
-
 
 class RulesConfig(SourceConfig):
     """A physically based spectral classifier of one image."""

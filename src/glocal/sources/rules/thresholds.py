@@ -32,8 +32,6 @@ from glocal.core.typing import Bools, Bytes
 from glocal.errors import BadSourceError, GridMismatchError
 from glocal.sources.chips.indices import normalised_difference, shows_water
 
-__all__ = ["SYMBOLS", "classify", "observe_rules", "rules_crosswalk"]
-
 SYMBOLS = ("water", "dense_vegetation", "sparse_vegetation", "bare_or_built", "snow_or_ice")
 NEEDED = ("green", "red", "nir")
 

@@ -25,20 +25,6 @@ from glocal.io.raster import Pixels, cell_size_on, read_pixels, warp
 from glocal.train.data.shards import SENSORS
 from msgfm.sensors import sensor as model_sensor
 
-__all__ = [
-    "AT_SOME_TIME",
-    "WORDS",
-    "BandFile",
-    "Capture",
-    "PoolSettings",
-    "chip_on",
-    "date_in",
-    "gsd_m",
-    "names_of",
-    "scaling",
-    "table_of",
-]
-
 DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])[-_]?(0[1-9]|[12]\d|3[01])(?!\d)")
 AT_SOME_TIME = Interval.parse("1900/2100")
 """When captures without a date were taken."""

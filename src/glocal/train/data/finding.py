@@ -49,8 +49,6 @@ from glocal.train.data.captures import (
     table_of,
 )
 
-__all__ = ["captures", "sensor_in", "settings_at", "shards_in"]
-
 RASTERS = (".tif", ".tiff", ".jp2", ".img")
 KEYS = {"match", "sensor", "bands", "scale", "offset", "nodata", "date", "crs", "power"}
 

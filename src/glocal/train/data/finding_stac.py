@@ -21,8 +21,6 @@ from glocal.train.data.captures import (
     table_of,
 )
 
-__all__ = ["captures"]
-
 MISSIONS = {"sentinel-2": "s2", "sentinel-1": "sar"}
 SUFFIXES = (".tif", ".tiff", ".jp2")
 NOT_DATA = {"thumbnail", "overview", "metadata", "visual"}

@@ -45,8 +45,6 @@ from glocal.train.data.shards import SENSORS
 if find_spec("zarr"):  # an extra: without it `captures` says what to install
     import zarr
 
-__all__ = ["captures"]
-
 UNITS = re.compile(r"(seconds|minutes|hours|days) since (\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d:\d\d))?")
 
 

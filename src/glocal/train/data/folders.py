@@ -35,8 +35,6 @@ from glocal.train.data.shards import (
     write_shard,
 )
 
-__all__ = ["Packed", "grid_of", "open_pool", "pack", "pair", "windows"]
-
 TILE = 8
 """Windows are cut from tiles of so many by so many of them."""
 

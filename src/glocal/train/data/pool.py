@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from glocal.errors import BadSourceError, SourceUnavailableError, UnknownSensorError
 from glocal.train.data.shards import Arguments, Shard, read_header, read_shard, sensor_set
 
-__all__ = ["Pool"]
-
 
 class Pool:
     """Shards to draw batches from; decoded shards are kept up to ``max_bytes``."""

@@ -19,8 +19,6 @@ from glocal.sources.chips.sentinel2 import open_product
 from glocal.train.data.captures import AT_SOME_TIME, gsd_m
 from msgfm.batch import Batch, batch_of
 
-__all__ = ["Rasters", "holes"]
-
 KINDS: dict[str, str] = {"s2": "sentinel2", "rgb": "rgb", "sar": "sentinel1", "dsm": "dsm"}
 
 

@@ -24,22 +24,6 @@ from glocal.core.sensor import sensor
 from glocal.errors import BadSourceError, SourceUnavailableError, UnknownSensorError
 from glocal.io.atomic import write_bytes
 
-__all__ = [
-    "SENSORS",
-    "Arguments",
-    "Crop",
-    "Layer",
-    "Shard",
-    "band_names",
-    "coverage",
-    "crops",
-    "read_header",
-    "read_shard",
-    "sensor_set",
-    "shard_of",
-    "write_shard",
-]
-
 SENSORS = {"rgb": "rgb", "s2": "sentinel2-l1c", "sar": "sentinel1-db", "dsm": "dsm"}
 """Short name -> name in the table of sensors, in the order used for sets of sensors."""
 

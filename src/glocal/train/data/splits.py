@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["PARTS", "blocks", "part_of"]
-
 PARTS = ("train", "val", "test")
 
 

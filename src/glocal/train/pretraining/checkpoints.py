@@ -25,8 +25,6 @@ from glocal.io.atomic import replacing_folder
 from msgfm.checkpoint import digest, flush
 from msgfm.errors import CheckpointError
 
-__all__ = ["latest", "load_checkpoint", "restore", "save_checkpoint", "state_tensors"]
-
 FORMAT = 1
 FOLDER = re.compile(r"step-(\d{8})")
 TENSORS, FACTS = "state.safetensors", "state.json"

@@ -22,8 +22,6 @@ from glocal.errors import ConfigError
 from msgfm.batch import Batch
 from msgfm.sensors import bands_of
 
-__all__ = ["Teacher", "as_photo", "as_reflectance"]
-
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's red, green and blue, as most image models want them."""
 

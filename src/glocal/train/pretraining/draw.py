@@ -18,8 +18,6 @@ from glocal.train.pretraining.recipe import Recipe
 from msgfm.batch import Batch, batch_of
 from msgfm.objective import Plan, draw_mask, draw_plan
 
-__all__ = ["ChipPool", "Draw", "digest", "draw", "draws"]
-
 
 class ChipPool(Protocol):
     """Where chips come from; :class:`glocal.train.data.shards.Pool` is one."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["decay_at", "update_average"]
-
 
 def decay_at(step: int, decay: float) -> float:
     """Return the share of the old average at a step.

@@ -29,8 +29,6 @@ from msgfm.checkpoint import fill, find, read
 from msgfm.decoders import MSGFM
 from msgfm.objective import Losses, Plan, Pretraining
 
-__all__ = ["Training", "begin_with", "decay_groups", "learner", "reduced", "update"]
-
 PLAIN = ("bias", "table", "token")
 """Parameters with these words in their name do not decay, whatever their shape."""
 

@@ -15,8 +15,6 @@ try:  # belongs to the extra `train`, but a run is complete without it
 except ImportError:
     tensorboard = None  # type: ignore[assignment]
 
-__all__ = ["MetricsLog", "curve"]
-
 TIMES = ("seconds",)
 """Fields that differ between two equal runs."""
 

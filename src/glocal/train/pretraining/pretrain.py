@@ -45,8 +45,6 @@ from glocal.train.pretraining.recipe import Recipe, differences, resolved_precis
 from msgfm.batch import Batch
 from msgfm.objective import Plan
 
-__all__ = ["Outcome", "RunOptions", "pretrain"]
-
 Why = Literal["done", "time", "signal"]
 
 

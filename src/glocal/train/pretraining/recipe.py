@@ -14,16 +14,6 @@ from glocal.errors import ConfigError
 from msgfm import EncoderConfig
 from msgfm.objective import ObjectiveConfig
 
-__all__ = [
-    "Precision",
-    "PretrainConfig",
-    "Recipe",
-    "differences",
-    "learning_rate",
-    "resolved_precision",
-    "to_json",
-]
-
 Precision = Literal["auto", "bf16-mixed", "32-true"]
 
 REFERENCE_BATCH = 256

@@ -16,8 +16,6 @@ from msgfm.embed import Normaliser
 from msgfm.encoder import Encoder
 from msgfm.sensors import bands_of
 
-__all__ = ["Settings", "Tile", "maps_of", "minimise", "pixels_of", "seeded", "tiles"]
-
 CHUNK = 16
 """Places that go through the encoder at once when nothing is learned."""
 

@@ -17,8 +17,6 @@ from glocal.train.data.captures import Capture, chip_on, gsd_m
 from glocal.train.data.finding import captures
 from msgfm import Encoder
 
-__all__ = ["Vectors", "embed_images", "write_vectors"]
-
 SUFFIXES = (".npz", ".parquet")
 
 

@@ -14,8 +14,6 @@ from scipy.ndimage import gaussian_filter, minimum_filter
 
 from glocal.errors import BadSourceError
 
-__all__ = ["ergas", "mae", "psnr", "sam", "scores", "ssim"]
-
 WINDOW, SIGMA = 11, 1.5
 """Window in pixels and standard deviation of its Gaussian weights (Wang et al. 2004)."""
 

@@ -29,19 +29,6 @@ from msgfm.batch import Batch
 from msgfm.encoder import Encoder
 from msgfm.heads import LinearHead, UPerHead
 
-__all__ = [
-    "UNKNOWN",
-    "PixelModel",
-    "Scores",
-    "Segmenter",
-    "fit",
-    "fit_pixels",
-    "fit_unet",
-    "predict",
-    "run",
-    "score",
-]
-
 UNKNOWN = -1
 """Label of pixels that nobody has classified: neither learned nor scored."""
 

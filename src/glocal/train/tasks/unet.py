@@ -10,8 +10,6 @@ from torch.nn import functional
 
 from msgfm.heads import conv
 
-__all__ = ["UNet"]
-
 
 def _double(width_in: int, width: int) -> nn.Sequential:
     return nn.Sequential(conv(width_in, width), conv(width, width))

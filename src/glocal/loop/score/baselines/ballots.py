@@ -18,8 +18,6 @@ from glocal.loop.rounds.turns import taught_provenance
 from glocal.loop.score.baselines.crowd import Votes
 from glocal.sources.kind import Features, Reading
 
-__all__ = ["Ballots", "ballots_of", "model_trained_on"]
-
 TEACHING_CELLS = 4000
 """Cells drawn as labels for an image model."""
 

@@ -20,8 +20,6 @@ from glocal.loop.score.baselines.masters import (
     region_weighted,
 )
 
-__all__ = ["EVERY", "FEW", "baselines"]
-
 FEW = (
     "majority", "dawid_skene", "best_source", "master_slave", "stacked", "stacked_spatial",
     "boosted_spatial",

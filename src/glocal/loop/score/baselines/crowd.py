@@ -16,8 +16,6 @@ from scipy.special import digamma
 
 from glocal.core.result import log_normalise
 
-__all__ = ["Votes", "dawid_skene", "ebcc", "majority", "one_coin"]
-
 SWEEPS = 100
 TOLERANCE = 1e-5
 """Change of the mean log-likelihood per item at which expectation-maximisation ends."""

@@ -16,10 +16,9 @@ from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from glocal.fusion.decode.spatial import SMOOTHING_SWEEPS, smooth
+from glocal.fusion.decode.spatial import smooth
+from glocal.fusion.decode.sweeps import SMOOTHING_SWEEPS
 from glocal.loop.score.baselines.ballots import Ballots
-
-__all__ = ["boosted", "fold_of", "smoothed", "stacked"]
 
 FOLDS = 5
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)

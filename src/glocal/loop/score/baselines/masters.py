@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from glocal.loop.area.area import Area
 from glocal.loop.score.baselines.ballots import Ballots, model_trained_on
 
-__all__ = ["best_source", "fixed_modes", "is_suspect", "master_slave", "region_weighted"]
-
 REGION_STRENGTH = 20.0
 """Anchors that a source's rate in the whole area is worth in one region."""
 

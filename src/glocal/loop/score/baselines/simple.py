@@ -8,8 +8,6 @@ from sklearn.ensemble import RandomForestClassifier
 from glocal.core.typing import Codes
 from glocal.loop.area.area import Area
 
-__all__ = ["simple"]
-
 TREES = 100
 FOREST_CELLS = 2000
 """Labelled cells that a forest learns from, where a source teaches it."""

@@ -27,10 +27,8 @@ from glocal.train.tasks.classification.networks import (
 )
 from glocal.train.tasks.classification.probes import (
     Prediction,
-    average_precision,
     forest_probe,
     knn_probe,
-    leave_one_out,
     linear_probe,
     majority,
 )
@@ -38,23 +36,6 @@ from glocal.train.tasks.classification.scenes import Scenes, read_scenes
 from glocal.train.tasks.classification.statistics import band_statistics
 from glocal.train.tasks.dense import Settings, seeded
 from msgfm.encoder import Encoder
-
-__all__ = [
-    "Division",
-    "Prediction",
-    "average_precision",
-    "divide",
-    "embed_all",
-    "fine_tune",
-    "fit_network",
-    "forest_probe",
-    "knn_probe",
-    "leave_one_out",
-    "linear_probe",
-    "majority",
-    "predict",
-    "run",
-]
 
 PARTS = {"train": 0, "val": 1, "validation": 1, "test": 2}
 NEAR = (

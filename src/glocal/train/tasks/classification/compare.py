@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from glocal.errors import BadSourceError
 
-__all__ = ["block_interval", "difference", "score", "subsets"]
-
 DRAWS = 2000
 FEW = 5
 """Below so many blocks an interval says nothing: cases are reported instead."""

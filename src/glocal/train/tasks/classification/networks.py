@@ -18,18 +18,6 @@ from glocal.train.tasks.dense import Settings, minimise, pixels_of, seeded
 from msgfm.batch import Batch, batch_of
 from msgfm.encoder import Encoder, bf16_is_fast, pool
 
-__all__ = [
-    "Arrays",
-    "SceneClassifier",
-    "SceneNet",
-    "count_of",
-    "embed_all",
-    "fine_tune",
-    "fit_network",
-    "predict",
-    "some_of",
-]
-
 BALANCE = 0.01
 """Weight of the routing losses while the encoder is learned (as in pretraining)."""
 

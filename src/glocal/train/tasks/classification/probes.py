@@ -19,16 +19,6 @@ from sklearn.metrics import average_precision_score
 
 from glocal.errors import BadSourceError
 
-__all__ = [
-    "Prediction",
-    "average_precision",
-    "forest_probe",
-    "knn_probe",
-    "leave_one_out",
-    "linear_probe",
-    "majority",
-]
-
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Inverse strengths C of the ridge penalty that the validation part chooses from."""
 

@@ -15,8 +15,6 @@ from PIL import Image, UnidentifiedImageError
 
 from glocal.errors import BadSourceError, SourceUnavailableError
 
-__all__ = ["Scenes", "read_scenes"]
-
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 

@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from glocal.errors import BadSourceError
 
-__all__ = ["QUANTILES", "band_statistics", "statistic_names"]
-
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles that are taken of each band."""
 

@@ -25,8 +25,6 @@ from glocal.train.tasks.clouds.pairs import (
 )
 from glocal.train.tasks.clouds.removal import CloudRemover, Restored, restore
 
-__all__ = ["BAND90", "NETWORK", "Choice", "choose", "factor_of", "methods"]
-
 NETWORK = "network"
 
 BAND90 = float(np.log(10) / np.sqrt(2))

@@ -30,8 +30,6 @@ from glocal.train.tasks.clouds.removal import Restored, fit, load
 from glocal.train.tasks.dense import Settings, tiles
 from msgfm.encoder import Encoder
 
-__all__ = ["run"]
-
 RADAR = ("VV", "VH")
 
 CHECKED = "errors are those under simulated clouds over clear windows that were not learned"

@@ -12,18 +12,6 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 from glocal.errors import BadSourceError
 from msgfm.sensors import bands_of
 
-__all__ = [
-    "BANDS",
-    "CLOUDY_SCL",
-    "Pairs",
-    "SarRegression",
-    "filled",
-    "fit_sar_regression",
-    "observed",
-    "simulate",
-    "spectrum",
-]
-
 BANDS = tuple(band.name for band in bands_of("s2"))
 """Order of the bands in every array here."""
 

@@ -37,15 +37,6 @@ from msgfm.encoder import Encoder, config_of
 from msgfm.errors import CheckpointError
 from msgfm.heads import ImageHead
 
-__all__ = [
-    "CloudRemover",
-    "Restored",
-    "fit",
-    "load",
-    "restore",
-    "save",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Restored:

@@ -16,8 +16,6 @@ from torch.nn import functional
 
 from glocal.errors import BadSourceError
 
-__all__ = ["FLOORS", "bicubic", "brovey", "degrade", "enlarge", "gram_schmidt", "hypersharpen"]
-
 NYQUIST_GAIN = 0.3
 """Share of contrast that a sensor keeps at the Nyquist frequency of its own pixels, assumed."""
 

@@ -26,19 +26,9 @@ from glocal.train.data.rasters import holes
 from glocal.train.tasks.dense import tiles
 from glocal.train.tasks.quality import scores
 from glocal.train.tasks.sharpening.floors import FLOORS, Floats
-from glocal.train.tasks.sharpening.network import (
-    BandPair,
-    FitConfig,
-    Sharpener,
-    Task,
-    fit,
-    load,
-    predict,
-    wald,
-)
+from glocal.train.tasks.sharpening.network import FitConfig, Sharpener, fit, load, predict
+from glocal.train.tasks.sharpening.scenes import BandPair, Task, wald
 from msgfm import Encoder
-
-__all__ = ["sharpen_image"]
 
 NETWORK = "network"
 

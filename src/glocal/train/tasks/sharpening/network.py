@@ -24,26 +24,12 @@ from glocal.errors import BadSourceError, ConfigError
 from glocal.train.tasks.dense import tiles
 from glocal.train.tasks.quality import scores
 from glocal.train.tasks.sharpening.floors import FLOORS, Floats
-from glocal.train.tasks.sharpening.scenes import BandPair, Task, wald, with_pan
+from glocal.train.tasks.sharpening.scenes import BandPair, Task
 from msgfm import Batch, Encoder, batch_of
 from msgfm.checkpoint import fill, find, read, write
 from msgfm.encoder import config_of
 from msgfm.errors import CheckpointError
 from msgfm.heads import ImageHead, conv
-
-__all__ = [
-    "BandPair",
-    "FitConfig",
-    "Sharpener",
-    "Task",
-    "fit",
-    "load",
-    "predict",
-    "run",
-    "save",
-    "wald",
-    "with_pan",
-]
 
 CONTEXT = 8
 """Channels at full resolution in which an encoder tells what it sees."""

@@ -14,8 +14,6 @@ import numpy as np
 from glocal.errors import BadSourceError, ConfigError
 from glocal.train.tasks.sharpening.floors import FLOORS, Floats, degrade
 
-__all__ = ["BandPair", "Task", "wald", "with_pan"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
