@@ -10,7 +10,6 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
@@ -20,6 +19,7 @@ from glocal.errors import RunError
 from glocal.io.atomic import replacing_folder, write_json, write_text
 from glocal.io.raster import write_cog
 from glocal.io.vector import write_csv, write_table
+from glocal.io.yaml import yaml_text
 from glocal.synthetic.bands import BANDS, OpticalImage
 from glocal.synthetic.ground import CELL, CRS
 from glocal.synthetic.measure import measured_rates, outcome
@@ -80,8 +80,7 @@ def write_scene(scene: Scene, out: Path) -> None:
             "sources": [*files.images(), *files.maps(), files.osm(), *files.points(), model],
             **files.anchors(),
         }
-        text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None, width=10_000)
-        write_text(part / "area.yaml", text)
+        write_text(part / "area.yaml", yaml_text(config))
         (part / "truth").mkdir()
         _Files(scene=scene, folder=part / "truth").truth()
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from glocal.core import legends
 from glocal.core.legend import Legend
 from glocal.errors import ConfigError, SourceUnavailableError
+from glocal.io.yaml import read_yaml, yaml_text
 from glocal.loop.area.schema import WORDS, AreaConfig, Grid
 from glocal.sources.config import Column, PointsConfig, unknown
 
@@ -36,11 +36,7 @@ def load(path: Path) -> AreaConfig:
             f"can't read the configuration {path}: {error}; "
             "give the path of a YAML file, see examples/havel/area.yaml"
         ) from error
-    try:
-        _refuse_twins(yaml.compose(text, Loader=yaml.SafeLoader))
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    values = read_yaml(text, str(path))
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold fields such as 'name:' and 'grid:', got {values!r}")
     return validate(values, folder=path.parent, label=str(path))
@@ -61,22 +57,6 @@ def validate(values: Mapping[str, Any], *, folder: Path, label: str) -> AreaConf
         told = [one for one in error.errors() if one["type"] != "too_short" or not one["input"]]
         lines = [f"  {_explain(one, values.get('sources'))}" for one in told]
         raise ConfigError(f"{label} breaks {len(lines)} rule(s):\n" + "\n".join(lines)) from None
-
-
-def _refuse_twins(node: Any) -> None:
-    """Refuse a key that is given twice: YAML would take the last one without a word."""
-    if not isinstance(node, yaml.CollectionNode):
-        return
-    if isinstance(node, yaml.MappingNode):
-        keys = [key.value for key, _ in node.value]
-        twice = {str(key) for key in keys if keys.count(key) > 1}
-        if twice:
-            raise yaml.MarkedYAMLError(
-                problem=f"key given twice: {', '.join(sorted(twice))}", problem_mark=node.start_mark
-            )
-    for child in node.value:
-        for one in child if isinstance(child, tuple) else (child,):
-            _refuse_twins(one)
 
 
 def _explain(error: ErrorDetails, sources: Any) -> str:
@@ -187,10 +167,7 @@ def to_yaml(config: AreaConfig, folder: Path | None = None) -> str:
         {"name": one["name"], "kind": one["kind"], **one} for one in values["sources"]
     ]
     plain = _plain(values, folder)
-    text: str = yaml.safe_dump(
-        plain, sort_keys=False, allow_unicode=True, default_flow_style=None, width=10_000
-    )
-    return text
+    return yaml_text(plain)
 
 
 def _plain(value: Any, folder: Path | None) -> Any:
