@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from odc.geo.geobox import GeoBox
+from sklearn.decomposition import PCA
 
 from glocal.core.chip import Chip
 from glocal.core.grid import tiles
@@ -30,8 +31,6 @@ except ImportError as error:
         "features: msgfm needs PyTorch and the encoder; in the folder of the source code run: "
         f"{install_line('model')}, or write features: bands"
     ) from error
-
-__all__ = ["scene_components", "weights_provenance"]
 
 WEIGHTS = "nano"
 """Packaged weights that scenes are read with."""
@@ -138,12 +137,13 @@ def _components(values: Layers, known: Bools, count: int, stride: int) -> Layers
     Shape (count, h * stride, w * stride), bilinear between the centres of tokens.
     """
     rows = values[known].astype(np.float64)
-    mean = rows.mean(axis=0)
-    _, axes = np.linalg.eigh((rows - mean).T @ (rows - mean))
-    leading = axes[:, ::-1][:, :count]
-    # An eigenvector has no sign of its own: its largest entry is made positive.
-    leading *= np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
-    scores = np.where(known[..., None], (values - mean) @ leading, 0).transpose(2, 0, 1)
+    scores = np.zeros((min(count, rows.shape[1]), *known.shape))
+    if len(rows) > 1:
+        # a map that is the same everywhere has no variance to share out: 0 / 0, which nobody reads
+        with np.errstate(invalid="ignore"):
+            axes = PCA(min(count, *rows.shape), svd_solver="covariance_eigh")
+            found = axes.fit_transform(rows)
+        scores[: axes.n_components_, known] = found.T
     large = functional.interpolate(
         torch.from_numpy(np.asarray(scores, np.float32))[None],
         scale_factor=stride,
