@@ -20,7 +20,7 @@ from glocal.loop.area.area import read_area
 from glocal.loop.area.config import files_of, load
 from glocal.sources.osm.read import observe_osm
 from glocal.synthetic import WORLDS, Scene, simulate, world_named, write_scene
-from glocal.synthetic.world import perfect, standard
+from glocal.synthetic.world import World
 
 FEW = {"size": 96, "field_points": 60, "citizen_points": 60, "anchors": 60}
 
@@ -30,7 +30,7 @@ def quiet(what: str, share: float) -> None:
 
 
 def written(folder: Path, **knobs: object) -> tuple[Scene, Path]:
-    scene = simulate(replace(standard(), **{**FEW, **knobs}), 11)
+    scene = simulate(replace(World(), **{**FEW, **knobs}), 11)
     write_scene(scene, folder)
     return scene, folder
 
@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
     _, first = standard_files
     _, again = written(tmp_path / "again")
     assert contents(first) == contents(again)
-    write_scene(simulate(replace(standard(), **FEW), 12), tmp_path / "other")
+    write_scene(simulate(replace(World(), **FEW), 12), tmp_path / "other")
     same = {
         one for one in contents(first) if contents(first)[one] == contents(tmp_path / "other")[one]
     }
@@ -82,7 +82,7 @@ def test_every_named_world_is_an_area_that_can_be_read(name: str, tmp_path: Path
 
 
 def test_perfect_files_read_back_as_the_truth(tmp_path: Path) -> None:
-    scene = simulate(replace(perfect(), **FEW), 3)
+    scene = simulate(replace(WORLDS["perfect"], **FEW), 3)
     write_scene(scene, tmp_path / "world")
     area = load(tmp_path / "world" / "area.yaml")
     truth, when = scene.truth, Interval.parse("2023")
@@ -141,7 +141,7 @@ def test_true_errors_of_points_belong_to_their_tables(standard_files: tuple[Scen
 def test_rates_and_knobs_stand_in_the_truth(standard_files: tuple[Scene, Path]) -> None:
     _, folder = standard_files
     world = json.loads((folder / "truth" / "world.json").read_text())
-    assert world["world"]["shared_errors"] == standard().shared_errors
+    assert world["world"]["shared_errors"] == World().shared_errors
     assert world["seed"] == 11
     assert set(world["rates"]["esri errors"]) == {"configured", "measured"}
     assert world["codes"]["esri"].count(11) == 2  # rangeland: shrub and grass
@@ -150,12 +150,12 @@ def test_rates_and_knobs_stand_in_the_truth(standard_files: tuple[Scene, Path]) 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(RunError, match="not empty"):
-        write_scene(simulate(replace(standard(), **FEW), 1), tmp_path)
+        write_scene(simulate(replace(World(), **FEW), 1), tmp_path)
     assert contents(tmp_path) == {"mine.txt": b"precious"}
 
 
 def test_an_area_without_objects_is_refused(tmp_path: Path) -> None:
-    world = replace(standard(), **FEW, completeness=(0.0,) * 7, imports=0)
+    world = replace(World(), **FEW, completeness=(0.0,) * 7, imports=0)
     with pytest.raises(RunError, match="nothing is mapped"):
         write_scene(simulate(world, 1), tmp_path / "empty")
     assert not (tmp_path / "empty").exists()

@@ -12,11 +12,11 @@ from glocal.synthetic import WORLDS, World, simulate, world_named
 from glocal.synthetic.scene import Scene
 from glocal.synthetic.source_maps import SILENT, near_edge
 from glocal.synthetic.source_osm import painted
-from glocal.synthetic.world import CLASSES, perfect, standard
+from glocal.synthetic.world import CLASSES
 
 SIZE = 64
 FEW = {"size": SIZE, "field_points": 60, "citizen_points": 60, "anchors": 60}
-PERFECT = replace(perfect(), **FEW)
+PERFECT = replace(WORLDS["perfect"], **FEW)
 
 
 def parts(scene: Scene) -> dict[str, bytes]:
@@ -135,7 +135,7 @@ def test_tagging_by_use_concerns_green_beside_settlements() -> None:
 
 
 def test_a_withholding_community_gives_neither_objects_nor_points() -> None:
-    scene = simulate(replace(standard(), **FEW, withheld_region=3), 1)
+    scene = simulate(replace(World(), **FEW, withheld_region=3), 1)
     region = scene.ground.region
     assert not (region.ravel()[scene.points["field"].cell] == 3).any()
     assert not (region.ravel()[scene.points["citizen"].cell] == 3).any()
@@ -143,7 +143,7 @@ def test_a_withholding_community_gives_neither_objects_nor_points() -> None:
 
 
 def test_anchors_follow_their_design() -> None:
-    world = replace(standard(), **FEW)
+    world = replace(World(), **FEW)
     scene = simulate(replace(world, anchor_design="region"), 1)
     assert (scene.ground.region.ravel()[scene.points["anchors"].cell] == 0).all()
     scene = simulate(replace(world, anchor_design="interior"), 1)
@@ -152,7 +152,7 @@ def test_anchors_follow_their_design() -> None:
 
 
 def test_reviewers_accept_wrong_suggestions_at_the_rate_that_is_set() -> None:
-    world = replace(standard(), **{**FEW, "size": 128, "anchors": 4000}, acceptance=0.5)
+    world = replace(World(), **{**FEW, "size": 128, "anchors": 4000}, acceptance=0.5)
     shown, kept = (
         simulate(replace(world, acceptance=one), 1).points["anchors"] for one in (1, 0.5)
     )
@@ -164,7 +164,7 @@ def test_reviewers_accept_wrong_suggestions_at_the_rate_that_is_set() -> None:
 
 
 def test_maps_learned_from_others_inherit_their_errors() -> None:
-    world = replace(standard(), **{**FEW, "size": 192}, osm_map=True, echo_map=True)
+    world = replace(World(), **{**FEW, "size": 192}, osm_map=True, echo_map=True)
     scene = simulate(world, 4)
     truth, osm = scene.ground.classes(), painted(scene.osm, scene.geobox)
     for name, teacher in (("learned", osm), ("echo", scene.maps["esri"])):
@@ -179,9 +179,7 @@ def test_named_worlds_carry_their_name_and_differ_from_standard(name: str) -> No
     world = world_named(name)
     assert world.name == name
     different = [
-        one.name
-        for one in fields(World)
-        if getattr(world, one.name) != getattr(standard(), one.name)
+        one.name for one in fields(World) if getattr(world, one.name) != getattr(World(), one.name)
     ]
     assert (len(different) == 0) == (name == "standard")
     assert world_named(name, 96).size == 96
@@ -201,7 +199,7 @@ def test_named_worlds_carry_their_name_and_differ_from_standard(name: str) -> No
 )
 def test_a_wrong_knob_is_refused(change: dict, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        replace(standard(), **change)
+        replace(World(), **change)
 
 
 def test_an_unknown_world_is_refused() -> None:

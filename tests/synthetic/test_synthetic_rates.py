@@ -12,11 +12,11 @@ from glocal.synthetic import measured_rates, simulate
 from glocal.synthetic.fields import draw_wrong, majority, uniform
 from glocal.synthetic.scene import Scene
 from glocal.synthetic.source_maps import SILENT, near_edge
-from glocal.synthetic.world import CLASSES, CONFUSED, FAMILY, perfect, standard
+from glocal.synthetic.world import CLASSES, CONFUSED, FAMILY, WORLDS, World
 
 RATES = (0.15, 0.25, 0.35)
 BASE = replace(
-    perfect(), size=192, field_points=500, citizen_points=500, anchors=50, structured=0.7
+    WORLDS["perfect"], size=192, field_points=500, citizen_points=500, anchors=50, structured=0.7
 )
 
 
@@ -112,9 +112,9 @@ def test_points_and_contributors_err_at_their_rates() -> None:
 
 
 def test_objects_are_mapped_at_the_share_of_their_class() -> None:
-    scene = simulate(replace(BASE, size=384, completeness=standard().completeness), 3)
+    scene = simulate(replace(BASE, size=384, completeness=World().completeness), 3)
     mapped = np.isin(np.arange(len(scene.ground.now)), scene.osm.object)
-    for k, share in enumerate(standard().completeness):
+    for k, share in enumerate(World().completeness):
         here = scene.ground.now == k
         assert close(share, mapped[here].mean(), here.sum())
 

@@ -12,13 +12,13 @@ import yaml
 
 from glocal.loop.score.baselines import FEW
 from glocal.synthetic import simulate, write_scene
-from glocal.synthetic.world import CLASSES, standard
+from glocal.synthetic.world import CLASSES, World
 from tests.loop.areas import glocal, run_area
 
 
 @pytest.mark.slow
 def test_the_loop_runs_on_a_world_and_is_better_than_its_sources(tmp_path: Path) -> None:
-    world = replace(standard(), size=96, field_points=40, citizen_points=40, anchors=120, dsm=False)
+    world = replace(World(), size=96, field_points=40, citizen_points=40, anchors=120, dsm=False)
     scene = simulate(world, 6)
     write_scene(scene, tmp_path / "world")
     path = tmp_path / "world" / "area.yaml"

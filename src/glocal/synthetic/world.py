@@ -7,7 +7,6 @@ outdated 3-15 %, offsets of 0-8 m.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -259,102 +258,44 @@ def _numbers(value: object) -> list[float]:
     return [one for one in values if isinstance(one, int | float)]
 
 
-def standard() -> World:
-    """Return a world of usual sources with usual errors."""
-    return World()
-
-
-def perfect() -> World:
-    """Return a world in which every knob is off: each source says the truth."""
-    return World(
-        name="perfect", change=0, class_spread=0, region_spread=0, structured=0,
+_THIRD = tuple(round(one / 3, 3) for one in World().completeness)
+_NAMED = (
+    World(),
+    World(
+        name="perfect",  # every knob is off: each source says the truth
+        change=0, class_spread=0, region_spread=0, structured=0,
         map_errors=(0, 0, 0), shared_errors=0, error_cells=0, map_age=0, merged_legend=False,
         silent=0, coarse_errors=0, completeness=(1,) * len(CLASSES), omission_cells=0,
         osm_min_cells=1, contributors=(1, 0, 0, 0), contributor_errors=(0, 0, 0, 0), imports=0,
         osm_age=0, land_use=0, trace_sd_m=0, object_sd_m=0, field_errors=0, field_sd_m=0,
         citizen_errors=0, citizen_sd_m=0, citizen_bias=0, ambiguity=0, ambiguous=0,
         parcel_noise=0, texture=0, illumination=0, covariate_shift=0, psf_cells=0, clouds=0,
-    )  # fmt: skip
-
-
-def independent() -> World:
-    """Return the standard world with maps that err independently."""
-    return replace(standard(), name="independent", shared_errors=0.0)
-
-
-def correlated(shared: float = 0.8) -> World:
-    """Return the standard world with maps that share errors at this rate."""
-    return replace(standard(), name="correlated", shared_errors=shared)
-
-
-def sparse() -> World:
-    """Return the standard world with a third of its objects mapped."""
-    third = tuple(round(one / 3, 3) for one in standard().completeness)
-    return replace(standard(), name="sparse", completeness=third, imports=0)
-
-
-def misspecified() -> World:
-    """Return a world whose errors no confusion table describes: edges, drift, objects."""
-    return replace(
-        standard(), name="misspecified", edge_errors=2.0, drift=0.8, object_errors=0.4,
-        silent_when_wrong=0.2, land_use=0.3, mmu_cells=3,
-    )  # fmt: skip
-
-
-def biased_anchors() -> World:
-    """Return the standard world with all anchors in one quarter of it."""
-    return replace(standard(), name="biased_anchors", anchor_design="region")
-
-
-def no_anchors() -> World:
-    """Return the standard world without anchors."""
-    return replace(standard(), name="no_anchors", anchors=0)
-
-
-def drifted(years: float = 4.0) -> World:
-    """Return a changing world whose maps are so many years old; with an image of then."""
-    return replace(
-        standard(), name="drifted", change=2.0, map_age=years, image_ages=(0.0, years),
-        sensor_change=0.05,
-    )  # fmt: skip
-
-
-def shifted(metres: float = 12.0) -> World:
-    """Return a world with OpenStreetMap off by about so many metres, images by up to half."""
-    return replace(
-        standard(), name="shifted", osm_shift_m=(0.8 * metres, -0.6 * metres), trace_sd_m=4.0,
-        object_sd_m=2.0, image_shift_m=(-0.3 * metres, 0.4 * metres), image_turn_m=0.3 * metres,
-        field_sd_m=8.0,
-    )  # fmt: skip
-
-
-def trap() -> World:
-    """Return a world with a map learned from OpenStreetMap and one from our own output."""
-    return replace(standard(), name="trap", osm_map=True, echo_map=True)
-
-
-def mismatched() -> World:
-    """Return a world of unlike legends: uses for covers, merged classes, mapping units."""
-    return replace(standard(), name="mismatched", land_use=0.5, mmu_cells=5)
-
-
-def reviewed(acceptance: float = 0.4) -> World:
-    """Return a world whose anchors are answers to suggestions that were shown."""
-    return replace(standard(), name="reviewed", acceptance=acceptance, fatigue=0.5)
-
-
-def withheld() -> World:
-    """Return a world in which the community of one region keeps its data to itself."""
-    return replace(standard(), name="withheld", withheld_region=3)
-
-
-WORLDS: dict[str, Callable[[], World]] = {
-    one.__name__: one
-    for one in (
-        standard, perfect, independent, correlated, sparse, misspecified, biased_anchors,
-        no_anchors, drifted, shifted, trap, mismatched, reviewed, withheld,
-    )
-}  # fmt: skip
+    ),
+    World(name="independent", shared_errors=0.0),
+    World(name="correlated", shared_errors=0.8),
+    World(name="sparse", completeness=_THIRD, imports=0),
+    World(
+        name="misspecified",  # errors that no confusion table describes: edges, drift, objects
+        edge_errors=2.0, drift=0.8, object_errors=0.4, silent_when_wrong=0.2, land_use=0.3,
+        mmu_cells=3,
+    ),
+    World(name="biased_anchors", anchor_design="region"),
+    World(name="no_anchors", anchors=0),
+    World(
+        name="drifted",  # the ground changes, maps are four years old; with an image of then
+        change=2.0, map_age=4.0, image_ages=(0.0, 4.0), sensor_change=0.05,
+    ),
+    World(
+        name="shifted",  # OpenStreetMap lies 12 m off, the first image half of that
+        osm_shift_m=(0.8 * 12, -0.6 * 12), trace_sd_m=4.0, object_sd_m=2.0,
+        image_shift_m=(-0.3 * 12, 0.4 * 12), image_turn_m=0.3 * 12, field_sd_m=8.0,
+    ),
+    World(name="trap", osm_map=True, echo_map=True),
+    World(name="mismatched", land_use=0.5, mmu_cells=5),
+    World(name="reviewed", acceptance=0.4, fatigue=0.5),
+    World(name="withheld", withheld_region=3),
+)  # fmt: skip
+WORLDS = {one.name: one for one in _NAMED}
 
 
 def world_named(name: str, size: int | None = None) -> World:
@@ -369,7 +310,7 @@ def world_named(name: str, size: int | None = None) -> World:
     """
     if name not in WORLDS:
         raise ConfigError(f"no world is called {name!r}; known: {', '.join(WORLDS)}")
-    world = WORLDS[name]()
+    world = WORLDS[name]
     if size is None:
         return world
     part = min((size / world.size) ** 2, 1.0)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from glocal.core.columns import chosen
 from glocal.core.grid import cells_of_points
 from glocal.core.legend import Legend
 from glocal.core.observation import Anchors, Observations, Support
@@ -119,12 +120,7 @@ class Located:
 
     def take(self, keep: Bools) -> Located:
         """Return the anchors selected by ``keep``."""
-        return Located(
-            unit=self.unit[keep],
-            cell=self.cell[keep],
-            shares=self.shares[keep],
-            weight=self.weight[keep],
-        )
+        return chosen(self, keep, ("unit", "cell", "shares", "weight"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
