@@ -63,3 +63,20 @@ def test_modules_are_imported_late_in_one_place():
         if re.search(r"\bimport_module\b|__import__", path.read_text("utf-8"))
     ]
     assert late == ["later.py"]
+
+
+def test_what_a_room_says_of_its_files_is_there():
+    source = ROOT / "src" / "glocal"
+    rooms = [path for path in source.rglob("__init__.py") if path.parent != source]
+    told = [
+        (room.parent, name)
+        for room in rooms
+        for name in re.findall(r"``([a-z_/]+)``", ast.get_docstring(ast.parse(room.read_text())))
+    ]
+    places = [(folder / name, source / name) for folder, name in told]
+    assert len(told) > 100
+    assert [
+        str(at[0])
+        for at in places
+        if not any(one.is_dir() or one.with_suffix(".py").is_file() for one in at)
+    ] == []

@@ -1,5 +1,6 @@
 """Glocal from Python: what ``import glocal`` offers.
 
-``fuse`` takes what is in memory (``given`` reads it, ``layout`` knows where answers lie, ``fusion``
-is what comes back); ``run``, ``open`` and ``simulate`` are in ``runs``, the loop on files.
+`glocal.fuse` takes what is in memory: ``given`` reads it, ``layout`` knows where answers lie,
+``fusion`` is what comes back. `glocal.run`, `glocal.open` and `glocal.simulate`, the loop on
+files, are in ``runs``.
 """

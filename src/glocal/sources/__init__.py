@@ -1,1 +1,6 @@
-"""Adapters, one per kind of data: native files to observations, corrections to native files."""
+"""Adapters, one room per kind of data: native files to observations, corrections to native files.
+
+``kind`` is the protocol, ``kinds`` the one list, ``config`` what area.yaml may say of all kinds.
+Beside the rooms stands what several kinds share: readers (``points``, ``chips``, ``answers``),
+``patches``, ``scoring``, and ``stated`` for what gives probabilities.
+"""
