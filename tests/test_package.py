@@ -20,6 +20,7 @@ import yaml
 
 import glocal
 import msgfm
+from glocal.cli.lazy import load
 from glocal.cli.main import COMMANDS
 from glocal.loop.area.config import validate
 
@@ -111,7 +112,8 @@ def check_command(words):
     if words[0].startswith("-"):
         assert words[0] in ("--help", "--version")
         return
-    (command,) = [one.load() for one in COMMANDS if one.name == words[0]]
+    assert words[0] in COMMANDS
+    command = load(words[0])
     while isinstance(command, typer.core.TyperGroup):
         words = words[1:]
         command = command.get_command(None, words[0])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from glocal.cli.shell import Json, one_command, readable_errors, stdout
+from glocal.cli.shell import Json, one_command, print_json, readable_errors, stdout
 from glocal.loop.answers import CHANNELS, table_to_answer, take_answers
 from glocal.sources.answers.verdict import MEANING
 
@@ -47,7 +46,7 @@ def answers(
             return
         found = take_answers(folder, files, class_column=class_column, licence=licence)
         if as_json:
-            typer.echo(json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False))
+            print_json(found)
             return
         for row in found["read"]:
             _print_file(row)
@@ -55,21 +54,16 @@ def answers(
 
 
 def _print_file(row: dict[str, Any]) -> None:
-    console = stdout()
     said = [f"{n} {name.replace('_', ' ')}" for name, n in sorted(row["answers"].items())]
     said += [f"{row['visits']} visits"] if row["visits"] else []
     said += [f"{len(row['unknown'])} unknown"] if row["unknown"] else []
-    text = f"{row['file']} ({row['kind']}): {', '.join(said) or 'no answers'}"
-    console.print(text, markup=False, highlight=False)
-    lines = [f"  unknown: {one}" for one in row["unknown"][:SHOWN]]
-    if len(row["unknown"]) > SHOWN:
-        lines.append(f"  unknown: and {len(row['unknown']) - SHOWN} more")
-    lines += [f"  stale: {one}" for one in row["stale"][:SHOWN]]
-    if len(row["stale"]) > SHOWN:
-        lines.append(f"  stale: and {len(row['stale']) - SHOWN} more")
-    lines += [f"  note: {one}" for one in row["notes"]]
-    for line in lines:
-        console.print(line, markup=False, highlight=False)
+    lines = [f"{row['file']} ({row['kind']}): {', '.join(said) or 'no answers'}"]
+    for what in ("unknown", "stale"):
+        lines += [f"  {what}: {one}" for one in row[what][:SHOWN]]
+        more = len(row[what]) - SHOWN
+        lines += [f"  {what}: and {more} more"] if more > 0 else []
+    for line in lines + [f"  note: {one}" for one in row["notes"]]:
+        stdout().print(line, markup=False, highlight=False)
 
 
 def _print_all(found: dict[str, Any]) -> None:

@@ -7,61 +7,25 @@ from typing import Annotated
 import typer
 
 from glocal import __version__
-from glocal.cli.lazy import Later, add_command
+from glocal.cli.lazy import add_command
 from glocal.cli.shell import EXIT_HELP
 
-COMMANDS = (
-    Later(
-        name="demo",
-        module="glocal.cli.demo",
-        help="Run the loop on real data of the Havel lakes, Germany. Needs no network.",
-    ),
-    Later(
-        name="run",
-        module="glocal.cli.run",
-        help="Run the loop on your own area. Nothing is uploaded, no source file is changed.",
-    ),
-    Later(
-        name="show",
-        module="glocal.cli.show",
-        help="Print the results of a run: gains, baselines, corrections, rounds.",
-    ),
-    Later(
-        name="answers",
-        module="glocal.cli.answers",
-        help="Take people's answers to a run's corrections; the next run hears them. "
-        "Sends nothing.",
-    ),
-    Later(
-        name="check-proposals",
-        module="glocal.cli.stale",
-        help="Refuse proposals to OpenStreetMap whose elements have changed since. "
-        "Exit code 3 then.",
-    ),
-    Later(
-        name="simulate",
-        module="glocal.cli.simulate",
-        help="Write a made-up area: images, maps, OpenStreetMap, points, "
-        "and apart from them the truth.",
-    ),
-    Later(
-        name="evaluate",
-        module="glocal.cli.evaluate",
-        help="Score a run on a synthetic world against its truth: the map, and what each "
-        "source gained.",
-    ),
-    Later(
-        name="doctor",
-        module="glocal.cli.doctor",
-        help="Say what is installed, what is missing, and how to get it.",
-    ),
-    Later(
-        name="model",
-        module="glocal.cli.model",
-        help="Pack images, pretrain the model that embeds them, and use it.",
-        extra="train",
-    ),
-)
+COMMANDS = {
+    "demo": "Run the loop on real data of the Havel lakes, Germany. Needs no network.",
+    "run": "Run the loop on your own area. Nothing is uploaded, no source file is changed.",
+    "show": "Print the results of a run: gains, baselines, corrections, rounds.",
+    "answers": "Take people's answers to a run's corrections; the next run hears them. "
+    "Sends nothing.",
+    "check-proposals": "Refuse proposals to OpenStreetMap whose elements have changed since. "
+    "Exit code 3 then.",
+    "simulate": "Write a made-up area: images, maps, OpenStreetMap, points, "
+    "and apart from them the truth.",
+    "evaluate": "Score a run on a synthetic world against its truth: the map, and what each "
+    "source gained.",
+    "doctor": "Say what is installed, what is missing, and how to get it.",
+    "model": "Pack images, pretrain the model that embeds them, and use it.",
+}
+"""Name -> first paragraph of the command's own help."""
 
 app = typer.Typer(
     help="Let imagery, OpenStreetMap, field points and maps correct each other. "
@@ -88,5 +52,5 @@ def _main(
     """Let imagery, OpenStreetMap, field points and maps correct each other."""
 
 
-for _one in COMMANDS:
-    add_command(app, _one)
+for _name, _help in COMMANDS.items():
+    add_command(app, _name, _help)

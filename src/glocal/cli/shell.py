@@ -93,10 +93,15 @@ def readable_errors() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
+def print_json(values: dict[str, Any]) -> None:
+    """Print names and values for programs, sorted by name."""
+    typer.echo(json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False))
+
+
 def print_rows(rows: dict[str, Any], as_json: bool) -> None:
     """Print names and values: as JSON, or as a table to read."""
     if as_json:
-        typer.echo(json.dumps(rows, indent=2, sort_keys=True, ensure_ascii=False))
+        print_json(rows)
         return
     table = Table(show_header=False)
     for name, value in rows.items():

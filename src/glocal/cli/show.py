@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from glocal.cli.shell import Json, one_command, readable_errors, stdout
+from glocal.cli.shell import Json, one_command, print_json, readable_errors, stdout
 from glocal.errors import RunError
 from glocal.loop.score.metrics import CorrectionRow, Metrics, SourceRow, read_metrics
 
@@ -30,16 +28,11 @@ def show(
 
 
 def print_metrics(metrics: Metrics, folder: Path, as_json: bool) -> None:
-    """Print the results of a run: as JSON, or as tables to read."""
+    """Print the results of a run: as JSON, or what a person wants to know first."""
     if as_json:
-        values = metrics.model_dump(mode="json")
-        typer.echo(json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False))
-    else:
-        print_run(metrics, folder, stdout())
-
-
-def print_run(metrics: Metrics, folder: Path, console: Console) -> None:
-    """Print everything a person wants to know first."""
+        print_json(metrics.model_dump(mode="json"))
+        return
+    console = stdout()
     console.print(f"[bold]{metrics.area}[/bold], {metrics.software}, seed {metrics.seed}")
     reference = metrics.reference
     if reference is None or not reference.n:

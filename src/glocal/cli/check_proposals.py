@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from glocal.cli.shell import Json, one_command, readable_errors, stdout
+from glocal.cli.shell import Json, one_command, print_json, readable_errors, stdout
 from glocal.errors import BadSourceError
 from glocal.loop.stale import check_proposals
 
@@ -28,7 +27,7 @@ def check(
         found = check_proposals(folder, extract)
         stale = found["stale"]
         if as_json:
-            typer.echo(json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False))
+            print_json(found)
         for row in [] if as_json else stale:
             line = f"stale: {row['proposal']} ({row['fate']}): {row['why']}"
             stdout().print(line, markup=False, highlight=False, soft_wrap=True)
