@@ -7,13 +7,10 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -49,10 +46,12 @@ def doctor(as_json: Json = False) -> None:
     with readable_errors():
         found = findings()
         if as_json:
-            typer.echo(json.dumps(to_json(found), indent=2))
+            rows = [asdict(one) for one in found]
+            facts = {"platform": platform.platform(), "cpus": os.cpu_count(), "findings": rows}
+            typer.echo(json.dumps(facts, indent=2))
         else:
-            print_findings(found, stdout())
-        if not healthy(found):
+            print_findings(found)
+        if any(one.fix for one in found if one.needed_for == "core"):
             raise typer.Exit(1)
 
 
@@ -63,20 +62,16 @@ def findings() -> list[Finding]:
     except metadata.PackageNotFoundError:
         fix = "pip install -e . in the folder of the source code"
         return [_python(), Finding(what="glocal", needed_for="core", found="", fix=fix)]
-    matches = {one: REQUIREMENT.match(one) for one in requirements}
-    extra = {one: (match and match["extra"]) or "" for one, match in matches.items()}
-    packages = [_package(one) for one in sorted(extra, key=lambda one: (extra[one], one.lower()))]
+    lines = [one for one in map(REQUIREMENT.match, requirements) if one]
+    lines.sort(key=lambda one: (one["extra"] or "", one.string.lower()))
+    # the metadata names glocal itself where an extra is a sum of others
+    packages = [_package(one) for one in lines if one["name"] != "glocal"]
     try:
         place, fix = str(find_data()), ""
     except SourceUnavailableError as error:
         place, fix = "", str(error)
     demo = Finding(what="demo data", needed_for="glocal demo", found=place, fix=fix)
-    return [_python(), *(one for one in packages if one is not None), demo]
-
-
-def healthy(found: Iterable[Finding]) -> bool:
-    """Return True when nothing that the core needs is missing."""
-    return not any(one.fix for one in found if one.needed_for == "core")
+    return [_python(), *packages, demo]
 
 
 def _python() -> Finding:
@@ -84,12 +79,9 @@ def _python() -> Finding:
     return Finding(what="python", needed_for="core", found=platform.python_version(), fix=fix)
 
 
-def _package(requirement: str) -> Finding | None:
-    """Return the state of one ``name>=bound; extra == "x"`` line; None for sums of extras."""
-    match = REQUIREMENT.match(requirement)
-    if match is None or match["name"] == "glocal":
-        return None
-    name, bounds, extra = match["name"], match["bounds"].strip(), match["extra"]
+def _package(line: re.Match[str]) -> Finding:
+    """Return the state of one ``name>=bound; extra == "x"`` line."""
+    name, bounds, extra = line["name"], line["bounds"].strip(), line["extra"]
     try:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -111,14 +103,9 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0]))
 
 
-def to_json(found: Iterable[Finding]) -> dict[str, Any]:
-    """Return the findings as plain values."""
-    rows = [asdict(one) for one in found]
-    return {"platform": platform.platform(), "cpus": os.cpu_count(), "findings": rows}
-
-
-def print_findings(found: Iterable[Finding], console: Console) -> None:
+def print_findings(found: list[Finding]) -> None:
     """Print the findings as one table."""
+    console = stdout()
     console.print(f"{platform.platform()}, {os.cpu_count()} CPUs, {sys.executable}", markup=False)
     table = Table("", "what", "needed for", "found", "how to get it", header_style="bold")
     for one in found:

@@ -227,7 +227,7 @@ def test_a_fine_tuned_network_hears_the_ground_size(encoder):
         classify.fine_tune(encoder, {"rgb": images}, labels, classes=2, settings=steps, gsd_m=size)
         for size in (None, 0.2, 10)
     ]
-    usual, same, far = (net.standard.mean for net in nets)
+    usual, same, far = (net.mean for net in nets)
     torch.testing.assert_close(usual, same, rtol=0, atol=0)
     assert not torch.allclose(usual, far, atol=1e-3)
     vectors = classify.embed_all(encoder, {"rgb": images}, gsd_m=10)

@@ -22,6 +22,8 @@ OUT_OF_RANGE = 0.001
 STORED = 5.0
 """Multiple of the largest value from which on numbers look like stored integers."""
 
+Change = Callable[[Tensor], Tensor]
+
 FAR = 4.0
 """Standard deviations between a band's mean and its typical value that raise a warning."""
 
@@ -88,15 +90,44 @@ class Batch:
 
     def only(self, *sensors: str) -> Batch:
         """Return the batch with these sensors alone."""
-        return self._apply(lambda t: t, sensors)
+        missing = [name for name in sensors if name not in self.values]
+        if missing or not sensors:
+            raise SensorError(
+                f"the batch has no sensor {missing}; it has: {', '.join(self.values)}"
+            )
+        columns = (self.values, self.valid, self.gsd_m, self.day)
+        values, valid, gsd_m, day = ({name: one[name] for name in sensors} for one in columns)
+        return Batch(values=values, valid=valid, gsd_m=gsd_m, day=day, maps=self.maps)
 
     def rows(self, index: Tensor | slice) -> Batch:
         """Return some of the places."""
-        return self._apply(lambda t: t[index], self.sensors)
+        return self.changed(lambda t: t[index], lambda t: t[index])
 
     def window(self, rows: slice, columns: slice) -> Batch:
         """Return some of the pixels."""
-        return self._apply(lambda t: t[..., rows, columns] if t.ndim > 2 else t, self.sensors)
+        return self.changed(lambda t: t[..., rows, columns], lambda t: t)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on another device."""
+
+        def send(one: Tensor) -> Tensor:
+            return one.to(device, non_blocking=True)
+
+        return self.changed(send, send)
+
+    def changed(self, image: Change, place: Change) -> Batch:
+        """Return every image (maps too) by one function, and every column of places by another."""
+
+        def each(columns: dict[str, Tensor], change: Change) -> dict[str, Tensor]:
+            return {name: change(one) for name, one in columns.items()}
+
+        return Batch(
+            values=each(self.values, image),
+            valid=each(self.valid, image),
+            gsd_m=each(self.gsd_m, place),
+            day=each(self.day, place),
+            maps=each(self.maps, image),
+        )
 
     def padded(self, stride: int) -> Batch:
         """Return the images with invalid pixels below and to the right, up to whole strides."""
@@ -109,28 +140,6 @@ class Batch:
             valid={k: F.pad(v, margin) for k, v in self.valid.items()},
             gsd_m=self.gsd_m,
             day=self.day,
-        )
-
-    def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on another device."""
-        return self._apply(lambda t: t.to(device, non_blocking=True), self.sensors)
-
-    def _apply(self, change: Callable[[Tensor], Tensor], sensors: Sequence[str]) -> Batch:
-        missing = [name for name in sensors if name not in self.values]
-        if missing or not sensors:
-            raise SensorError(
-                f"the batch has no sensor {missing}; it has: {', '.join(self.values)}"
-            )
-
-        def each(column: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {name: change(column[name]) for name in sensors}
-
-        return Batch(
-            values=each(self.values),
-            valid=each(self.valid),
-            gsd_m=each(self.gsd_m),
-            day=each(self.day),
-            maps={name: change(value) for name, value in self.maps.items()},
         )
 
 

@@ -42,13 +42,9 @@ def write(
     CheckpointError
         The folder holds other files, which would be lost.
     """
-    # Written beside the folder and renamed at the end: a name stands for a whole, or for nothing.
     folder = folder.resolve()
     _refuse_foreign(folder)
-    made = folder.with_name(f".{folder.name}-part")
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(parents=True)
-    try:
+    with replacing(folder) as made:
         stored = {}
         for name, tensor in tensors.items():
             plain = tensor.detach().cpu().contiguous()
@@ -60,9 +56,6 @@ def write(
         text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
         (made / MANIFEST).write_text(text, encoding="utf-8")
         shutil.copymode(made / MANIFEST, made / WEIGHTS)  # safetensors lets only the owner read
-        _replace(made, folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -158,15 +151,25 @@ def flush(folder: Path) -> None:
             os.fsync(handle.fileno())
 
 
-def _replace(made: Path, folder: Path) -> None:
-    # A folder can't be replaced in one step. Between the two renames the old one is still found
-    # under its other name, see `find`.
-    flush(made)
-    if folder.exists():
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes ``folder`` at the end, unless something goes wrong."""
+    # Written beside the folder and renamed at the end: a name stands for a whole, or for nothing.
+    made = folder.with_name(f".{folder.name}-part")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    try:
+        yield made
+        flush(made)
+        # A folder can't be replaced in one step. Between the two renames the old one is still
+        # found under its other name, see `find`.
+        if folder.exists():
+            shutil.rmtree(_old(folder), ignore_errors=True)
+            folder.rename(_old(folder))
+        made.rename(folder)
         shutil.rmtree(_old(folder), ignore_errors=True)
-        folder.rename(_old(folder))
-    made.rename(folder)
-    shutil.rmtree(_old(folder), ignore_errors=True)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _old(folder: Path) -> Path:

@@ -1,14 +1,4 @@
-"""The exceptions of msgfm, one small tree with built-in parents.
-
-Every error says the rule, the value, the limit and the next step::
-
-    MsgfmError
-    ├── InputError(ValueError)        arrays can't be used as they are
-    │   ├── InputUnitError            values outside the range of their unit
-    │   └── InputSizeError            sizes of sensors, or of an export, do not fit
-    ├── SensorError(KeyError)         no such sensor or band, in the table or in this encoder
-    └── CheckpointError(ValueError)   saved weights are damaged, foreign or too new
-"""
+"""The exceptions of msgfm: each says the rule, the value, the limit and the next step."""
 
 from __future__ import annotations
 

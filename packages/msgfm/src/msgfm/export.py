@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from torch.nn import functional as F
 
 from msgfm.batch import Batch
 from msgfm.blocks import MixtureOfExperts, SwinBlock
+from msgfm.checkpoint import replacing
 from msgfm.embed import Normaliser, SensorEmbedding, context_of
 from msgfm.encoder import Encoder, bf16_is_fast
 from msgfm.errors import CheckpointError, InputSizeError
@@ -73,17 +73,11 @@ def to_openvino(
         "batch": batch,
         "config": asdict(encoder.config),
     }
-    made = folder.with_name(f".{folder.name}-part")
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(parents=True)
-    try:
+    with replacing(folder) as made:
         openvino.save_model(
             _convert(encoder, sensors, example), made / GRAPH, compress_to_fp16=False
         )
         (made / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        made.replace(folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def from_openvino(

@@ -1,8 +1,9 @@
 """Heads that turn the encoder's maps into classes or images at the resolution of the input.
 
-All take ``Features.maps``: four maps, each (B, h, w, D) with channels last, at strides 4,
-8, 16 and 32. Normalisation is over the channels of one location only, so that neither the
-other images of a batch nor the padding around a small image changes a result.
+All are made for ``encoder.config.widths`` and take ``Features.maps``: four maps, each (B, h, w, D)
+with channels last, at strides 4, 8, 16 and 32. Normalisation is over the channels of one location
+only, so that neither the other images of a batch nor the padding around a small image changes a
+result.
 """
 
 from __future__ import annotations
@@ -111,17 +112,7 @@ class LinearHead(nn.Module):
 
 
 class UPerHead(nn.Module):
-    """UPerNet (Xiao et al. 2018) without its auxiliary head: maps to classes per pixel.
-
-    Parameters
-    ----------
-    widths
-        ``encoder.config.widths``.
-    classes
-        Number of classes K.
-    width
-        Channels of the head.
-    """
+    """UPerNet (Xiao et al. 2018) without its auxiliary head: maps to classes per pixel."""
 
     def __init__(self, widths: Sequence[int], classes: int, *, width: int = 64) -> None:
         super().__init__()
@@ -136,16 +127,8 @@ class UPerHead(nn.Module):
 class ImageHead(nn.Module):
     """Maps to an image at full resolution, with a path for what tokens of 4 pixels lose.
 
-    Parameters
-    ----------
-    widths
-        ``encoder.config.widths``.
-    inputs
-        Channels of the pixels on the skip path.
-    outputs
-        Channels of the image.
-    width
-        Channels of the head at stride 4; half of it at full resolution.
+    ``inputs`` are the channels of the pixels, ``width`` those of the head at stride 4, half of
+    it at full resolution.
     """
 
     def __init__(

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +44,7 @@ class Settings:
                 raise ConfigError(f"{name} must be > 0, got {getattr(self, name)}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
+class Tile(NamedTuple):
     """A rectangle to read with its surroundings, and the part of it to keep."""
 
     read: tuple[slice, slice]
@@ -138,17 +139,12 @@ def tiles(shape: tuple[int, int], side: int, margin: int) -> list[Tile]:
     >>> [tile.read[1] for tile in tiles((10, 20), side=16, margin=4)]
     [slice(0, 20, None), slice(12, 20, None)]
     """
-    found = []
-    for top in range(0, shape[0], side):
-        for left in range(0, shape[1], side):
-            write, read, keep = [], [], []
-            for start, limit in ((top, shape[0]), (left, shape[1])):
-                stop = min(start + side, limit)
-                first = max(start - margin, 0)
-                write.append(slice(start, stop))
-                read.append(slice(first, min(stop + margin, limit)))
-                keep.append(slice(start - first, stop - first))
-            found.append(
-                Tile(read=(read[0], read[1]), write=(write[0], write[1]), keep=(keep[0], keep[1]))
-            )
-    return found
+    axes = []
+    for limit in shape:
+        spans = []
+        for start in range(0, limit, side):
+            stop, first = min(start + side, limit), max(start - margin, 0)
+            read = slice(first, min(stop + margin, limit))
+            spans.append((read, slice(start, stop), slice(start - first, stop - first)))
+        axes.append(spans)
+    return [Tile(*zip(rows, columns, strict=True)) for rows, columns in product(*axes)]

@@ -29,8 +29,6 @@ Bools = NDArray[np.bool_]
 def mae(estimate: ArrayLike, truth: ArrayLike, valid: ArrayLike | None = None) -> Floats:
     """Return the mean absolute difference over valid cells, in the unit of the images.
 
-    Examples
-    --------
     >>> mae([[[[0.5, 0.1]]]], [[[[0.25, 9.0]]]], [[[[True, False]]]])
     array([0.25])
     """
@@ -49,8 +47,6 @@ def psnr(
 
     ``data_range`` is the span of possible values: 1 for reflectance. Equal images have ``inf``.
 
-    Examples
-    --------
     >>> psnr([[[[0.5, 0.1]]]], [[[[0.4, 0.0]]]]).round(3)
     array([20.])
     """
@@ -158,7 +154,6 @@ def scores(
     valid: ArrayLike | None = None,
     *,
     ratio: float | None = None,
-    data_range: float = 1.0,
 ) -> dict[str, float]:
     """Return every score, each the mean over the images that have one.
 
@@ -166,8 +161,8 @@ def scores(
     """
     each = {
         "mae": mae(estimate, truth, valid),
-        "psnr": psnr(estimate, truth, valid, data_range=data_range),
-        "ssim": ssim(estimate, truth, valid, data_range=data_range),
+        "psnr": psnr(estimate, truth, valid),
+        "ssim": ssim(estimate, truth, valid),
     }
     if np.shape(truth)[1] > 1:
         each["sam"] = sam(estimate, truth, valid)

@@ -367,15 +367,8 @@ def _pieces(batch: Batch, target: NDArray[np.int64]) -> tuple[Batch, NDArray[np.
         whole = functional.pad(image, (0, right, 0, below))
         return torch.cat([whole[..., rows, columns] for rows, columns in parts])
 
-    return (
-        Batch(
-            values={name: cut(image) for name, image in batch.values.items()},
-            valid={name: cut(image) for name, image in batch.valid.items()},
-            gsd_m={name: one.expand(len(parts)) for name, one in batch.gsd_m.items()},
-            day={name: one.expand(len(parts)) for name, one in batch.day.items()},
-        ),
-        np.stack([padded[part] for part in parts]),
-    )
+    pieces = batch.changed(cut, lambda one: one.expand(len(parts)))
+    return pieces, np.stack([padded[part] for part in parts])
 
 
 def _turned(batch: Batch, target: NDArray[np.int64]) -> tuple[Batch, NDArray[np.int64]]:
@@ -383,18 +376,11 @@ def _turned(batch: Batch, target: NDArray[np.int64]) -> tuple[Batch, NDArray[np.
 
     A few tiles that always lie the same way are learned by position instead of by content.
     """
-    turns = range(4)
-
-    def turn(image: Tensor) -> Tensor:
-        return torch.cat([torch.rot90(image, k, (2, 3)) for k in turns])
-
-    more = Batch(
-        values={name: turn(image) for name, image in batch.values.items()},
-        valid={name: turn(image) for name, image in batch.valid.items()},
-        gsd_m={name: one.repeat(len(turns)) for name, one in batch.gsd_m.items()},
-        day={name: one.repeat(len(turns)) for name, one in batch.day.items()},
+    more = batch.changed(
+        lambda image: torch.cat([image.rot90(k, (2, 3)) for k in range(4)]),
+        lambda one: one.repeat(4),
     )
-    return more, np.concatenate([np.rot90(target, k, (1, 2)) for k in turns])
+    return more, np.concatenate([np.rot90(target, k, (1, 2)) for k in range(4)])
 
 
 def _checked(batch: Batch, labels: NDArray[np.integer[Any]], classes: int) -> Tensor:

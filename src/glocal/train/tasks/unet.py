@@ -16,24 +16,16 @@ def _double(width_in: int, width: int) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """A U-Net (Ronneberger et al. 2015) with normalisation over channels only.
+    """A U-Net (Ronneberger et al. 2015) with normalisation over channels only."""
 
-    Parameters
-    ----------
-    inputs, outputs
-        Channels in and out.
-    width
-        Channels at full resolution; they double at each of ``depth`` halvings.
-    """
-
-    def __init__(self, inputs: int, outputs: int, *, width: int = 16, depth: int = 3) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        widths = [width * 2**i for i in range(depth + 1)]
+        widths = [16, 32, 64, 128]  # of full resolution, and after each of three halvings
         self.down = nn.ModuleList(
             _double(a, b) for a, b in zip([inputs, *widths], widths, strict=False)
         )
         self.up = nn.ModuleList(_double(a + b, a) for a, b in pairwise(widths))
-        self.out = nn.Conv2d(width, outputs, 1)
+        self.out = nn.Conv2d(widths[0], outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, outputs, H, W) for ``x`` (B, inputs, H, W), scaled to about ±1."""

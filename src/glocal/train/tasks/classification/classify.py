@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.train.data.splits import blocks, part_of
 from glocal.train.tasks.classification.compare import difference, score, subsets
 from glocal.train.tasks.classification.networks import (
-    Arrays,
     embed_all,
     fine_tune,
     fit_network,
@@ -47,7 +47,7 @@ Note = Callable[[str], None]
 Rows = NDArray[np.int64]
 Probe = Callable[..., Prediction]
 Runs = dict[str, list[Prediction | Rows]]
-Fit = Callable[[Arrays, Rows, Settings], nn.Module]
+Fit = Callable[..., nn.Module]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,18 +67,13 @@ class Division:
         return np.flatnonzero(self.part == part)
 
 
-def divide(names: Sequence[str], table: Path | None, *, size_deg: float = 0.5) -> Division:
+def divide(names: Sequence[str], table: Path | None) -> Division:
     """Divide pictures into parts by a table of places or of parts, or at random without one.
 
-    Parameters
-    ----------
-    names
-        File names without suffix.
-    table
-        CSV whose first column holds the names. With columns ``longitude`` and ``latitude``
-        (degrees) blocks of ``size_deg`` are dealt by `splits.part_of` with seed 0, whose
-        test part the shipped weights have not seen. With a column ``part`` (train,
-        val or test) that is used, and ``block`` (integers) if there is one.
+    The first column of the CSV holds the ``names``, file names without suffix. With columns
+    ``longitude`` and ``latitude`` (degrees) blocks of half a degree are dealt by `splits.part_of`
+    with seed 0, whose test part the shipped weights have not seen. With a column ``part`` (train,
+    val or test) that is used, and ``block`` (integers) if there is one.
 
     Raises
     ------
@@ -97,7 +92,7 @@ def divide(names: Sequence[str], table: Path | None, *, size_deg: float = 0.5) -
             number = [int(row.get("block") or i) for i, row in enumerate(rows)]
             return Division(part=part, block=np.array(number))
         place = np.array([(float(row["longitude"]), float(row["latitude"])) for row in rows])
-        block = blocks(place[:, 0], place[:, 1], size_deg)
+        block = blocks(place[:, 0], place[:, 1])
     except (KeyError, ValueError) as error:
         raise BadSourceError(
             f"{table} needs columns longitude and latitude in degrees, or part with "
@@ -128,8 +123,8 @@ def run(
 
     Parameters
     ----------
-    images
-        Folder or zip with a folder of JPEG or PNG files per class.
+    images, limit
+        As in `read_scenes`.
     encoder
         With sensor ``rgb``.
     table
@@ -139,13 +134,9 @@ def run(
         aerial photograph.
     seeds
         Runs per method, >= 1.
-    limit
-        Pictures per class; ``None`` takes all.
-    network
-        How a small network is learned from the labels alone; ``None`` leaves it out.
-    tuning
-        How the encoder is fine-tuned, and random ones of its shape beside it; ``None`` leaves
-        it out.
+    network, tuning
+        How a small network is learned from the labels alone, and how the encoder is fine-tuned,
+        with random ones of its shape beside it; ``None`` leaves it out.
     note
         Called with a line of text when a step is done.
 
@@ -215,11 +206,8 @@ class _Task:
         found: list[Prediction | Rows] = []
         test = {"rgb": self.scenes.images[self.division.rows(2)]}
         for seed, rows in enumerate(self.train):
-            net = fit(
-                {"rgb": self.scenes.images[rows]},
-                self.scenes.labels[rows],
-                replace(settings, seed=seed),
-            )
+            given = {"rgb": self.scenes.images[rows]}, self.scenes.labels[rows]
+            net = fit(*given, settings=replace(settings, seed=seed))
             found.append(predict(net, test, gsd_m=self.gsd_m))
         self.note(f"{name}: {settings.steps} steps of {settings.batch} pictures, each run")
         return {name: found}
@@ -246,26 +234,16 @@ class _Task:
         classes = len(self.scenes.classes)
         found: Runs = {}
         if network is not None:
-
-            def scratch(arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
-                return fit_network(arrays, labels, classes=classes, settings=own)
-
+            scratch = partial(fit_network, classes=classes)
             found |= self.learn("network from scratch", network, scratch)
         if tuning is not None:
+            tune = partial(fine_tune, classes=classes, gsd_m=self.gsd_m)
 
-            def tuned(start: Encoder, arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
-                return fine_tune(
-                    start, arrays, labels, classes=classes, settings=own, gsd_m=self.gsd_m
-                )
-
-            def again(arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
-                return tuned(random_like(encoder, own.seed), arrays, labels, own)
-
-            def onward(arrays: Arrays, labels: Rows, own: Settings) -> nn.Module:
-                return tuned(encoder, arrays, labels, own)
+            def again(*given: Any, settings: Settings) -> nn.Module:
+                return tune(random_like(encoder, settings.seed), *given, settings=settings)
 
             found |= self.learn("random encoder, fine-tuned", tuning, again)
-            found |= self.learn("encoder, fine-tuned", tuning, onward)
+            found |= self.learn("encoder, fine-tuned", tuning, partial(tune, encoder))
         return found
 
     def summary(self, given: Runs) -> dict[str, Any]:

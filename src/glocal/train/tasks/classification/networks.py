@@ -24,39 +24,28 @@ BALANCE = 0.01
 HEAD = 300
 """Steps in which the head alone is learned, on vectors of the encoder as it came."""
 
+DECAY = 0.75
+"""Factor on the rate from one stage to the one before (Clark et al. 2020, arXiv:2003.10555)."""
+
 Arrays = Mapping[str, NDArray[Any]]
 
 
-class Standardise(nn.Module):
-    """Columns to mean 0 and spread 1, as they were over the vectors that it was told of."""
+class SceneClassifier(nn.Module):
+    """Encoder, pooled as in `Encoder.embed`, and a linear map to classes.
+
+    Between both each column is brought to mean 0 and spread 1, as they were over ``vectors``
+    (N, D) of the encoder.
+    """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, encoder: Encoder, classes: int, vectors: Tensor) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("scale", torch.ones(width))
-
-    def tell(self, vectors: Tensor) -> None:
-        """Take mean and spread from vectors (N, D)."""
-        self.mean.copy_(vectors.mean(0))
-        self.scale.copy_(vectors.std(0, correction=0).clamp(min=1e-6))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, D) to the same shape."""
-        return (x - self.mean) / self.scale
-
-
-class SceneClassifier(nn.Module):
-    """Encoder, pooled as in `Encoder.embed`, and a linear map to classes."""
-
-    def __init__(self, encoder: Encoder, classes: int) -> None:
-        super().__init__()
-        width = 2 * sum(encoder.config.widths)
         self.encoder = encoder
-        self.standard = Standardise(width)
-        self.head = nn.Linear(width, classes)
+        self.register_buffer("mean", vectors.mean(0))
+        self.register_buffer("scale", vectors.std(0, correction=0).clamp(min=1e-6))
+        self.head = nn.Linear(vectors.shape[1], classes)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits (B, K)."""
@@ -69,7 +58,7 @@ class SceneClassifier(nn.Module):
         pooled = torch.cat(
             [pool(m.float(), k) for m, k in zip(seen.maps, seen.known, strict=True)], 1
         )
-        logits: Tensor = self.head(self.standard(pooled))
+        logits: Tensor = self.head((pooled - self.mean) / self.scale)
         routing = logits.new_zeros(()) if seen.routing is None else seen.routing.balance
         return logits, routing
 
@@ -102,7 +91,6 @@ def fine_tune(
     *,
     classes: int,
     settings: Settings,
-    decay: float = 0.75,
     gsd_m: float | None = None,
 ) -> SceneClassifier:
     """Learn a head, then it and a copy of the encoder, which moves less near to the pixels.
@@ -110,34 +98,22 @@ def fine_tune(
     A head that starts at random would first bend the features to itself, so it is learned
     alone before (Kumar et al., ICLR 2022).
 
-    Parameters
-    ----------
-    encoder
-        Left as it is.
-    arrays, labels
-        As in `classify.embed_all`, with classes (N,) in 0 to ``classes`` - 1. Each
-        image is seen in one of its eight flips and turns at random.
-    settings
-        ``rate`` of the head, ``encoder_rate`` of the last stage, steps, batch size and seed.
-    decay
-        Factor on the rate from one stage to the one before (layer-wise decay, Clark et al. 2020,
-        arXiv:2003.10555).
-    gsd_m
-        Metres per pixel, as in `embed_all`.
+    ``encoder`` is left as it is; its ``encoder_rate`` is that of the last stage. ``arrays`` and
+    ``gsd_m`` are those of `embed_all`, with classes (N,) in 0 to ``classes`` - 1. Each image is
+    seen in one of its eight flips and turns at random.
     """
     _check_labels(arrays, labels, classes)
     with seeded(settings.seed):
-        net = SceneClassifier(copy.deepcopy(encoder), classes).train()
         vectors = torch.from_numpy(embed_all(encoder, arrays, gsd_m=gsd_m))
-        net.standard.tell(vectors)
-        rows, target = net.standard(vectors), torch.from_numpy(np.asarray(labels, dtype=np.int64))
+        net = SceneClassifier(copy.deepcopy(encoder), classes, vectors).train()
+        rows = (vectors - net.mean) / net.scale
+        target = torch.from_numpy(np.asarray(labels, dtype=np.int64))
 
         def loss_of(index: Tensor) -> Tensor:
             return functional.cross_entropy(net.head(rows[index]), target[index])
 
         minimise([(net.head, settings.rate)], loss_of, len(target), replace(settings, steps=HEAD))
-        groups = _groups(net, settings, decay)
-        _learn(net.scored, groups, arrays, labels, settings, gsd_m)
+        _learn(net.scored, _groups(net, settings), arrays, labels, settings, gsd_m)
     return net.eval()
 
 
@@ -224,14 +200,12 @@ def _learn(
     minimise(groups, loss_of, len(labels), settings)
 
 
-def _groups(
-    net: SceneClassifier, settings: Settings, decay: float
-) -> list[tuple[nn.Module, float]]:
+def _groups(net: SceneClassifier, settings: Settings) -> list[tuple[nn.Module, float]]:
     """Return the modules with their rates: the later the stage, the faster."""
     encoder, last = net.encoder, len(net.encoder.config.depths) - 1
-    rates = [settings.encoder_rate * decay ** (last - i) for i in range(last + 1)]
+    rates = [settings.encoder_rate * DECAY ** (last - i) for i in range(last + 1)]
     groups: list[tuple[nn.Module, float]] = [(net.head, settings.rate)]
-    groups += [(encoder.embed_tokens, rates[0] * decay)]
+    groups += [(encoder.embed_tokens, rates[0] * DECAY)]
     for column, first in ((encoder.stages, 0), (encoder.norms, 0), (encoder.merges, 1)):
         groups += [(module, rates[i + first]) for i, module in enumerate(column)]
     return groups

@@ -20,6 +20,7 @@ NYQUIST_GAIN = 0.3
 """Share of contrast that a sensor keeps at the Nyquist frequency of its own pixels, assumed."""
 
 Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 
 
 def degrade(image: Floats, ratio: int) -> Floats:

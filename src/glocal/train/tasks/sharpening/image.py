@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.errors import BadSourceError
@@ -24,9 +23,15 @@ from glocal.sources.chips.sentinel2 import band_of_name, open_product
 from glocal.train.data.captures import AT_SOME_TIME, gsd_m
 from glocal.train.data.rasters import holes
 from glocal.train.tasks.dense import tiles
-from glocal.train.tasks.quality import scores
-from glocal.train.tasks.sharpening.floors import FLOORS, Floats
-from glocal.train.tasks.sharpening.network import FitConfig, Sharpener, fit, load, predict
+from glocal.train.tasks.sharpening.floors import FLOORS, Bools, Floats
+from glocal.train.tasks.sharpening.network import (
+    FitConfig,
+    Sharpener,
+    compared,
+    fit,
+    load,
+    predict,
+)
 from glocal.train.tasks.sharpening.scenes import BandPair, Task, wald
 from msgfm import Encoder
 
@@ -38,7 +43,6 @@ HELD_OUT = 4
 LEAST, SIDE = 16, 128
 """Pixels of a block of the degraded image: at least, and about, where the image is large."""
 
-Bools = NDArray[np.bool_]
 Block = tuple[slice, slice]
 Scores = dict[str, dict[str, float]]
 
@@ -72,16 +76,12 @@ def sharpen_image(
         The bands to be sharpened: Sentinel-2 (may be the same folder), or red, green and blue
         of 8 bits. Of bands of several pixel sizes the finest that are coarser than ``fine``.
         Both must fit into memory.
-    weights
-        Name or folder of the encoder.
-    model
-        Folder of a network that was fitted before (`network.save`) to the same
-        bands. Without it one is fitted to this image.
-    bands, fine_bands
-        Names of the bands of ``coarse`` and ``fine``, where the file has none.
-    unit, offset
-        As in `glocal.sources.chips.read.read_image`: how numbers of Sentinel-2 are stored,
-        and what is added to them.
+    weights, model
+        Name or folder of the encoder with which a network is fitted to this image, or folder of
+        a network that was fitted before (`network.save`) to the same bands.
+    bands, fine_bands, unit, offset
+        Names of the bands of ``coarse`` and ``fine``, where the file has none, and how numbers of
+        Sentinel-2 are stored, as in `glocal.sources.chips.read.read_image`.
 
     Returns
     -------
@@ -102,7 +102,9 @@ def sharpen_image(
     degraded = wald(scene.name, scene.fine, scene.coarse, ratio=task.ratio, gsd_m=scene.gsd_m)
     learned, held_out = _parted(degraded, task.ratio)
     network = _network(task, degraded, learned, weights, model, config)
-    found = _scored(network, degraded, held_out)
+    found = compared({NETWORK: network}, task, degraded, held_out)
+    if np.isnan(found[NETWORK]["mae"]):
+        raise BadSourceError(f"{scene.name}: no held-out pixel has data in all bands to score")
     method = min(found, key=lambda name: found[name]["ergas"])
     if method == NETWORK:
         sharpened = predict(network, scene)
@@ -254,21 +256,6 @@ def _network(
     parts = [scene.window(*block, task.ratio) for block in blocks]
     chip = min(given.chip, *(n for part in parts for n in part.fine.shape[1:]))
     return fit(Encoder.from_pretrained(weights), task, parts, replace(given, chip=chip))
-
-
-def _scored(network: Sharpener, scene: BandPair, where: Bools) -> Scores:
-    """Return the scores of every method, over the pixels of ``where`` that all of them know."""
-    ratio, truth = network.task.ratio, scene.truth
-    assert truth is not None  # `wald` gives one
-    images = {name: floor(scene.fine, scene.coarse, ratio) for name, floor in FLOORS.items()}
-    images[NETWORK] = predict(network, scene)
-    known = where & np.logical_and.reduce([np.isfinite(x) for x in (truth, *images.values())])
-    if not known.any():
-        raise BadSourceError(f"{scene.name}: no held-out pixel has data in all bands to score")
-    return {
-        name: scores(image[None], truth[None], known[None], ratio=ratio)
-        for name, image in images.items()
-    }
 
 
 def _note(found: Scores, method: str) -> str:

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glocal.errors import BadSourceError, ConfigError
-from glocal.train.tasks.dense import tiles
+from glocal.train.tasks.dense import seeded, tiles
 from glocal.train.tasks.quality import scores
-from glocal.train.tasks.sharpening.floors import FLOORS, Floats
+from glocal.train.tasks.sharpening.floors import FLOORS, Bools, Floats
 from glocal.train.tasks.sharpening.scenes import BandPair, Task
 from msgfm import Batch, Encoder, batch_of
 from msgfm.checkpoint import fill, find, read, write
@@ -170,8 +170,7 @@ def fit(
     if not sheets:
         raise BadSourceError("a sharpener is trained on one scene or more; got none")
     rng = np.random.default_rng(config.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         model = Sharpener(task, deepcopy(encoder), config.width)
         pixels = [_parts([sheet], task)[0][0] for sheet in sheets]
         model.scale_by(torch.cat([one.flatten(1) for one in pixels], 1))
@@ -245,31 +244,39 @@ def run(
     train: Sequence[BandPair],
     test: Sequence[BandPair],
     config: FitConfig | None = None,
-    *,
-    data_range: float = 1.0,
 ) -> list[dict[str, str | float]]:
     """Score the floors, a network from scratch and each encoder on every test scene.
 
-    Returns one row per method and scene: ``method``, ``scene``, and the scores, all over the
-    cells for which every method has a value. ``data_range`` is that of PSNR and SSIM.
+    Returns one row per method and scene: ``method``, ``scene``, and the scores of `compared`.
     """
     models = {
         name: fit(encoder, task, train, config)
         for name, encoder in {"network from scratch": None, **encoders}.items()
     }
-    rows: list[dict[str, str | float]] = []
-    for scene in test:
-        if scene.truth is None:
-            raise BadSourceError(f"scene {scene.name} has no truth to compare with; see `wald`")
-        images = {n: floor(scene.fine, scene.coarse, task.ratio) for n, floor in FLOORS.items()}
-        images |= {name: predict(model, scene) for name, model in models.items()}
-        known = np.logical_and.reduce([np.isfinite(x) for x in (scene.truth, *images.values())])
-        for name, image in images.items():
-            found = scores(
-                image[None], scene.truth[None], known[None], ratio=task.ratio, data_range=data_range
-            )
-            rows.append({"method": name, "scene": scene.name, **found})
-    return rows
+    return [
+        {"method": name, "scene": scene.name, **found}
+        for scene in test
+        for name, found in compared(models, task, scene).items()
+    ]
+
+
+def compared(
+    models: Mapping[str, Sharpener], task: Task, scene: BandPair, where: Bools | bool = True
+) -> dict[str, dict[str, float]]:
+    """Return the scores of the floors and of models, over the cells that every method knows.
+
+    ``where`` (H, W) leaves out others; a score of no cell is NaN.
+    """
+    truth = scene.truth
+    if truth is None:
+        raise BadSourceError(f"scene {scene.name} has no truth to compare with; see `wald`")
+    images = {n: floor(scene.fine, scene.coarse, task.ratio) for n, floor in FLOORS.items()}
+    images |= {name: predict(model, scene) for name, model in models.items()}
+    known = where & np.logical_and.reduce([np.isfinite(x) for x in (truth, *images.values())])
+    return {
+        name: scores(image[None], truth[None], known[None], ratio=task.ratio)
+        for name, image in images.items()
+    }
 
 
 class _Sheet(NamedTuple):
