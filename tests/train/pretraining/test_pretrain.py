@@ -24,8 +24,7 @@ from glocal.errors import ConfigError, RunError
 from glocal.train.pretraining import pretrain as loop
 from glocal.train.pretraining.checkpoints import latest, load_checkpoint
 from glocal.train.pretraining.draw import draw, draws
-from glocal.train.pretraining.ema import decay_at, update_average
-from glocal.train.pretraining.learner import decay_groups
+from glocal.train.pretraining.learner import decay_at, decay_groups, update_average
 from glocal.train.pretraining.metrics_log import MetricsLog, curve
 from glocal.train.pretraining.pretrain import RunOptions, pretrain
 from glocal.train.pretraining.recipe import PretrainConfig, differences, learning_rate

@@ -256,12 +256,13 @@ def scales(count, seed=0, side=32):
 
 
 def test_early_stages_move_less(encoder):
-    groups = _groups(SceneClassifier(encoder, 2), replace(STEPS, encoder_rate=1.0), 0.5)
+    vectors = torch.zeros(2, 2 * sum(encoder.config.widths))
+    groups = _groups(SceneClassifier(encoder, 2, vectors), replace(STEPS, encoder_rate=1.0), 0.5)
     rate = {id(module): rate for module, rate in groups}
     assert [rate[id(stage)] for stage in encoder.stages] == [0.125, 0.25, 0.5, 1]
     assert rate[id(encoder.embed_tokens)] == 0.0625
     grouped = [p for module, _ in groups for p in module.parameters()]
-    everything = list(SceneClassifier(encoder, 2).parameters())
+    everything = list(SceneClassifier(encoder, 2, vectors).parameters())
     assert len(grouped) == len({id(p) for p in grouped}) == len(everything)
 
 

@@ -173,22 +173,26 @@ def names_of(where: str, short: str, count: int, given: Sequence[str]) -> tuple[
     )
 
 
-def scaling(where: str, short: str, dtype: str) -> tuple[float, float]:
-    """Return scale and offset of numbers of a type, where nothing tells them.
+def scaling(
+    where: str, short: str, dtype: str, scale: float | None, offset: float | None
+) -> tuple[float, float]:
+    """Return scale and offset as they are given, else what is usual for numbers of a type.
 
     Floating point is taken as the physical unit; whole numbers as the table of the sensor
     says for colour (8 bits) and reflectance, and as metres for heights.
     """
-    kind = np.dtype(dtype).kind
-    if kind == "f" or short == "dsm":
-        return 1.0, 0.0
-    if (short == "rgb" and dtype != "uint8") or short == "sar":
-        raise BadSourceError(
-            f"{where}: the scale of {dtype} numbers of {short!r} is not known; "
-            "write scale = ... in pool.toml"
-        )
-    first = table_of(short).bands[0]
-    return first.scale, first.offset
+    usual = 1.0, 0.0
+    if scale is None and np.dtype(dtype).kind != "f" and short != "dsm":
+        if (short == "rgb" and dtype != "uint8") or short == "sar":
+            raise BadSourceError(
+                f"{where}: the scale of {dtype} numbers of {short!r} is not known; "
+                "write scale = ... in pool.toml"
+            )
+        first = table_of(short).bands[0]
+        usual = first.scale, first.offset
+    return float(usual[0] if scale is None else scale), float(
+        usual[1] if offset is None else offset
+    )
 
 
 def raster_reader(path: Path, index: int, crs: Any, nodata: Sequence[float]) -> Reader:

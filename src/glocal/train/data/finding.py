@@ -166,18 +166,16 @@ def _raster(path: Path, settings: PoolSettings, root: Path) -> Iterator[Capture]
     header = info(path, rule.get("crs"))
     layers = names_of(str(path), short, len(header.dtypes), rule.get("bands", ()))
     nodata = _nodata(short, header.dtypes[0], rule)
-    scale, offset = rule.get("scale"), rule.get("offset")
-    if scale is None:
-        scale, usual = scaling(str(path), short, header.dtypes[0])
-        offset = usual if offset is None else offset
+    given = rule.get("scale"), rule.get("offset")
+    scale, offset = scaling(str(path), short, header.dtypes[0], *given)
     bands = tuple(
         BandFile(
             name=name,
             path=path,
             read=raster_reader(path, i, rule.get("crs"), nodata),
             grid=header.grid,
-            scale=float(scale),
-            offset=float(offset or 0),
+            scale=scale,
+            offset=offset,
         )
         for i, name in enumerate(layers, start=1)
         if name

@@ -99,17 +99,16 @@ def _bands(path: Path, key: str, asset: Mapping[str, Any], short: str) -> Iterat
         if not name:
             continue
         row = numbers[i] if i < len(numbers) else {}
-        scale = row.get("raster:scale", row.get("scale"))
-        usual = scaling(str(file), short, header.dtypes[i]) if scale is None else (scale, 0.0)
-        offset = row.get("raster:offset", row.get("offset", usual[1]))
+        given = [row.get(f"raster:{key}", row.get(key)) for key in ("scale", "offset")]
+        scale, offset = scaling(str(file), short, header.dtypes[i], *given)
         nodata = row.get("nodata", table_of(short).bands[0].nodata)
         yield BandFile(
             name=name,
             path=file,
             read=raster_reader(file, i + 1, None, () if nodata is None else (float(nodata),)),
             grid=header.grid,
-            scale=float(usual[0]),
-            offset=float(offset),
+            scale=scale,
+            offset=offset,
         )
 
 

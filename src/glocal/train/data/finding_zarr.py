@@ -88,8 +88,8 @@ def _of_array(
     count = array.shape[-3] if array.ndim > 2 else 1
     labels = [str(one) for one in group["band"][:]] if "band" in group else []
     names = names_of(where, short, count, labels if array.ndim > 2 and short != "dsm" else ())
-    scale = array.attrs.get("scale_factor")
-    usual = scaling(where, short, str(array.dtype)) if scale is None else (scale, 0.0)
+    given = [array.attrs.get(key) for key in ("scale_factor", "add_offset")]
+    scale, offset = scaling(where, short, str(array.dtype), *given)
     nodata = array.attrs.get("_FillValue", table_of(short).bands[0].nodata)
     for i, when in enumerate(_dates(group, array)):
         lead = (i,) if array.ndim == 4 else ()
@@ -102,8 +102,8 @@ def _of_array(
                     path=store,
                     read=_reader(array, (*lead, j) if array.ndim > 2 else (), grid, nodata),
                     grid=grid,
-                    scale=float(usual[0]),
-                    offset=float(array.attrs.get("add_offset", usual[1])),
+                    scale=scale,
+                    offset=offset,
                 )
                 for j, name in enumerate(names)
                 if name

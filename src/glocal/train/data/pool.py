@@ -25,19 +25,12 @@ class Pool:
         evenness: float = 0.0,
         spread: int | None = None,
     ) -> None:
-        """Read the headers of shards.
+        """Read the headers of shards, or of folders of shards.
 
-        Parameters
-        ----------
-        paths
-            Shards, or folders of shards.
-        max_bytes
-            Limit of decoded shards in memory; one shard is held in any case.
-        evenness
-            0: each window is drawn equally often; 1: each origin is, whatever its size.
-        spread
-            Most shards that one batch is drawn from; None for all. Streaming from a pool
-            larger than ``max_bytes`` needs a small number.
+        ``max_bytes`` limits the decoded shards in memory; one is held in any case. With
+        ``evenness`` 0 each window is drawn equally often, with 1 each origin is, whatever its
+        size. ``spread`` is from how many shards one batch is drawn at most, None for all:
+        streaming from a pool larger than ``max_bytes`` needs a small number.
         """
         self.paths: list[Path] = []
         for path in map(Path, paths):

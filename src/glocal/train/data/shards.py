@@ -222,13 +222,9 @@ def shard_of(windows: Sequence[Crop], licences: Mapping[str, str]) -> Shard:
         values = np.stack([window.values[name] for window in windows])
         if values.shape[1] != len(band_names(name)):
             raise BadSourceError(f"{name!r} needs the bands {', '.join(band_names(name))}")
-        stored, scale, offset, nodata = _encode(name, values)
         layers[name] = Layer(
-            stored=stored,
+            **_encode(name, values),
             bands=band_names(name),
-            scale=scale,
-            offset=offset,
-            nodata=nodata,
             gsd_m=np.array([window.gsd_m[name] for window in windows], np.float32),
             day=np.array([window.day[name] for window in windows], np.float32),
         )
@@ -240,13 +236,11 @@ def shard_of(windows: Sequence[Crop], licences: Mapping[str, str]) -> Shard:
     )
 
 
-def _encode(
-    name: str, values: NDArray[np.float32]
-) -> tuple[NDArray[Any], float, float, int | None]:
+def _encode(name: str, values: NDArray[np.float32]) -> dict[str, Any]:
     valid = np.isfinite(values)
     if name not in CODES:
         rounded = np.where(valid, np.round(values * STEP) / STEP, np.nan)
-        return rounded.astype(np.float32), 1.0, 0.0, None
+        return {"stored": rounded.astype(np.float32)}
     scale, offset = CODES[name]
     numbers = np.round((np.where(valid, values, offset) - np.float64(offset)) / scale)
     # Colour without holes needs 8 bits only.
@@ -257,9 +251,11 @@ def _encode(
             f"values of {name!r} must lie in [{offset:g}, {offset + limit * scale:g}], got "
             f"[{np.nanmin(values):g}, {np.nanmax(values):g}]; are they in its physical unit?"
         )
+    code = {"scale": scale, "offset": offset}
     if whole:
-        return numbers.astype(np.uint8), scale, offset, None
-    return np.where(valid, numbers, HOLE).astype(np.uint16), scale, offset, HOLE
+        return {**code, "stored": numbers.astype(np.uint8)}
+    stored = np.where(valid, numbers, HOLE).astype(np.uint16)
+    return {**code, "stored": stored, "nodata": HOLE}
 
 
 def write_shard(path: Path, shard: Shard, *, max_mb: float = MAX_MB, first: int = 0) -> list[Path]:

@@ -67,10 +67,9 @@ def restore(
             slow.copy_(tensors[f"average.{name}"])
         for name, parameter in _trainable(model):
             parameter.copy_(tensors[f"model.{name}"])
-            saved = {key: f"{key}.{name}" for key in MOMENTS if f"{key}.{name}" in tensors}
+            saved = {key: tensors[f"{key}.{name}"] for key in MOMENTS if f"{key}.{name}" in tensors}
             if saved:
-                state = {key: tensors[full].to(parameter.device) for key, full in saved.items()}
-                optimizer.state[parameter] = state
+                optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in saved.items()}
 
 
 def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from glocal.errors import ConfigError
 from glocal.train.pretraining.draw import Draw
-from glocal.train.pretraining.ema import decay_at, update_average
 from glocal.train.pretraining.recipe import (
     PretrainConfig,
     Recipe,
@@ -170,6 +169,21 @@ def update(learner: Training, config: PretrainConfig, drawn: Draw, step: int) ->
     seen = {name: value.detach() for name, value in losses.items()}
     seen |= {"total": loss.detach(), "reconstruction": share * seen["reconstruction"]}
     return {**seen, "norm": norm.detach()}
+
+
+def decay_at(step: int, decay: float) -> float:
+    """Return the share of the old average at a step.
+
+    Early steps forget faster, so that the random start weighs nothing in a short run
+    (as in ``tf.train.ExponentialMovingAverage``).
+    """
+    return min(decay, (1 + step) / (10 + step))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move every parameter of ``average``, a deep copy of ``model``, towards it, in place."""
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1.0 - decay)
 
 
 def reduced(value: Tensor, how: Literal["sum", "mean"], fabric: Fabric) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,7 @@ TIMES = ("seconds",)
 class MetricsLog:
     """Writes the lines of ``metrics.jsonl``; lines from ``step`` on are of a lost run.
 
-    Parameters
-    ----------
-    folder
-        Folder of the run; events for TensorBoard go to ``folder/tensorboard``.
-    step
-        First step that will be written.
-    board
-        Whether to write for TensorBoard, where that is installed.
+    With ``board`` events for TensorBoard go to ``folder/tensorboard``, where it is installed.
     """
 
     def __init__(self, folder: Path, step: int, *, board: bool = True) -> None:
@@ -40,22 +33,18 @@ class MetricsLog:
         if board and tensorboard is not None:
             self._board = tensorboard.SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
-    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add one line per row; every row has a ``step``."""
-        lines = []
-        for row in rows:
-            lines.append(json.dumps(row, allow_nan=False))
-            self._draw(row)
-        if lines:
-            append_line(self._path, "\n".join(lines))
-
-    def _draw(self, row: Mapping[str, Any]) -> None:
+        if rows:
+            append_line(self._path, "\n".join(json.dumps(row, allow_nan=False) for row in rows))
         if self._board is None:
             return
-        for name, value in row.items():
-            if isinstance(value, float):
-                self._board.add_scalar(name, value, row["step"])
-        self._board.add_scalar(f"reconstruction/{row['plan']}", row["reconstruction"], row["step"])
+        for row in rows:
+            step = row["step"]
+            numbers = {name: one for name, one in row.items() if isinstance(one, float)}
+            numbers[f"reconstruction/{row['plan']}"] = row["reconstruction"]
+            for name, value in numbers.items():
+                self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Finish the files."""

@@ -105,14 +105,9 @@ def pretrain(
     Writes ``metrics.jsonl``, ``checkpoints/`` and ``weights/`` (the running average) to ``out``.
     SIGTERM and Ctrl-C finish the step and write a checkpoint.
 
-    Parameters
-    ----------
-    teacher
-        A frozen model of images and its width, see :mod:`glocal.train.pretraining.distil`.
-    start
-        Weights to begin with instead of random ones: ``nano``, or a folder.
-    progress
-        Called with a text and the share of the steps that is done.
+    ``teacher`` is a frozen model of images and its width (:mod:`glocal.train.pretraining.distil`),
+    ``start`` names weights to begin with instead of random ones: ``nano``, or a folder;
+    ``progress`` is called with a text and the share of the steps that is done.
 
     Raises
     ------
@@ -138,8 +133,7 @@ def pretrain(
             "start": begin_with(learning, start),
         }
         step, seconds = _resume(learning, out / "checkpoints", facts)
-        files = _Files(learning, out, options, facts, seconds)
-        files.start(step)
+        files = _Files(learning, out, options, facts, step, seconds)
         why: Why = "done"
         for drawn in draws(pool, recipe, step, options.readers):
             files.add(step, drawn.plan, update(learning, recipe.training, drawn, step))
@@ -202,20 +196,16 @@ class _Files:
         out: Path,
         options: RunOptions,
         facts: Mapping[str, Any],
+        step: int,
         seconds: float,
     ) -> None:
         self._learning, self._out, self._options, self._facts = learning, out, options, facts
         self._started = time.monotonic() - seconds
-        self._saved = -1
-        self._log: MetricsLog | None = None
+        self._saved = step if (out / "weights").exists() else -1
         self._waiting: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
-
-    def start(self, step: int) -> None:
-        """Open the log; lines of steps that a kill lost are dropped."""
-        if (self._out / "weights").exists():
-            self._saved = step
-        if self._learning.fabric.is_global_zero:
-            self._log = MetricsLog(self._out, step, board=self._options.tensorboard)
+        self._log: MetricsLog | None = None
+        if learning.fabric.is_global_zero:
+            self._log = MetricsLog(out, step, board=options.tensorboard)
 
     def seconds(self) -> float:
         """Return the wall time of the run, resumptions counted."""

@@ -19,9 +19,7 @@ FEW = 5
 """Below so many blocks an interval says nothing: cases are reported instead."""
 
 
-def block_interval(
-    values: ArrayLike, blocks: ArrayLike, *, draws: int = DRAWS, seed: int = 0
-) -> tuple[float, float] | None:
+def block_interval(values: ArrayLike, blocks: ArrayLike) -> tuple[float, float] | None:
     """Return the 95 % interval of the mean of ``values`` (n,), drawing blocks with return.
 
     ``None`` with fewer than five blocks.
@@ -37,8 +35,8 @@ def block_interval(
         return None
     total = np.bincount(block, given)
     size = np.bincount(block)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
     low, high = np.quantile((drawn @ total) / (drawn @ size), [0.025, 0.975])
     return float(low), float(high)
 
@@ -85,7 +83,6 @@ def subsets(
     """Return for each seed the rows in a random ``share`` of the blocks, all its pictures."""
     names = np.unique(blocks[rows])
     keep = max(1, round(share * len(names)))
-    drawn = [
-        np.random.default_rng(seed).choice(names, keep, replace=False) for seed in range(seeds)
-    ]
+    rngs = map(np.random.default_rng, range(seeds))
+    drawn = (rng.choice(names, keep, replace=False) for rng in rngs)
     return [rows[np.isin(blocks[rows], some)] for some in drawn]

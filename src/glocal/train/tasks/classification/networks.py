@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -142,32 +142,27 @@ def embed_all(
 ) -> NDArray[np.float32]:
     """Return the encoder's vectors (N, D) of many images, a few at a time.
 
-    Parameters
-    ----------
-    arrays
-        Sensor -> (N, C, H, W) in the units of `msgfm.batch_of`. Bytes (``uint8``) are
-        read as 0-255 and scaled to 0-1, so that a large set need not be held as floats.
-    gsd_m
-        Metres per pixel; ``None`` stands for what is usual for the sensor.
+    ``arrays`` are (N, C, H, W) per sensor in the units of `msgfm.batch_of`; bytes (``uint8``) are
+    read as 0-255 and scaled to 0-1, so that a large set need not be held as floats. ``gsd_m`` are
+    metres per pixel; ``None`` stands for what is usual for the sensor.
     """
-    about = {} if gsd_m is None else {"gsd_m": dict.fromkeys(arrays, gsd_m)}
-    starts = range(0, count_of(arrays), batch)
-    some = (some_of(arrays, slice(at, at + batch)) for at in starts)
-    parts = [encoder.embed(one, **about).cpu().numpy() for one in some]
-    return np.concatenate(parts).astype(np.float32)
+    parts = [encoder.embed(_batch(some, gsd_m)) for some in _chunks(arrays, batch)]
+    return torch.cat(parts).cpu().numpy()
 
 
 @torch.inference_mode()
-def predict(
-    net: nn.Module, arrays: Arrays, *, gsd_m: float | None = None, batch: int = 128
-) -> NDArray[np.int64]:
+def predict(net: nn.Module, arrays: Arrays, *, gsd_m: float | None = None) -> NDArray[np.int64]:
     """Return the class (N,) that a fitted network gives each image; see `embed_all`."""
     parts = []
-    for at in range(0, count_of(arrays), batch):
+    for some in _chunks(arrays):
         with _fast():
-            logits = net(_batch(some_of(arrays, slice(at, at + batch)), gsd_m))
-        parts.append(logits.argmax(1).numpy())
+            parts.append(net(_batch(some, gsd_m)).argmax(1).numpy())
     return np.concatenate(parts)
+
+
+def _chunks(arrays: Arrays, size: int = 128) -> Iterator[dict[str, NDArray[Any]]]:
+    starts = range(0, count_of(arrays), size)
+    return (some_of(arrays, slice(at, at + size)) for at in starts)
 
 
 def _batch(arrays: Arrays, gsd_m: float | None) -> Batch:
@@ -200,12 +195,14 @@ def _learn(
     minimise(groups, loss_of, len(labels), settings)
 
 
-def _groups(net: SceneClassifier, settings: Settings) -> list[tuple[nn.Module, float]]:
+def _groups(
+    net: SceneClassifier, settings: Settings, decay: float = DECAY
+) -> list[tuple[nn.Module, float]]:
     """Return the modules with their rates: the later the stage, the faster."""
     encoder, last = net.encoder, len(net.encoder.config.depths) - 1
-    rates = [settings.encoder_rate * DECAY ** (last - i) for i in range(last + 1)]
+    rates = [settings.encoder_rate * decay ** (last - i) for i in range(last + 1)]
     groups: list[tuple[nn.Module, float]] = [(net.head, settings.rate)]
-    groups += [(encoder.embed_tokens, rates[0] * DECAY)]
+    groups += [(encoder.embed_tokens, rates[0] * decay)]
     for column, first in ((encoder.stages, 0), (encoder.norms, 0), (encoder.merges, 1)):
         groups += [(module, rates[i + first]) for i, module in enumerate(column)]
     return groups

@@ -28,7 +28,7 @@ NEIGHBOURS = (1, 3, 5, 10, 20, 50)
 LEAVES = (1, 3)
 """Smallest numbers of samples in a leaf that the validation part chooses from."""
 
-TREES = 100
+TREES, CHUNK = 100, 1024
 
 TEMPERATURE = 0.07
 """Of the neighbours' votes, exp(cosine / T): Wu et al. 2018 (arXiv:1805.01978)."""
@@ -67,17 +67,10 @@ def linear_probe(
 ) -> Prediction:
     """Fit a multinomial logistic regression on features and classify the test part.
 
-    Parameters
-    ----------
-    train, test
-        Features, shapes (N, D) and (n, D), finite.
-    labels
-        Classes of ``train``, shape (N,), integers >= 0.
-    validation
-        Features and classes of the part that chooses C. It is not used for fitting.
-    penalties
-        Candidates for C, fitted from strong to weak, each from the last solution, until the
-        accuracy on the validation part falls.
+    ``train`` (N, D) and ``test`` (n, D) are finite features, ``labels`` (N,) classes >= 0 of
+    ``train``. ``validation``, features and classes, chooses C and is not used for fitting:
+    ``penalties`` are fitted from strong to weak, each from the last solution, until the accuracy
+    there falls.
 
     Raises
     ------
@@ -133,19 +126,17 @@ def forest_probe(
     test: ArrayLike,
     *,
     validation: tuple[ArrayLike, ArrayLike],
-    leaves: Sequence[int] = LEAVES,
-    seed: int = 0,
 ) -> Prediction:
     """Classify the test part by extremely randomised trees: a strong reading of crude features.
 
     The validation part chooses the smallest leaf. Parameters and errors are those of
-    `linear_probe`; ``seed`` draws the trees.
+    `linear_probe`.
     """
     (x, y), (x_val, y_val), x_test = _parts(train, labels, validation, test)
     accuracy: dict[float, float] = {}
     given: dict[float, Labels] = {}
-    for leaf in leaves:
-        forest = ExtraTreesClassifier(TREES, min_samples_leaf=leaf, random_state=seed).fit(x, y)
+    for leaf in LEAVES:
+        forest = ExtraTreesClassifier(TREES, min_samples_leaf=leaf, random_state=0).fit(x, y)
         accuracy[float(leaf)] = float(np.mean(forest.predict(x_val) == y_val))
         given[float(leaf)] = forest.predict(x_test)
     best = _best(accuracy)
@@ -157,25 +148,14 @@ def majority(labels: ArrayLike, count: int) -> Labels:
     return np.full(count, np.bincount(np.asarray(labels, dtype=np.int64)).argmax())
 
 
-def leave_one_out(features: ArrayLike, labels: ArrayLike, *, penalty: float = 0.1) -> Floats:
+def leave_one_out(features: ArrayLike, labels: ArrayLike) -> Floats:
     """Score each image for each of several labels by a probe that never saw the image.
 
-    For very small sets: nothing is left to choose C on, so it is fixed. A label that all other
-    images have, or none, gets the share of the others that have it as its score.
-
-    Parameters
-    ----------
-    features
-        Shape (N, D), finite, N >= 3.
-    labels
-        Shape (N, K), True where the image has the label.
-
-    Returns
-    -------
-    NDArray
-        Shape (N, K), probabilities. Scores of different images come from different probes, and
-        taking a positive away lowers the others' share: features without information score
-        *below* chance, never above it.
+    From finite features (N, D), N >= 3, and labels (N, K) to probabilities (N, K). For very small
+    sets: nothing is left to choose C on, so it is fixed. A label that all other images have, or
+    none, gets the share of the others that have it as its score. Scores of different images come
+    from different probes, and taking a positive away lowers the others' share: features without
+    information score *below* chance, never above it.
     """
     x = _checked(features, "features")
     wanted = np.asarray(labels, dtype=bool)
@@ -188,15 +168,10 @@ def leave_one_out(features: ArrayLike, labels: ArrayLike, *, penalty: float = 0.
         others = np.arange(len(x)) != out
         seen, unseen = _standardised(x[others], x[others], x[out : out + 1])
         for label, has in enumerate(wanted[others].T):
-            scores[out, label] = (
-                has.mean()
-                if has.all() or not has.any()
-                else (
-                    LogisticRegression(C=penalty, max_iter=ITERATIONS)
-                    .fit(seen, has)
-                    .predict_proba(unseen)[0, 1]
-                )
-            )
+            scores[out, label] = has.mean()
+            if 0 < has.sum() < len(has):
+                probe = LogisticRegression(C=0.1, max_iter=ITERATIONS).fit(seen, has)
+                scores[out, label] = probe.predict_proba(unseen)[0, 1]
     return scores
 
 
@@ -279,13 +254,13 @@ def _directions(x: Floats) -> Floats:
 
 
 def _votes(
-    known: Floats, labels: Labels, asked: Floats, neighbours: Sequence[int], chunk: int = 1024
+    known: Floats, labels: Labels, asked: Floats, neighbours: Sequence[int]
 ) -> dict[int, Labels]:
     """Return the class that the k nearest elect for each k; (n,) each."""
     most, classes = max(neighbours), int(labels.max()) + 1
     parts: dict[int, list[Labels]] = {k: [] for k in neighbours}
-    for at in range(0, len(asked), chunk):
-        cosine = asked[at : at + chunk] @ known.T
+    for at in range(0, len(asked), CHUNK):
+        cosine = asked[at : at + CHUNK] @ known.T
         nearest = np.argpartition(-cosine, most - 1, axis=1)[:, :most]
         near = np.take_along_axis(cosine, nearest, axis=1)
         order = np.argsort(-near, axis=1, kind="stable")
