@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from glocal.core.sensor import sensor
 from glocal.errors import SourceUnavailableError
-from glocal.train.tasks.classification import classify
+from glocal.train.tasks.classification import classify, probes
 from glocal.train.tasks.classification.statistics import band_statistics
 from msgfm import Encoder
 
@@ -81,7 +81,7 @@ def bigearthnet(data: Path, encoder: Encoder, *, seeds: int = 3) -> dict[str, An
     arrays = {"s2": patches.reflectance}
 
     def scored(features: NDArray[np.float32]) -> dict[str, float]:
-        return classify.average_precision(labels, classify.leave_one_out(features, labels))
+        return probes.average_precision(labels, probes.leave_one_out(features, labels))
 
     random = [classify.random_like(encoder, seed) for seed in range(seeds)]
     methods = {

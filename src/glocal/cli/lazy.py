@@ -20,10 +20,7 @@ EXTRAS = {"model": "train"}
 def load(name: str) -> Any:
     """Import the module that is called as the command, and return what its ``app`` holds.
 
-    Raises
-    ------
-    typer.Exit
-        A package is not installed; what to install is on stderr.
+    Where a package is not installed, what to install is told on stderr.
     """
     with readable_errors():
         module = later.load(f"glocal.cli.{name.replace('-', '_')}", EXTRAS.get(name, ""))

@@ -6,7 +6,7 @@ import os
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -29,14 +29,7 @@ app = typer.Typer(
 )
 
 
-class Size(StrEnum):
-    """Named architectures."""
-
-    nano = "nano"
-    tiny = "tiny"
-    base = "base"
-
-
+Size = StrEnum("Size", ["nano", "tiny", "base"])
 CONFIGS = {Size.nano: nano, Size.tiny: tiny, Size.base: base}
 
 Data = Annotated[
@@ -67,14 +60,9 @@ def pack(
     with readable_errors():
         summary = pack_folders(data, out, side=side, max_mb=max_mb, max_days=max_days)
         windows = {"+".join(sensors): n for sensors, n in sorted(summary.windows.items())}
-        rows: dict[str, Any] = {
-            "windows": windows,
-            "dropped": summary.dropped,
-            "too_small": summary.too_small,
-            "licences": summary.licences,
-            "shards": [str(path) for path in summary.paths],
-        }
-        print_rows(rows, as_json)
+        shards = [str(path) for path in summary.paths]
+        told = {name: getattr(summary, name) for name in ("dropped", "too_small", "licences")}
+        print_rows({"windows": windows, **told, "shards": shards}, as_json)
 
 
 @app.command(epilog="Example: glocal model pretrain --data pool --out run --steps 2000")
@@ -132,7 +120,7 @@ def embed(
     with readable_errors():
         found = embed_images(images, Encoder.from_pretrained(weights), side=side)
         write_vectors(out, found)
-        count, width = found.vectors.shape
+        count, width = found["vectors"].shape
         print_rows({"windows": count, "width": width, "out": str(out)}, as_json)
 
 

@@ -30,9 +30,7 @@ Out = Annotated[Path, typer.Option(help="GeoTIFF to write.")]
 Weights = Annotated[str, typer.Option(help="Name of packaged weights, or a folder.")]
 Steps = Annotated[int, typer.Option(min=1, help="Steps of learning.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
-S2 = Annotated[
-    Path | None, typer.Option(help="Sentinel-2: SAFE, folder of band files or stacked raster.")
-]
+SENTINEL2 = typer.Option(help="Sentinel-2: SAFE, folder of band files or stacked raster.")
 Sar = Annotated[Path | None, typer.Option(help="Sentinel-1: VV and VH, dB or linear power.")]
 SarBands = Annotated[
     str | None, typer.Option(help="Bands of --sar in its order, as VV,VH, if the file names none.")
@@ -50,6 +48,9 @@ Offset = Annotated[
 ]
 When = Annotated[
     str | None, typer.Option("--interval", help="Date of the images, as 2017-02-16, if not named.")
+]
+Fitted = Annotated[
+    Path | None, typer.Option(help="Network fitted before; else one is fitted to this image.")
 ]
 FineTune = Annotated[bool, typer.Option("--fine-tune", help="Learn the encoder too; slow.")]
 
@@ -101,7 +102,7 @@ def map_classes(
         Path, typer.Option(help="Raster of class codes 1 to 255 on a part of the place, 0 unknown.")
     ],
     out: Out,
-    s2: S2 = None,
+    s2: Annotated[Path | None, SENTINEL2] = None,
     sar: Sar = None,
     rgb: Annotated[Path | None, typer.Option(help="Colour image: red, green, blue.")] = None,
     dsm: Annotated[Path | None, typer.Option(help="Surface heights in metres.")] = None,
@@ -138,18 +139,14 @@ def map_classes(
     epilog="Example: glocal model remove-clouds --s2 scene.SAFE --sar s1_VV_VH.tif --out clear.tif"
 )
 def remove_clouds(
-    s2: Annotated[
-        Path, typer.Option(help="Sentinel-2: SAFE, folder of band files or stacked raster.")
-    ],
+    s2: Annotated[Path, SENTINEL2],
     out: Out,
     sar: Sar = None,
     cloud: Annotated[
         Path | None,
         typer.Option(help="Raster that is not 0 under cloud and shadow; else the product's SCL."),
     ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="Network fitted before; else one is fitted to this image.")
-    ] = None,
+    model: Fitted = None,
     weights: Weights = "nano",
     steps: Steps = 300,
     seed: Seed = 0,
@@ -187,9 +184,7 @@ def sharpen(
         Path | None,
         typer.Option(help="Sentinel-2 bands or 8-bit colour of larger pixels; else as FINE."),
     ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="Network fitted before; else one is fitted to this image.")
-    ] = None,
+    model: Fitted = None,
     weights: Weights = "nano",
     steps: Steps = 300,
     seed: Seed = 0,

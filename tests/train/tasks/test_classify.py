@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from glocal.errors import BadSourceError, SourceUnavailableError
-from glocal.train.tasks.classification import classify
+from glocal.train.tasks.classification import classify, probes
 from glocal.train.tasks.classification.compare import block_interval, score, subsets
 from glocal.train.tasks.classification.networks import SceneClassifier, _groups
 from glocal.train.tasks.classification.scenes import read_scenes
@@ -139,13 +139,13 @@ def test_leaving_one_out_never_learns_from_the_one():
     rng = np.random.default_rng(0)
     labels = rng.random((12, 4)) > 0.5
     labels[:, 3] = True
-    told = classify.leave_one_out(labels + rng.normal(0, 0.1, labels.shape), labels)
-    assert classify.average_precision(labels, told)["macro"] > 0.95
+    told = probes.leave_one_out(labels + rng.normal(0, 0.1, labels.shape), labels)
+    assert probes.average_precision(labels, told)["macro"] > 0.95
     assert (told[:, 3] == 1).all()
     x = rng.normal(size=(12, 5))
     changed = labels.copy()
     changed[0, :3] = ~changed[0, :3]
-    before, after = classify.leave_one_out(x, labels), classify.leave_one_out(x, changed)
+    before, after = probes.leave_one_out(x, labels), probes.leave_one_out(x, changed)
     np.testing.assert_array_equal(before[0], after[0])
     assert (before[1:] != after[1:]).any()
 
@@ -154,11 +154,11 @@ def test_average_precision_of_a_known_case():
     """Label 0: the positives stand 1st and 3rd, (1 + 2/3) / 2; label 1: 1st; label 2: none."""
     labels = [[1, 0, 0], [0, 1, 0], [1, 0, 0]]
     scores = [[0.9, 0.1, 0.5], [0.5, 0.8, 0.5], [0.3, 0.2, 0.5]]
-    found = classify.average_precision(labels, scores)
+    found = probes.average_precision(labels, scores)
     assert found["macro"] == pytest.approx((5 / 6 + 1) / 2)
     assert found["labels"] == 2
     with pytest.raises(BadSourceError, match="positive"):
-        classify.average_precision(np.zeros((2, 2)), np.zeros((2, 2)))
+        probes.average_precision(np.zeros((2, 2)), np.zeros((2, 2)))
 
 
 def test_intervals_are_wider_where_neighbours_agree():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import reduce
 
 import torch
 from einops import rearrange
@@ -117,13 +118,7 @@ class TokenFusion(nn.Module):
         self.unknown = nn.Parameter(torch.zeros(width))
 
     def of(self, short: str) -> SensorEmbedding:
-        """Return the embedding of a sensor.
-
-        Raises
-        ------
-        SensorError
-            The encoder was made without it.
-        """
+        """Return the embedding of a sensor, or raise SensorError."""
         module = dict(self.sensors.items()).get(short)
         if not isinstance(module, SensorEmbedding):
             raise SensorError(
@@ -140,18 +135,15 @@ class TokenFusion(nn.Module):
         # token = sum_s known_s e_s / sum_s known_s over sensors s. msGFM lets one sensor in at a
         # time; a mean is the simplest rule that any subset obeys, and has no weight that could
         # depend on which sensors met in training (decision 0005).
-        total: Tensor | None = None
-        count: Tensor | None = None
+        parts = []
         for short in batch.sensors:
             tokens, known = self.of(short)(
                 batch.values[short], batch.valid[short], batch.gsd_m[short], batch.day[short]
             )
             if short in masked:
                 known = known & ~masked[short]
-            part, one = tokens * known[..., None], known.to(tokens.dtype)
-            total, count = (part, one) if total is None else (total + part, count + one)
-        if total is None or count is None:
-            raise ValueError("a batch needs at least one sensor; got none")
+            parts.append((tokens * known[..., None], known.to(tokens.dtype)))
+        total, count = (reduce(torch.add, column) for column in zip(*parts, strict=True))
         known = count > 0
         fused = total / count.clamp(min=1)[..., None]
         return torch.where(known[..., None], fused, self.unknown.to(fused.dtype)), known

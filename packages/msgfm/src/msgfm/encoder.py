@@ -155,15 +155,10 @@ class Encoder(nn.Module):
         nn.init.trunc_normal_(self.embed_tokens.unknown, std=0.02)
 
     def forward(self, batch: Batch, masked: Mapping[str, Tensor] | None = None) -> Features:
-        """Encode a batch.
+        """Encode a batch of sensors of this encoder, at any size.
 
-        Parameters
-        ----------
-        batch
-            Sensors of this encoder, at any size.
-        masked
-            Sensor -> (B, h, w) bool over tokens of 4 px, h = ceil(H / 4): hidden, as in
-            pretraining.
+        ``masked`` hides tokens, as in pretraining: sensor -> (B, h, w) bool over tokens of 4 px,
+        h = ceil(H / 4).
 
         Raises
         ------

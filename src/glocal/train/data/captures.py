@@ -145,13 +145,6 @@ def names_of(where: str, short: str, count: int, given: Sequence[str]) -> tuple[
     """Return the band of the table for each of ``count`` layers of a file, "" to leave one out.
 
     ``given`` are names or common names; without them the number of layers decides.
-
-    Raises
-    ------
-    BadSourceError
-        The number fits no level of the sensor, or a name is twice there.
-    UnknownSensorError
-        A given name is not in the table.
     """
     table = table_of(short)
     if given:

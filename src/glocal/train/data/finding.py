@@ -61,7 +61,12 @@ def captures(root: Path) -> Iterator[Capture]:
     SourceUnavailableError
         ``root`` does not exist, or a file is truncated.
     BadSourceError
-        A raster shows something that nothing tells, or a rule is wrong.
+        A raster, an item or a store shows something that nothing tells, or a rule is wrong; an
+        asset is not a local file.
+    UnknownSensorError
+        A band is named that the sensor does not have.
+    GridMismatchError
+        The place of a store is not told.
     MissingExtraError
         A Zarr store needs the extra ``zarr``.
     """
@@ -138,13 +143,7 @@ def _parsed(path: Path, name: str) -> PoolSettings:
 
 
 def sensor_in(path: Path, root: Path) -> str:
-    """Return the sensor that a word of the name, or of a folder above it, tells.
-
-    Raises
-    ------
-    BadSourceError
-        No word does, or several do and differ.
-    """
+    """Return the sensor that a word of the name, or of a folder above it, tells."""
     for part in (path.stem, *(one.name for one in path.parents if one.is_relative_to(root))):
         words = re.split(r"[^a-z0-9]+", part.lower())
         found = {WORDS[word] for word in words if word in WORDS}

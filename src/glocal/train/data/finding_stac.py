@@ -34,11 +34,6 @@ def captures(
     An asset is data when its type or suffix is a raster's and no role says otherwise. Its
     sensor is told by a word of its key (``dsm``), else by the mission of the item, else by
     a word of the id or the collection; its bands by ``bands``, ``eo:bands`` or its key.
-
-    Raises
-    ------
-    BadSourceError
-        The sensor is not told, or an asset is not a local file.
     """
     found: dict[str, list[BandFile]] = {}
     for key, asset in sorted(item.get("assets", {}).items()):
@@ -48,9 +43,8 @@ def captures(
             short = _sensor(path, item, key)
             found.setdefault(short, []).extend(_bands(path, key, asset, short))
     properties = item.get("properties", {})
-    licence = settings.licence
-    if licence == "not stated":
-        licence = str(properties.get("license", licence))
+    stated = settings.licence != "not stated"
+    licence = settings.licence if stated else str(properties.get("license", settings.licence))
     start, stop = (
         str(properties.get("datetime") or properties.get(name) or "")
         for name in ("start_datetime", "end_datetime")

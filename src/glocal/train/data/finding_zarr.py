@@ -49,19 +49,7 @@ UNITS = re.compile(r"(seconds|minutes|hours|days) since (\d{4}-\d\d-\d\d)(?:[T ]
 
 
 def captures(store: Path, settings: PoolSettings) -> Iterator[Capture]:
-    """Yield a capture per sensor and date.
-
-    Raises
-    ------
-    SourceUnavailableError
-        The store can't be read.
-    GridMismatchError
-        The place is not told.
-    BadSourceError
-        No array is named after a sensor, or its shape is not one of those above.
-    MissingExtraError
-        The package zarr is not installed.
-    """
+    """Yield a capture per sensor and date."""
     if not find_spec("zarr"):
         raise MissingExtraError(
             "reading Zarr stores needs the package zarr; in the folder of the source code run: "

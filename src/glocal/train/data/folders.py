@@ -29,6 +29,7 @@ from glocal.train.data.shards import (
     Shard,
     band_names,
     coverage,
+    crops,
     read_shard,
     sensor_set,
     shard_of,
@@ -201,12 +202,8 @@ def _squares(chips: Mapping[str, Chip], side: int) -> Iterator[dict[str, NDArray
         arrays[name] = np.full((len(known), *chip.values.shape[1:]), np.nan, np.float32)
         rows = [known.index(band) for band in chip.band_names]
         arrays[name][rows] = np.where(chip.valid, chip.values, np.nan)
-    height, width = next(iter(arrays.values())).shape[1:]
-    for top in range(0, height, side):
-        for left in range(0, width, side):
-            cut = (slice(None), slice(top, top + side), slice(left, left + side))
-            squares = {name: array[cut].copy() for name, array in arrays.items()}
-            yield {k: one for k, one in squares.items() if coverage({k: one}) >= COVERED}
+    for squares in crops(arrays, side=side, stride=side):
+        yield {k: one.copy() for k, one in squares.items() if coverage({k: one}) >= COVERED}
 
 
 def pack(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -50,15 +50,13 @@ class Pool:
 
     def _weights(self, members: Sequence[Path]) -> list[NDArray[np.float64]]:
         """Return the running sum of the weights of the windows of each shard."""
-        counts: dict[str, int] = {}
-        for header in map(self._headers.__getitem__, members):
-            for name, count in zip(header["origins"], header["counts"], strict=True):
-                counts[name] = counts.get(name, 0) + count
-        rising = []
-        for header in map(self._headers.__getitem__, members):
-            each = np.array([max(counts[o], 1) ** -self.evenness for o in header["origins"]])
-            rising.append(np.cumsum(each[header["origin"]]))
-        return rising
+        headers = [self._headers[path] for path in members]
+        counts: Counter[str] = Counter()
+        for header in headers:
+            counts.update(dict(zip(header["origins"], header["counts"], strict=True)))
+        weight = {name: max(count, 1) ** -self.evenness for name, count in counts.items()}
+        each = [np.array([weight[name] for name in header["origins"]]) for header in headers]
+        return [np.cumsum(w[h["origin"]]) for w, h in zip(each, headers, strict=True)]
 
     def _check(self, sensors: tuple[str, ...], members: Sequence[Path]) -> None:
         for name in sensors:

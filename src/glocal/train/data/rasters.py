@@ -69,13 +69,7 @@ class Rasters:
         return min(grids, key=lambda grid: abs(grid.resolution.x))
 
     def chips(self, grid: GeoBox) -> dict[str, Chip]:
-        """Return sensor -> image on ``grid``.
-
-        Raises
-        ------
-        GlocalError
-            As `read_image` says: missing files, wrong units, no overlap.
-        """
+        """Return sensor -> image on ``grid``; errors are those of `read_image`."""
         own: dict[str, dict[str, Any]] = {
             "s2": {"unit": self.unit, "bands": self.bands, "offset": self.offset},
             "sar": {"bands": self.sar_bands},
@@ -93,13 +87,7 @@ class Rasters:
         }
 
     def batch(self, grid: GeoBox) -> Batch:
-        """Return the place as a batch of one, with pixel size and dates.
-
-        Raises
-        ------
-        GlocalError, MsgfmError
-            As `chips` and `batch_of` say.
-        """
+        """Return the place as a batch of one, with pixel size and dates."""
         chips = self.chips(grid)
         return batch_of(
             {name: holes(chip)[None] for name, chip in chips.items()},

@@ -7,16 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-PARTS = ("train", "val", "test")
-
 
 def blocks(lon: ArrayLike, lat: ArrayLike, size_deg: float = 0.5) -> NDArray[np.int64]:
     """Return the number of the block of ``size_deg`` x ``size_deg`` degrees of each place.
 
-    Parameters
-    ----------
-    lon, lat
-        Degrees, same shape; longitudes outside [-180, 180) are wrapped.
+    ``lon`` and ``lat`` are degrees, same shape; longitudes outside [-180, 180) are wrapped.
 
     Raises
     ------

@@ -47,13 +47,7 @@ def state_tensors(model: nn.Module, average: nn.Module, optimizer: Optimizer) ->
 def restore(
     tensors: Mapping[str, Tensor], model: nn.Module, average: nn.Module, optimizer: Optimizer
 ) -> None:
-    """Put saved tensors back, in place; the inverse of :func:`state_tensors`.
-
-    Raises
-    ------
-    CheckpointError
-        When names or shapes are not those of the model.
-    """
+    """Put saved tensors back, in place; the inverse of :func:`state_tensors`."""
     mine = {f"model.{name}": tuple(value.shape) for name, value in _trainable(model)}
     theirs = {k: tuple(v.shape) for k, v in tensors.items() if k.startswith("model.")}
     if mine != theirs:
@@ -81,10 +75,7 @@ def save_checkpoint(
 ) -> Path:
     """Write a checkpoint of ``facts["step"]`` and remove all but the ``keep`` newest.
 
-    Raises
-    ------
-    RunError
-        When the disk is full or not writable; older checkpoints are untouched.
+    Where the disk is full or not writable older checkpoints are untouched (`replacing_folder`).
     """
     path = folder / f"step-{facts['step']:08d}"
     with replacing_folder(path) as part:

@@ -64,13 +64,7 @@ class _Pass(nn.Module):
 def learner(
     recipe: Recipe, teacher: Callable[[Batch], Tensor] | None = None, teacher_width: int = 0
 ) -> Training:
-    """Return an untrained model on the hardware of this process.
-
-    Raises
-    ------
-    ConfigError
-        When the batch can't be shared out evenly among the processes.
-    """
+    """Return an untrained model on the hardware of this process."""
     config = recipe.training
     fabric = _fabric(config)
     torch.manual_seed(config.seed)
@@ -92,13 +86,7 @@ def learner(
 
 
 def begin_with(learner: Training, start: str | Path | None) -> str:
-    """Put saved weights in the place of random ones; return their SHA-256, "" for None.
-
-    Raises
-    ------
-    CheckpointError
-        The weights are damaged, or of another architecture.
-    """
+    """Put saved weights in the place of random ones; return their SHA-256, "" for None."""
     if start is None:
         return ""
     folder = find(start)

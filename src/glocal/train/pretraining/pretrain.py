@@ -112,9 +112,10 @@ def pretrain(
     Raises
     ------
     ConfigError
-        When ``out`` belongs to another recipe or other data; the text names the fields.
+        When ``out`` belongs to another recipe or other data (the text names the fields), or the
+        batch can't be shared out evenly among the processes.
     CheckpointError
-        When the newest checkpoint is damaged.
+        When the newest checkpoint or ``start`` is damaged, or ``start`` of another architecture.
     RunError
         When the loss is not finite, or the disk is full.
     """

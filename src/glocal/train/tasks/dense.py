@@ -103,14 +103,8 @@ def minimise(
 ) -> list[float]:
     """Fit modules by AdamW under half a cosine; return the loss of every step.
 
-    Parameters
-    ----------
-    groups
-        Modules with their peak learning rates.
-    loss_of
-        From indices (settings.batch,) of examples to a scalar.
-    count
-        Number of examples.
+    ``groups`` are modules with their peak learning rates; ``loss_of`` maps indices
+    (settings.batch,) of ``count`` examples to a scalar.
     """
     optimiser = torch.optim.AdamW(
         [{"params": list(module.parameters()), "lr": rate} for module, rate in groups],

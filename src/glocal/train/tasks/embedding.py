@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,33 +18,18 @@ from glocal.train.data.finding import captures
 from msgfm import Encoder
 
 SUFFIXES = (".npz", ".parquet")
+COLUMNS = ("vectors", "image", "sensor", "crs", "row", "column", "x", "y")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Vectors:
-    """Embeddings and where they are from; one row per window."""
-
-    vectors: NDArray[np.float32]
-    """Shape (N, D)."""
-
-    image: tuple[str, ...]
-    sensor: tuple[str, ...]
-    row: NDArray[np.int64]
-    """First row of the window, in pixels of the capture's finest band."""
-
-    column: NDArray[np.int64]
-    x: NDArray[np.float64]
-    """Centre of the window, in ``crs``."""
-
-    y: NDArray[np.float64]
-    crs: tuple[str, ...]
-
-
-def embed_images(images: Sequence[Path], encoder: Encoder, *, side: int = 64) -> Vectors:
+def embed_images(
+    images: Sequence[Path], encoder: Encoder, *, side: int = 64
+) -> dict[str, NDArray[Any]]:
     """Embed every capture that files or folders hold, window by window.
 
     Windows of ``side`` pixels do not overlap; what an edge cuts off counts as missing, and
-    windows without any valid pixel are left out.
+    windows without any valid pixel are left out. Returns columns with a row per window:
+    ``vectors`` (N, D), ``image`` and ``sensor``, first ``row`` and ``column`` of the window in
+    pixels of the capture's finest band, and its centre ``x`` and ``y`` in ``crs``.
 
     Raises
     ------
@@ -57,17 +42,8 @@ def embed_images(images: Sequence[Path], encoder: Encoder, *, side: int = 64) ->
             f"no valid pixel in {', '.join(map(str, images))}; rasters, STAC items and Zarr "
             "stores are read, see glocal.train.data.finding"
         )
-    image, sensor, crs, row, column, x, y, vectors = zip(*rows, strict=True)
-    return Vectors(
-        vectors=np.stack(vectors),
-        image=image,
-        sensor=sensor,
-        row=np.array(row),
-        column=np.array(column),
-        x=np.array(x),
-        y=np.array(y),
-        crs=crs,
-    )
+    columns = zip(*rows, strict=True)
+    return {name: np.array(one) for name, one in zip(COLUMNS, columns, strict=True)}
 
 
 def _rows(capture: Capture, encoder: Encoder, side: int) -> Iterator[tuple[object, ...]]:
@@ -91,29 +67,21 @@ def _rows(capture: Capture, encoder: Encoder, side: int) -> Iterator[tuple[objec
         for i, vector in zip(some.tolist(), vectors.cpu().numpy(), strict=True):
             column = i * side
             x, y = grid.transform * (column + side / 2, top + side / 2)
-            yield capture.name, name, str(grid.crs), top, column, x, y, vector
+            yield vector, capture.name, name, str(grid.crs), top, column, x, y
 
 
-def write_vectors(path: Path, found: Vectors) -> None:
+def write_vectors(path: Path, found: dict[str, Any]) -> None:
     """Write a ``.parquet`` table (one row per window) or an ``.npz`` archive of the same columns.
 
-    Raises
-    ------
-    ConfigError
-        For another suffix.
+    Another suffix is a ConfigError.
     """
     if path.suffix not in SUFFIXES:
         raise ConfigError(f"--out {path}: the suffix must be one of {', '.join(SUFFIXES)}")
-    columns = {
-        "image": np.array(found.image),
-        "sensor": np.array(found.sensor),
-        "crs": np.array(found.crs),
-        **{name: getattr(found, name) for name in ("row", "column", "x", "y")},
-    }
     with replacing(path) as part:
         if path.suffix == ".npz":
-            np.savez_compressed(part, vectors=found.vectors, **columns)
+            np.savez_compressed(part, **found)
             return
-        flat = pa.array(found.vectors.ravel())
-        vectors = pa.FixedSizeListArray.from_arrays(flat, found.vectors.shape[1])
-        pq.write_table(pa.table({**columns, "vector": vectors}), part)
+        rest = {name: column for name, column in found.items() if name != "vectors"}
+        flat = pa.array(found["vectors"].ravel())
+        vectors = pa.FixedSizeListArray.from_arrays(flat, found["vectors"].shape[1])
+        pq.write_table(pa.table({**rest, "vector": vectors}), part)

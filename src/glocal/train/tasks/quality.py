@@ -73,8 +73,6 @@ def ssim(
     BadSourceError
         The image is smaller than the window.
 
-    References
-    ----------
     Wang, Bovik, Sheikh & Simoncelli (2004), IEEE Trans. Image Processing 13(4), 600-612.
     """
     a, b, known = _checked(estimate, truth, valid)
@@ -103,8 +101,6 @@ def sam(estimate: ArrayLike, truth: ArrayLike, valid: ArrayLike | None = None) -
     BadSourceError
         There is a single band: its angle says nothing.
 
-    References
-    ----------
     Kruse et al. (1993), Remote Sensing of Environment 44, 145-163. The angle is computed by the
     half-angle formula of Kahan (2006), which is exact for equal spectra where arccos is not.
     """
@@ -132,8 +128,6 @@ def ergas(
     BadSourceError
         The mean of a band of the truth is 0: a relative error does not exist.
 
-    References
-    ----------
     Wald (2000), Quality of high resolution synthesised images: is there a simple criterion?
     """
     a, b, known = _checked(estimate, truth, valid)

@@ -140,16 +140,8 @@ def fit(
 ) -> Segmenter:
     """Fit a head, and with ``frozen=False`` a copy of the encoder too, to labelled pixels.
 
-    Parameters
-    ----------
-    encoder
-        Left as it is in either case.
-    batch
-        B places by any sensors of the encoder.
-    labels
-        (B, H, W) class index 0 to K - 1; -1 where unknown.
-    classes
-        K.
+    ``encoder`` is left as it is in either case; ``batch`` holds B places by any of its sensors,
+    ``labels`` (B, H, W) their classes 0 to ``classes`` - 1; -1 where unknown.
 
     Raises
     ------
@@ -265,16 +257,8 @@ def run(
     with labels; they touch learned tiles, so the scores are for this place alone. Of two or
     three tiles each is scored by a model of the others, and the map is learned from all.
 
-    Parameters
-    ----------
-    images
-        Files of the place; they must fit into memory.
-    labels
-        Raster of whole numbers 1 to 255; 0 and its nodata mean unknown.
-
-    Returns
-    -------
-    None where all labels lie in one tile: then nothing is left to score.
+    ``images`` must fit into memory; ``labels`` is a raster of whole numbers 1 to 255, 0 and its
+    nodata mean unknown. Returns None where all labels lie in one tile: nothing is left to score.
 
     Raises
     ------

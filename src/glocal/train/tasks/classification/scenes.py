@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -45,12 +46,8 @@ class Scenes:
 def read_scenes(path: Path, *, limit: int | None = None) -> Scenes:
     """Read the JPEG and PNG files of a folder or zip file; the parent folder is the class.
 
-    Parameters
-    ----------
-    path
-        A folder or a ``.zip``; files may lie at any depth, at least one folder deep.
-    limit
-        Keep so many pictures of each class, the first by name; ``None`` keeps all.
+    Files may lie at any depth, at least one folder deep. ``limit`` keeps so many pictures of each
+    class, the first by name; ``None`` keeps all.
 
     Raises
     ------
@@ -63,18 +60,14 @@ def read_scenes(path: Path, *, limit: int | None = None) -> Scenes:
     if not path.exists():
         raise SourceUnavailableError(f"pictures are read from a folder or zip; {path} is missing")
     listed = sorted(_listed(path), key=lambda file: (file.parent.name, file.name))
-    seen: dict[str, int] = {}
-    chosen = []
-    for file in listed:
-        seen[file.parent.name] = seen.get(file.parent.name, 0) + 1
-        if limit is None or seen[file.parent.name] <= limit:
-            chosen.append(file)
-    if len({file.parent.name for file in chosen}) < 2:
+    groups = groupby(listed, key=lambda file: file.parent.name)
+    chosen = [file for _, files in groups for file in islice(files, limit)]
+    classes = tuple(sorted({file.parent.name for file in chosen}))
+    if len(classes) < 2:
         raise BadSourceError(
             f"{path} must hold at least two folders (classes) of {', '.join(SUFFIXES)} files, "
-            f"found {len(chosen)} file(s) in {len({f.parent.name for f in chosen})} folder(s)"
+            f"found {len(chosen)} file(s) in {len(classes)} folder(s)"
         )
-    classes = tuple(sorted({file.parent.name for file in chosen}))
     names = tuple(file.stem for file in chosen)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

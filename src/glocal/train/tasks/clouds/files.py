@@ -66,22 +66,13 @@ def run(
     Of the network and two simple rules the best one is used (`choice.choose`), measured under
     simulated clouds over windows that were not learned; a file ``.json`` beside says which.
 
-    Parameters
-    ----------
-    images
-        ``s2`` and, much better with it, ``sar``; they must fit into memory.
-    cloud
-        Raster that is not 0 under cloud and shadow. Without it the product's own scene
-        classification is used.
-    model
-        Folder of a network that was fitted before (`removal.save`). Without it one is fitted
-        to the clear parts of this very image, under simulated clouds.
+    ``images`` holds ``s2`` and, much better with it, ``sar``; they must fit into memory. ``cloud``
+    is a raster that is not 0 under cloud and shadow, else the product's own scene classification
+    is used; ``model`` the folder of a network that was fitted before (`removal.save`), else one is
+    fitted to the clear parts of this very image, under simulated clouds.
 
-    Returns
-    -------
-    dict
-        JSON-ready: ``estimated`` (share of pixels), ``method`` that was used, ``mae`` (method ->
-        mean absolute error, reflectance), ``note``.
+    Returns, JSON-ready, ``estimated`` (share of pixels), ``method`` that was used, ``mae`` (method
+    -> mean absolute error, reflectance), ``note``.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
@@ -75,8 +75,7 @@ class Pairs:
 
     def without_sar(self) -> Pairs:
         """Return the same places as if no radar had looked."""
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Pairs(**{**parts, "sar": np.full_like(self.sar, np.nan)})
+        return replace(self, sar=np.full_like(self.sar, np.nan))
 
     @classmethod
     def join(cls, *parts: Pairs) -> Self:
@@ -93,14 +92,8 @@ def simulate(
     The model is simple on purpose: opacity follows a smooth random field above a threshold
     that gives the wanted cover; a cloud is bright, a little less so in the short-wave
     infrared; its shadow is the same field, shifted, and darkens. There is no haze, no
-    parallax and no multiple scattering. A cover above 0.95 hides everything.
-
-    Parameters
-    ----------
-    clear, sar, day
-        As in :class:`Pairs`.
-    cover
-        Smallest and largest share under cloud, drawn uniformly.
+    parallax and no multiple scattering. The share under cloud is drawn uniformly from the two
+    numbers of ``cover``; above 0.95 it hides everything.
     """
     rng = np.random.default_rng(seed)
     shape = clear.shape[2:]

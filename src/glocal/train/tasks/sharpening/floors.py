@@ -31,8 +31,6 @@ def degrade(image: Floats, ratio: int) -> Floats:
     ``ratio / pi * sqrt(2 ln(1 / 0.3))`` pixels. At a rim or beside cells without data the weights
     that are left sum to 1. A block with a cell without data has none.
 
-    References
-    ----------
     Wald, Ranchin & Mangolini (1997), Photogramm. Eng. Remote Sens. 63(6), 691-699 (the protocol);
     Aiazzi et al. (2006), Photogramm. Eng. Remote Sens. 72(5), 591-596 (filters matched to the MTF).
     """

@@ -102,7 +102,9 @@ def sharpen_image(
     degraded = wald(scene.name, scene.fine, scene.coarse, ratio=task.ratio, gsd_m=scene.gsd_m)
     learned, held_out = _parted(degraded, task.ratio)
     network = _network(task, degraded, learned, weights, model, config)
-    found = compared({NETWORK: network}, task, degraded, held_out)
+    images = {n: f(degraded.fine, degraded.coarse, task.ratio) for n, f in FLOORS.items()}
+    images[NETWORK] = predict(network, degraded)
+    found = compared(images, degraded, task.ratio, held_out)
     if np.isnan(found[NETWORK]["mae"]):
         raise BadSourceError(f"{scene.name}: no held-out pixel has data in all bands to score")
     method = min(found, key=lambda name: found[name]["ergas"])

@@ -253,28 +253,28 @@ def run(
         name: fit(encoder, task, train, config)
         for name, encoder in {"network from scratch": None, **encoders}.items()
     }
-    return [
-        {"method": name, "scene": scene.name, **found}
-        for scene in test
-        for name, found in compared(models, task, scene).items()
-    ]
+    rows: list[dict[str, str | float]] = []
+    for scene in test:
+        images = {n: floor(scene.fine, scene.coarse, task.ratio) for n, floor in FLOORS.items()}
+        images |= {name: predict(model, scene) for name, model in models.items()}
+        found = compared(images, scene, task.ratio)
+        rows += [{"method": name, "scene": scene.name, **one} for name, one in found.items()]
+    return rows
 
 
 def compared(
-    models: Mapping[str, Sharpener], task: Task, scene: BandPair, where: Bools | bool = True
+    images: Mapping[str, Floats], scene: BandPair, ratio: int, where: Bools | bool = True
 ) -> dict[str, dict[str, float]]:
-    """Return the scores of the floors and of models, over the cells that every method knows.
+    """Return the scores of each method's image, over the cells that all of them know.
 
     ``where`` (H, W) leaves out others; a score of no cell is NaN.
     """
     truth = scene.truth
     if truth is None:
         raise BadSourceError(f"scene {scene.name} has no truth to compare with; see `wald`")
-    images = {n: floor(scene.fine, scene.coarse, task.ratio) for n, floor in FLOORS.items()}
-    images |= {name: predict(model, scene) for name, model in models.items()}
     known = where & np.logical_and.reduce([np.isfinite(x) for x in (truth, *images.values())])
     return {
-        name: scores(image[None], truth[None], known[None], ratio=task.ratio)
+        name: scores(image[None], truth[None], known[None], ratio=ratio)
         for name, image in images.items()
     }
 
