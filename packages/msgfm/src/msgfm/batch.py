@@ -22,10 +22,10 @@ OUT_OF_RANGE = 0.001
 STORED = 5.0
 """Multiple of the largest value from which on numbers look like stored integers."""
 
-Change = Callable[[Tensor], Tensor]
-
 FAR = 4.0
 """Standard deviations between a band's mean and its typical value that raise a warning."""
+
+Change = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

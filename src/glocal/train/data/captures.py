@@ -183,9 +183,9 @@ def scaling(
             )
         first = table_of(short).bands[0]
         usual = first.scale, first.offset
-    return float(usual[0] if scale is None else scale), float(
-        usual[1] if offset is None else offset
-    )
+    scale = usual[0] if scale is None else scale
+    offset = usual[1] if offset is None else offset
+    return float(scale), float(offset)
 
 
 def raster_reader(path: Path, index: int, crs: Any, nodata: Sequence[float]) -> Reader:

@@ -53,7 +53,8 @@ class Pool:
         headers = [self._headers[path] for path in members]
         counts: Counter[str] = Counter()
         for header in headers:
-            counts.update(dict(zip(header["origins"], header["counts"], strict=True)))
+            for name, count in zip(header["origins"], header["counts"], strict=True):
+                counts[name] += count
         weight = {name: max(count, 1) ** -self.evenness for name, count in counts.items()}
         each = [np.array([weight[name] for name in header["origins"]]) for header in headers]
         return [np.cumsum(w[h["origin"]]) for w, h in zip(each, headers, strict=True)]

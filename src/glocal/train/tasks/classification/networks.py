@@ -98,9 +98,9 @@ def fine_tune(
     A head that starts at random would first bend the features to itself, so it is learned
     alone before (Kumar et al., ICLR 2022).
 
-    ``encoder`` is left as it is; its ``encoder_rate`` is that of the last stage. ``arrays`` and
-    ``gsd_m`` are those of `embed_all`, with classes (N,) in 0 to ``classes`` - 1. Each image is
-    seen in one of its eight flips and turns at random.
+    ``encoder`` is left as it is; ``settings.encoder_rate`` is the rate of its last stage.
+    ``arrays`` and ``gsd_m`` are those of `embed_all`, with classes (N,) in 0 to ``classes`` - 1.
+    Each image is seen in one of its eight flips and turns at random.
     """
     _check_labels(arrays, labels, classes)
     with seeded(settings.seed):
@@ -146,8 +146,8 @@ def embed_all(
     read as 0-255 and scaled to 0-1, so that a large set need not be held as floats. ``gsd_m`` are
     metres per pixel; ``None`` stands for what is usual for the sensor.
     """
-    parts = [encoder.embed(_batch(some, gsd_m)) for some in _chunks(arrays, batch)]
-    return torch.cat(parts).cpu().numpy()
+    parts = [encoder.embed(_batch(some, gsd_m)).cpu() for some in _chunks(arrays, batch)]
+    return torch.cat(parts).numpy()
 
 
 @torch.inference_mode()
