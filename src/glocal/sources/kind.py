@@ -7,9 +7,9 @@ source has statements, or pixels, or features that something learns from. ``kind
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, get_args, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, get_args, runtime_checkable
 
 from odc.geo.geobox import GeoBox
 
@@ -27,6 +27,15 @@ from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.content import Content
 from glocal.sources.answers.verdict import Heard
 from glocal.sources.config import SourceConfig
+
+T = TypeVar("T")
+
+
+def needed(value: T | None, otherwise: str) -> T:
+    """Return what must be there; raises ``ValueError`` that says ``otherwise``."""
+    if value is None:
+        raise ValueError(otherwise)
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,16 +129,12 @@ class Reading:
     @property
     def says(self) -> Observations:
         """What it says, of a source that says something."""
-        if self.statements is None:
-            raise ValueError(f"{self.name} makes no statements")
-        return self.statements
+        return needed(self.statements, f"{self.name} makes no statements")
 
     @property
     def shows(self) -> Image:
         """What it shows, of a source of pixels."""
-        if self.image is None:
-            raise ValueError(f"{self.name} has no pixels")
-        return self.image
+        return needed(self.image, f"{self.name} has no pixels")
 
     @property
     def learner(self) -> Learner:
@@ -141,9 +146,7 @@ class Reading:
     @property
     def sees(self) -> Features:
         """What it learns from, of something that learns."""
-        if self.features is None:
-            raise ValueError(f"{self.name} has no features to learn from")
-        return self.features
+        return needed(self.features, f"{self.name} has no features to learn from")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +215,12 @@ class Score:
     """Flat cell of each place."""
 
 
+def credited(made_of: Provenance, config: Any) -> Provenance:
+    """Return the provenance with the attribution of the configuration, where it gives one."""
+    given = getattr(config, "attribution", None)
+    return replace(made_of, attribution=(given,)) if given else made_of
+
+
 class Kind(Protocol):
     """One kind of source. Subclass it: what a kind can't do stays as it is here."""
 
@@ -242,6 +251,12 @@ class Kind(Protocol):
     why_never: ClassVar[str] = ""
     """Why no source of this kind can be scored, whatever reference points there are."""
 
+    unscored: ClassVar[str] = "too few reference points where it speaks"
+    """Why its quality can't be measured where there are reference points."""
+
+    no_truth: ClassVar[str] = "no truth of this kind of source"
+    """Why it has no score in a made-up world."""
+
     as_it_is: ClassVar[str] = "as it is"
     """What the source is called beside its name when it stands for itself as a map."""
 
@@ -253,6 +268,13 @@ class Kind(Protocol):
     def read(self, config: Any, window: Window) -> Reading:
         """Read the source into the window; raises a `GlocalError` that says what to do."""
         ...
+
+    def stated(self, config: Any, window: Window, seen: Observations, **further: Any) -> Reading:
+        """Return what was read as statements, with the credit that the configuration asks for."""
+        made_of = credited(seen.provenance, config)
+        seen = replace(seen, provenance=made_of)
+        fields = {"kind": self, "config": config, "window": window, "provenance": made_of}
+        return Reading(**fields, statements=seen, **further)
 
     def hear(
         self, content: Content, asked: Asked, legend: Legend, class_column: str | None
@@ -321,14 +343,14 @@ class Kind(Protocol):
 
     def why_not(self, reading: Reading) -> str:
         """Return why its quality can't be measured where there are reference points."""
-        return "too few reference points where it speaks"
+        return self.unscored
 
     def against_truth(self, reading: Reading, truth: Truth, folder: Path, told: Any) -> Score | str:
         """Return its score in a made-up world from what was written, or why there is none.
 
         ``folder`` holds what it was given, ``told`` the corrections of the run as a table.
         """
-        return "no truth of this kind of source"
+        return self.no_truth
 
 
 @runtime_checkable

@@ -20,7 +20,7 @@ from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance
 from glocal.sources.answers.store import Stored
 from glocal.sources.kind import Reading
-from glocal.sources.people.kind import People, ReviewConfig, _Kept
+from glocal.sources.people.kind import People, ReviewConfig
 from glocal.sources.people.rates import STRENGTH, learned, rates_of, tally
 from glocal.sources.people.review import Bias, observe_review, table_of
 from glocal.synthetic import world_named
@@ -81,7 +81,7 @@ def calibrated(answers: Observations, anchors: Anchors | None) -> Observations:
     one = Reading(
         kind=People(), config=ReviewConfig(name="review", kind="review", path=Path("answers")),
         window=window_of(answers.geobox, answers.legend, interval=answers.phenomenon_time),
-        provenance=answers.provenance, statements=answers, known=_Kept(stored=NOTHING),
+        provenance=answers.provenance, statements=answers,
         answers=NOTHING.answered(str(answers.geobox.crs)),
     )  # fmt: skip
     return People().calibrated(one, [one], anchors).says

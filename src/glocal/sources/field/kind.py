@@ -10,19 +10,16 @@ from typing import Any, Literal
 
 import geopandas as gpd
 import numpy as np
-import shapely
 
 from glocal.core.answer import settled
 from glocal.core.correction import Corrections
 from glocal.core.findings import Doubts, Findings
-from glocal.core.grid import cells_of_points
 from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Observations
 from glocal.core.promise import LIKELIER_THAN_NOT, threshold_for
 from glocal.core.provenance import Provenance
 from glocal.core.result import relative_entropy
-from glocal.io.vector import read_table
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.content import Content
 from glocal.sources.answers.rows import column_of, is_answer_table
@@ -31,9 +28,10 @@ from glocal.sources.config import PointsConfig, SourceConfig
 from glocal.sources.field.forms import read_form
 from glocal.sources.field.sampling import expected_information, plan_visits, write_visits
 from glocal.sources.field.write import Verdicts, encode_field
-from glocal.sources.kind import Kind, Reading, Score, Truth, Window, Written
+from glocal.sources.kind import Kind, Reading, Score, Truth, Window, Written, needed
 from glocal.sources.points.read import in_part, observe_points
-from glocal.sources.scoring import right_or_wrong
+from glocal.sources.scoring import records_right
+from glocal.sources.telling import corrections_of
 
 DOUBTED = 0.1
 """A point is flagged when its class is right with less than this probability."""
@@ -44,8 +42,6 @@ VISITS = 30
 
 SUBMITTED = ("__system", "__id", "meta-inst")
 """How columns of ODK's submissions begin."""
-
-JUDGE = "its own points would be judge in their own case: nobody read them a second time"
 
 
 class FieldConfig(PointsConfig, SourceConfig):
@@ -69,6 +65,7 @@ class Field(Kind):
 
     Config = FieldConfig
     scored = False
+    unscored = "its own points would be judge in their own case: nobody read them a second time"
     channels = MappingProxyType(
         {
             "odk": "ODK Central submissions (.csv, .json, .geojson) with sample_id",
@@ -110,18 +107,9 @@ class Field(Kind):
         )
         if config.part:
             seen = seen.take(in_part(seen.record, config.part, window.seed))
-        if config.attribution:
-            credited = replace(seen.provenance, attribution=(config.attribution,))
-            seen = replace(seen, provenance=credited)
         sample = window.sample
-        return Reading(
-            kind=self,
-            config=config,
-            window=window,
-            provenance=seen.provenance,
-            statements=seen,
-            of_anchors=sample is not None and sample.resolve() == config.path.resolve(),
-        )
+        shared = sample is not None and sample.resolve() == config.path.resolve()
+        return self.stated(config, window, seen, of_anchors=shared)
 
     def receive(self, reading: Reading, findings: Findings) -> Corrections:
         """Return points of another class, and points that are doubted without an edit."""
@@ -133,23 +121,20 @@ class Field(Kind):
         threshold, precision = threshold_for(doubts.probability[may], reading.window.precision)
         edit = may & (doubts.probability >= threshold)
         rows = np.flatnonzero(edit | (open_ & said & (doubts.correct < DOUBTED)))
-        sure = np.isfinite(threshold)
-        return Corrections(
-            source=source.source,
+        fate = np.where(edit[rows], "modify", "flag")
+        return corrections_of(
+            source,
+            findings,
             record=source.record[rows],
             fault=np.where(edit[rows], "retag", "doubt"),
-            action=np.where(edit[rows], "modify", "flag"),
-            fate=np.where(edit[rows], "modify", "flag"),
+            action=fate,
+            fate=fate,
             current=source.words[rows],
             proposed=names[doubts.proposed[rows]],
             probability=np.where(edit, doubts.probability, 1 - doubts.correct)[rows],
             support=source.geometry[rows],
-            crs=str(reading.window.geobox.crs),
-            because=findings.because,
-            round=findings.estimate.round,
-            provenance=findings.provenance,
-            threshold=float(threshold) if sure else None,
-            expected_precision=float(precision) if sure else None,
+            threshold=threshold,
+            precision=precision,
         )
 
     def write(
@@ -161,14 +146,13 @@ class Field(Kind):
         credit = {"licence": made_of.licence, "attribution": made_of.credit}
         columns = {str(key): name for key, name in config.columns.items()}
         doubts, names = _doubts(findings), np.array(reading.window.legend.names)
-        if findings.places is None:
-            raise ValueError(f"{findings.source}: findings about points carry places")
+        places = needed(findings.places, f"{findings.source}: findings about points carry places")
         suspect, fail = (doubts.supported & (doubts.correct < at) for at in (SUSPECT, DOUBTED))
         verdicts = Verdicts(
             p_correct=doubts.correct,
             flags=np.where(fail, 4, np.where(suspect, 3, 1)).astype(np.uint8),  # QARTOD
             suggested=np.where(doubts.supported, names[doubts.proposed], ""),
-            places=findings.places,
+            places=places,
             layer_shift=findings.shift,
         )
         files = encode_field(
@@ -200,30 +184,18 @@ class Field(Kind):
         )
         return replace(source, symbols=symbols, crosswalk=own)
 
-    def why_not(self, reading: Reading) -> str:
-        """Return why points can't be scored."""
-        return JUDGE
-
     def against_truth(self, reading: Reading, truth: Truth, folder: Path, told: Any) -> Score | str:
         """Score the classes of points against the ground where the observer really stood."""
-        source, window = reading.says, reading.window
-        table = read_table(truth.folder / "points.parquet").set_index("id")
-        codes = table.loc[source.record, "truth"].tolist()
-        real = np.array([truth.concepts.get(int(code), -1) for code in codes], np.int64)
-        before = source.said_class()
+        source, legend = reading.says, reading.window.legend
         mine = told[(told.source == source.source) & (told.action == "modify")]
         new = dict(zip(mine.record, mine.proposed, strict=True))
-        rows = zip(source.record.tolist(), before.tolist(), strict=True)
-        after = np.array([window.legend.index(new[a]) if a in new else b for a, b in rows])
-        x, y = shapely.get_x(source.geometry), shapely.get_y(source.geometry)
-        cell = np.maximum(cells_of_points(window.geobox, x, y), 0)
-        return right_or_wrong("points right", before, after, real, cell)
+        rows = zip(source.record.tolist(), source.said_class().tolist(), strict=True)
+        after = np.array([legend.index(new[a]) if a in new else b for a, b in rows])
+        return records_right("points right", source, after, truth, "points.parquet", "id")
 
 
 def _doubts(findings: Findings) -> Doubts:
-    if findings.doubts is None:
-        raise ValueError(f"{findings.source}: findings about points carry doubts")
-    return findings.doubts
+    return needed(findings.doubts, f"{findings.source}: findings about points carry doubts")
 
 
 def visits_for(reading: Reading, findings: Findings) -> gpd.GeoDataFrame:
@@ -231,9 +203,8 @@ def visits_for(reading: Reading, findings: Findings) -> gpd.GeoDataFrame:
 
     Places that were too hard to tell from afar are raised (`sampling.raised`).
     """
-    estimate, reliability = findings.estimate, findings.reliability
-    if reliability is None:
-        raise ValueError(f"{findings.source}: findings about points carry their reliability")
+    estimate, lack = findings.estimate, "findings about points carry their reliability"
+    reliability = needed(findings.reliability, f"{findings.source}: {lack}")
     entropy = np.clip(relative_entropy(estimate.log_p), 0, 1).astype(np.float64)
     number = min(VISITS, entropy.size)
     hard = findings.too_hard

@@ -25,7 +25,7 @@ from glocal.sources.images.clouds import NO_DATA, clear_cells, require_clear
 from glocal.sources.images.fill import Filling, fill_gaps
 from glocal.sources.images.registration import SceneFile
 from glocal.sources.images.write import encode_image
-from glocal.sources.kind import Kind, Reading, Score, Truth, Window, Written
+from glocal.sources.kind import Kind, Reading, Score, Truth, Window, Written, credited
 
 SENSORS = {"sentinel2": "sentinel2-l1c", "sentinel1": "sentinel1-db", "dsm": "dsm", "rgb": "rgb"}
 """Row of the table of sensors with the bands that a word for a kind of image offers at most."""
@@ -85,6 +85,7 @@ class Images(Kind):
     Config = ImageConfig
     scored = False
     metric = PICTURE
+    unscored = "no control points, and no reference point that a cloud hid"
     records = False
 
     def read(self, config: ImageConfig, window: Window) -> Reading:
@@ -101,9 +102,7 @@ class Images(Kind):
             source=config.name,
             licence=config.licence,
         )
-        if config.attribution:
-            credited = replace(chip.provenance, attribution=(config.attribution,))
-            chip = replace(chip, provenance=credited)
+        chip = replace(chip, provenance=credited(chip.provenance, config))
         classes = read_scl(config.path, window.geobox, crs=config.crs)
         clear, mask = clear_cells(chip, classes if config.kind == "sentinel2" else None)
         require_clear(config.name, mask)
@@ -154,19 +153,13 @@ class Images(Kind):
         seen = image.mask.ravel()[cells] != NO_DATA
         return seen, seen & image.clear.ravel()[cells]
 
-    def why_not(self, reading: Reading) -> str:
-        """Return why neither place nor clouds can be scored."""
-        return "no control points, and no reference point that a cloud hid"
-
     def against_truth(self, reading: Reading, truth: Truth, folder: Path, told: Any) -> Score | str:
         """Score how many of the cells that an image offers as usable show the ground."""
         path = truth.folder / f"hidden_{reading.name}.tif"
         if not path.exists():
             return "nothing hides the ground from this sensor, and its place has no control"
-        hidden, _ = read_on(path, reading.window.geobox, resampling="nearest")
-        mask, seen = read_on(
-            folder / "quality_mask.tif", reading.window.geobox, resampling="nearest"
-        )
+        hidden, _ = read_on(path, reading.window.geobox)
+        mask, seen = read_on(folder / "quality_mask.tif", reading.window.geobox)
         shown = (hidden == 0).astype(np.float64)
         return Score(
             metric=PICTURE,

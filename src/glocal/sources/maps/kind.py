@@ -25,12 +25,13 @@ from glocal.core.provenance import Provenance
 from glocal.core.typing import Codes, Table
 from glocal.io.raster import read_on
 from glocal.sources.config import Crs, Date, FilePath, Licence, SourceConfig, unknown
-from glocal.sources.kind import Exam, Kind, Reading, Score, Truth, Window, Written
+from glocal.sources.kind import Exam, Kind, Reading, Score, Truth, Window, Written, needed
 from glocal.sources.maps.observe import observe_landcover
 from glocal.sources.maps.patches import Base, MapChange, before_after, change_ids, from_to
 from glocal.sources.maps.write import encode_map, encode_shares
 from glocal.sources.patches import patch_labels, patches_of
 from glocal.sources.scoring import right_or_wrong, said_at
+from glocal.sources.telling import corrections_of
 
 MIN_PATCH_CELLS = 4
 """Cells below which a patch is no correction of a map of fine cells."""
@@ -105,13 +106,7 @@ class Maps(Kind):
             licence=config.licence,
             legend_csv=config.legend_csv,
         )
-        provenance = statements.provenance
-        if config.attribution:
-            provenance = replace(provenance, attribution=(config.attribution,))
-        statements = replace(statements, provenance=provenance)
-        return Reading(
-            kind=self, config=config, window=window, provenance=provenance, statements=statements
-        )
+        return self.stated(config, window, statements)
 
     def receive(self, reading: Reading, findings: Findings) -> Corrections | None:
         """Return patches of another class, at the wanted precision; of a coarse map none."""
@@ -128,24 +123,21 @@ class Maps(Kind):
         # a patch is large enough by what it becomes; it is told by what it was, piece by piece
         large = patch_labels(np.where(edit, 1 + doubts.proposed, 0), MIN_PATCH_CELLS) > 0
         found = patches_of(from_to(said, doubts.proposed, large), 1, window.geobox)
-        n, (_, after) = len(found.size), before_after(found)
+        _, after = before_after(found)
         words = np.array(["", *source.crosswalk.symbols])
-        return Corrections(
-            source=source.source,
+        return corrections_of(
+            source,
+            findings,
             record=np.array(change_ids(found, _base(source, reading)), str),
-            fault=np.full(n, "patch"),
-            action=np.full(n, "modify"),
-            fate=np.full(n, "modify"),
+            fault="patch",
+            action="modify",
+            fate="modify",
             current=words[found.commonest(source.symbols, len(words))],
             proposed=np.array(window.legend.names)[after],
             probability=np.clip(found.mean(doubts.probability), 0, 1),
             support=found.geometry,
-            crs=str(window.geobox.crs),
-            because=findings.because,
-            round=findings.estimate.round,
-            provenance=findings.provenance,
-            threshold=float(threshold) if np.isfinite(threshold) else None,
-            expected_precision=float(precision) if np.isfinite(threshold) else None,
+            threshold=threshold,
+            precision=precision,
         )
 
     def write(
@@ -240,9 +232,10 @@ class Maps(Kind):
         source = reading.says
         if source.support != "cells":
             return None
-        if corrections is None:
-            raise ValueError(f"{reading.name}: corrections are decided before they are scored")
-        return said_at(source, self.corrected(reading, findings, corrections), exam.cells)
+        told = needed(
+            corrections, f"{reading.name}: corrections are decided before they are scored"
+        )
+        return said_at(source, self.corrected(reading, findings, told), exam.cells)
 
     def why_not(self, reading: Reading) -> str:
         """Return why the quality of a map can't be measured."""
@@ -254,7 +247,7 @@ class Maps(Kind):
     def against_truth(self, reading: Reading, truth: Truth, folder: Path, told: Any) -> Score | str:
         """Score every cell of the map, and of the corrected map that was written."""
         source, window = reading.says, reading.window
-        values, valid = read_on(folder / "corrected_map.tif", window.geobox, resampling="nearest")
+        values, valid = read_on(folder / "corrected_map.tif", window.geobox)
         place = np.full(256, -1, np.int64)
         place[list(window.legend.values)] = np.arange(len(window.legend))
         after = np.where(valid, place[values.astype(np.int64)], -1).ravel()

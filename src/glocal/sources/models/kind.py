@@ -119,10 +119,10 @@ class Models(Kind, Learner):
         """Score a model that learns from the sources as they are, then from exported labels."""
         window = reading.window
         layers = [
-            read_on(folder / "soft_labels.tif", window.geobox, band=1 + k, resampling="nearest")[0]
+            read_on(folder / "soft_labels.tif", window.geobox, band=1 + k)[0]
             for k in range(len(window.legend))
         ]
-        weight, _ = read_on(folder / "label_weight.tif", window.geobox, resampling="nearest")
+        weight, _ = read_on(folder / "label_weight.tif", window.geobox)
         after = taught_anew(reading, truth.exam, np.stack(layers, axis=-1), weight)
         real = truth.classes.ravel()
         before = taught_raw(reading, truth.exam)

@@ -11,7 +11,7 @@ from glocal.core.labels import Labels
 from glocal.core.result import relative_entropy
 from glocal.core.setting import ENGINE
 from glocal.core.typing import Codes, Floats, Layers, Table
-from glocal.sources.kind import Exam, Reading
+from glocal.sources.kind import Exam, Reading, needed
 from glocal.sources.models.predict import predict
 
 CELLS = 1000
@@ -92,9 +92,8 @@ def _worth(reading: Reading, findings: Findings, probability: Floats, weight: Fl
     The model is taught with several weights, and the anchors, none of which taught the model of
     its own fold, choose. Where others know little, their labels drown what points teach.
     """
-    anchors, points = findings.anchors, findings.points
-    if points is None:
-        raise ValueError(f"{reading.name}: findings about a model carry the labels of points")
+    anchors, lack = findings.anchors, "findings about a model carry the labels of points"
+    points = needed(findings.points, f"{reading.name}: {lack}")
     if anchors is None or anchors.answered.sum() < ENGINE.min_sample:
         return USUAL_WORTH if len(points) >= ENGINE.min_sample else 1.0
     cells = cells_of_points(reading.window.geobox, anchors.x, anchors.y)

@@ -19,11 +19,12 @@ from glocal.core.observation import Observations
 from glocal.core.promise import LIKELIER_THAN_NOT, shrunk, threshold_for
 from glocal.core.provenance import Terms
 from glocal.core.typing import Bools, Codes, Table
-from glocal.sources.kind import Window
+from glocal.sources.kind import Window, needed
 from glocal.sources.osm.place import as_mapped, displaced_objects, displaced_parts
-from glocal.sources.osm.rows import NO_EDIT, NO_LICENCE, of_source
+from glocal.sources.osm.rows import NO_EDIT, NO_LICENCE, columns_of
 from glocal.sources.osm.tags import BUILT_KEYS, edit_of, row_of
 from glocal.sources.osm.unmapped import unmapped_areas
+from glocal.sources.telling import corrections_of
 
 DOUBTED = 0.1
 """An object is flagged when its class is right with less than this probability."""
@@ -103,9 +104,7 @@ def _about_tags(
     source: Observations, findings: Findings, window: Window, terms: Terms, in_place: Bools
 ) -> Corrections:
     """Return edits of tags, and flags of objects that are doubted without an edit."""
-    doubts = findings.doubts
-    if doubts is None:
-        raise ValueError(f"{source.source}: findings about objects carry doubts")
+    doubts = needed(findings.doubts, f"{source.source}: findings about objects carry doubts")
     judged = _judge(source, findings, doubts, window, terms, in_place)
     threshold, groups, question, barred, doubted = _chosen(source, judged, doubts, window.precision)
     edits = np.array([group[0] for group in groups], np.int64)
@@ -123,7 +122,7 @@ def _about_tags(
         if len(group) > 1:  # of several rows of an element that of the largest speaks for all
             support[at] = shapely.multipolygons(shapely.get_parts(source.geometry[group]))
             probability[at] = np.average(judged.probability[group], weights=area[group])
-    told = of_source(
+    told = corrections_of(
         source,
         findings,
         record=source.record[rows],
@@ -134,8 +133,7 @@ def _about_tags(
         proposed=np.array(window.legend.names)[doubts.proposed[rows]],
         probability=probability,
         support=support,
-        why=np.where(asked, SHARED, why),
-        edit=edit,
+        columns=columns_of(len(rows), np.where(asked, SHARED, why), edit),
     )
     if not len(edits):
         return replace(told, terms=terms)

@@ -9,13 +9,11 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import shapely
 from pydantic import Field
 
 from glocal.core.answer import Answered
 from glocal.core.correction import Corrections
 from glocal.core.findings import Findings
-from glocal.core.grid import cells_of_points
 from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Observations
@@ -27,7 +25,17 @@ from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.content import Content
 from glocal.sources.answers.verdict import Heard
 from glocal.sources.config import Date, FilePath, Licence, SourceConfig
-from glocal.sources.kind import Exam, Kind, Reading, Rechecked, Score, Truth, Window, Written
+from glocal.sources.kind import (
+    Exam,
+    Kind,
+    Reading,
+    Rechecked,
+    Score,
+    Truth,
+    Window,
+    Written,
+    needed,
+)
 from glocal.sources.osm.batch import make_batch
 from glocal.sources.osm.change import read_change
 from glocal.sources.osm.decide import decide
@@ -41,7 +49,7 @@ from glocal.sources.osm.read import observe_osm, with_edits
 from glocal.sources.osm.stale import recheck
 from glocal.sources.osm.tags import classify, crosswalk_of
 from glocal.sources.osm.write import write_batch
-from glocal.sources.scoring import right_or_wrong, said_at
+from glocal.sources.scoring import records_right, said_at
 
 TERMS = Terms(
     community="OSM",
@@ -110,11 +118,7 @@ class Osm(Kind):
             salt=config.salt_file.read_bytes() if config.salt_file else None,
             licence=config.licence,
         )
-        if config.attribution:
-            credited = replace(seen.provenance, attribution=(config.attribution,))
-            seen = replace(seen, provenance=credited)
-        made_of = seen.provenance
-        return Reading(kind=self, config=config, window=window, provenance=made_of, statements=seen)
+        return self.stated(config, window, seen)
 
     def hear(
         self, content: Content, asked: Asked, legend: Legend, class_column: str | None
@@ -156,13 +160,14 @@ class Osm(Kind):
         self, reading: Reading, findings: Findings, corrections: Corrections | None, folder: Path
     ) -> Written:
         """Write OsmChange, JOSM, MapRoulette and Osmose files, and a page for mappers."""
-        if corrections is None:
-            raise ValueError(f"{reading.name}: corrections of OpenStreetMap are decided first")
+        told = needed(
+            corrections, f"{reading.name}: corrections of OpenStreetMap are decided first"
+        )
         source, config = reading.says, reading.config
         elements = bool(source.columns["has_metadata"].any())
         extract = config.path if elements and not is_history(config.path) else None
-        promise = promised(corrections, findings, reading.window.precision)
-        batch = make_batch(corrections, source, extract, reading.window.dates)
+        promise = promised(told, findings, reading.window.precision)
+        batch = make_batch(told, source, extract, reading.window.dates)
         files = write_batch(batch, folder, promise)
         fates = ("modify", "create", "survey", "missing", "flag", "later")
         return Written(
@@ -201,22 +206,13 @@ class Osm(Kind):
 
     def against_truth(self, reading: Reading, truth: Truth, folder: Path, told: Any) -> Score | str:
         """Score the tags of objects, each once, with the exported change applied."""
-        source, window = reading.says, reading.window
-        table = read_table(truth.folder / "objects.parquet").set_index("record")
-        known = np.isin(source.record, table.index)
-        real = np.full(len(source), -1, np.int64)
-        codes = table.loc[source.record[known], "truth"].tolist()
-        real[known] = [truth.concepts.get(int(code), -1) for code in codes]
-        before, change = source.said_class(), folder / "proposal.osc"
+        source, change = reading.says, folder / "proposal.osc"
         edits: dict[str, int] = {}
         for one in read_change(change) if change.exists() else ():
             row = classify(one.tags)
             if one.osm_type in ("way", "relation") and row is not None:
-                meaning = crosswalk_of((row.symbol,), window.legend).matrix[0]
+                meaning = crosswalk_of((row.symbol,), source.legend).matrix[0]
                 edits[f"{one.osm_type}/{one.osm_id}"] = int(meaning.argmax())
-        rows = zip(source.record.tolist(), before.tolist(), strict=True)
+        rows = zip(source.record.tolist(), source.said_class().tolist(), strict=True)
         after = np.array([edits.get(element_of(name), old) for name, old in rows], np.int64)
-        middle = shapely.centroid(source.geometry)
-        x, y = shapely.get_x(middle), shapely.get_y(middle)
-        cell = np.maximum(cells_of_points(window.geobox, x, y), 0)
-        return right_or_wrong("objects right", before, after, real, cell)
+        return records_right("objects right", source, after, truth, "objects.parquet", "record")

@@ -18,7 +18,9 @@ from glocal.core.observation import Observations
 from glocal.core.promise import LIKELIER_THAN_NOT
 from glocal.core.result import SIGNIFICANT, Displacement
 from glocal.core.typing import Table
-from glocal.sources.osm.rows import of_source
+from glocal.sources.kind import needed
+from glocal.sources.osm.rows import columns_of
+from glocal.sources.telling import corrections_of
 
 STEPS = 5
 """Iterations by which a field of shifts is undone; it is smooth, so few are enough."""
@@ -41,13 +43,13 @@ def displaced_objects(source: Observations, findings: Findings) -> Corrections:
 
     Not about those about whose place somebody has answered.
     """
-    found, nothing = findings.misplaced, np.full(len(source), "")
-    if found is None:
-        raise ValueError(f"{source.source}: findings about objects carry their places")
-    done = settled(findings.answers, source.record, source.words, nothing)
+    found = needed(
+        findings.misplaced, f"{source.source}: findings about objects carry their places"
+    )
+    done = settled(findings.answers, source.record, source.words, np.full(len(source), ""))
     rows = np.flatnonzero((found.probability > LIKELIER_THAN_NOT) & ~done)
     spread = np.sqrt(np.trace(found.covariance[rows], axis1=1, axis2=2) / 2)
-    return of_source(
+    return corrections_of(
         source,
         findings,
         record=source.record[rows],
@@ -58,8 +60,9 @@ def displaced_objects(source: Observations, findings: Findings) -> Corrections:
         proposed="",
         probability=found.probability[rows],
         support=source.geometry[rows],
-        why=MOVED_ALONE,
-        vector=np.column_stack([found.shift[rows], spread]),
+        columns=columns_of(
+            len(rows), MOVED_ALONE, vector=np.column_stack([found.shift[rows], spread])
+        ),
     )
 
 
@@ -71,7 +74,7 @@ def displaced_parts(source: Observations, findings: Findings) -> Corrections:
     spread = np.array([np.sqrt(np.trace(one[3]) / 2) for one in parts], np.float64)
     support = np.empty(len(parts), object)
     support[:] = [one[1] for one in parts]
-    return of_source(
+    return corrections_of(
         source,
         findings,
         record=np.array([f"shift/{source.source}{one[0]}" for one in parts], str),
@@ -82,8 +85,7 @@ def displaced_parts(source: Observations, findings: Findings) -> Corrections:
         proposed="",
         probability=np.array([1 - np.exp(-_distance(*one[2:]) / 2) for one in parts], np.float64),
         support=support,
-        why=MOVED,
-        vector=np.column_stack([step, spread]),
+        columns=columns_of(len(parts), MOVED, vector=np.column_stack([step, spread])),
     )
 
 

@@ -12,9 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.core.correction import Corrections
-from glocal.core.findings import Findings
-from glocal.core.observation import Observations
 from glocal.core.typing import Table
 from glocal.sources.osm.tags import TagEdit
 
@@ -23,44 +20,14 @@ NO_LICENCE = "its evidence is under a licence that OpenStreetMap can't accept"
 VECTOR = ("dx", "dy", "sd")
 
 
-Words = NDArray[np.str_] | str
-"""One for each row, or one for all."""
-
-
-def of_source(
-    source: Observations,
-    findings: Findings,
-    *,
-    record: NDArray[np.str_],
-    fault: Words,
-    action: Words,
-    fate: Words,
-    current: Words,
-    proposed: Words,
-    probability: Table,
-    support: NDArray[np.object_],
-    why: NDArray[Any] | str = "",
+def columns_of(
+    n: int,
+    why: NDArray[Any] | str,
     edit: NDArray[np.object_] | TagEdit = NO_EDIT,
     vector: Table | float = np.nan,
-) -> Corrections:
-    """Return corrections of ``source`` by what was found; ``vector`` (n, 3) is dx, dy, sd."""
-    n = len(record)
-    moved = dict(zip(VECTOR, np.broadcast_to(vector, (n, 3)).T.copy(), strict=True))
+) -> dict[str, NDArray[Any]]:
+    """Return the columns of ``n`` corrections; ``vector`` (n, 3) is dx, dy, sd."""
     reason, change = np.empty(n, object), np.empty(n, object)
     reason[:], change[:] = why, edit
-    return Corrections(
-        source=source.source,
-        crs=str(source.geobox.crs),
-        because=findings.because,
-        round=findings.estimate.round,
-        provenance=findings.provenance,
-        record=record,
-        fault=np.broadcast_to(fault, n),
-        action=np.broadcast_to(action, n),
-        fate=np.broadcast_to(fate, n),
-        current=np.broadcast_to(current, n),
-        proposed=np.broadcast_to(proposed, n),
-        probability=probability,
-        support=support,
-        columns={"why": reason, "edit": change, **moved},
-    )
+    moved = dict(zip(VECTOR, np.broadcast_to(vector, (n, 3)).T.copy(), strict=True))
+    return {"why": reason, "edit": change, **moved}

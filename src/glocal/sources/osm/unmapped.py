@@ -17,9 +17,10 @@ from glocal.core.provenance import Terms
 from glocal.sources.kind import Window
 from glocal.sources.osm.change import MAX_NODES
 from glocal.sources.osm.outline import outline
-from glocal.sources.osm.rows import NO_EDIT, NO_LICENCE, of_source
+from glocal.sources.osm.rows import NO_EDIT, NO_LICENCE, columns_of
 from glocal.sources.osm.tags import TagEdit, tags_of_new
 from glocal.sources.patches import patches_of
+from glocal.sources.telling import corrections_of
 
 MISSING = ("tree", "water")
 """Concepts whose absence from OSM can be seen from above."""
@@ -60,7 +61,7 @@ def unmapped_areas(
     new = np.array([not reason for reason in why], bool)
     middle = shapely.get_coordinates(shapely.point_on_surface(patches)).tolist()
     record = [f"new/{name}/{x:.0f}_{y:.0f}" for name, (x, y) in zip(names, middle, strict=True)]
-    return of_source(
+    return corrections_of(
         source,
         findings,
         record=np.array(record, str),
@@ -71,8 +72,7 @@ def unmapped_areas(
         proposed=names,
         probability=probability[order],
         support=np.array([shape for shape, _ in drawn], object),
-        why=np.array(why, object),
-        edit=np.array(edit, object),
+        columns=columns_of(len(record), np.array(why, object), np.array(edit, object)),
     )
 
 

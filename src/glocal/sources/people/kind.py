@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -20,11 +20,11 @@ from glocal.io.vector import write_csv
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.content import Content
 from glocal.sources.answers.rows import is_answer_table
-from glocal.sources.answers.store import Stored, load_answers
+from glocal.sources.answers.store import load_answers
 from glocal.sources.answers.verdict import Heard
 from glocal.sources.config import Date, FilePath, Licence, SourceConfig
 from glocal.sources.kind import Kind, Reading, Window, Written
-from glocal.sources.people.rates import Rates, rates_of
+from glocal.sources.people.rates import rates_of
 from glocal.sources.people.review import Bias, observe_review, reference_visits, table_of
 from glocal.sources.people.tables import read_review
 
@@ -70,14 +70,6 @@ class ReviewConfig(SourceConfig):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Kept:
-    """What a source of answers knows beside its statements."""
-
-    stored: Stored
-    rates: Rates | None = None
-
-
 class People(Kind):
     """Those who looked and answered; evidence, never gold."""
 
@@ -93,6 +85,7 @@ class People(Kind):
     )
     records = False
     why_never = "answers are scored nowhere: they were asked where others were in doubt"
+    no_truth = "no corrected version of it is exported"
 
     def hear(
         self, content: Content, asked: Asked, legend: Legend, class_column: str | None
@@ -125,18 +118,9 @@ class People(Kind):
             interval=Interval.parse(config.date) if config.date else window.interval,
             licences=frozenset(licences),
             known={name for one in before for name in one.tolist()},
-            attribution=config.attribution or "",
         )
-        return Reading(
-            kind=self,
-            config=config,
-            window=window,
-            provenance=statements.provenance,
-            statements=statements,
-            answers=answered,
-            visited=reference_visits(stored, window.legend),
-            known=_Kept(stored=stored),
-        )
+        visited = reference_visits(stored, window.legend)
+        return self.stated(config, window, statements, answers=answered, visited=visited)
 
     def calibrated(
         self, reading: Reading, everybody: Sequence[Reading], anchors: Anchors | None
@@ -146,11 +130,7 @@ class People(Kind):
         declared = {one.name: one.config.bias for one in people}
         rates = rates_of([one.says for one in people], anchors, declared)[reading.name]
         table = table_of(len(reading.window.legend), rates.bias)
-        return replace(
-            reading,
-            statements=replace(reading.says, declared=table),
-            known=replace(reading.known, rates=rates),
-        )
+        return replace(reading, statements=replace(reading.says, declared=table), known=rates)
 
     def kin(self, reading: Reading, everybody: Sequence[Observations]) -> frozenset[str]:
         """Return all who answered: one answer is no witness of another."""
@@ -181,9 +161,5 @@ class People(Kind):
         return Written(
             files=(write_csv(folder / "answers_checked.csv", header, rows),),
             count={"answers": len(rows), "look_again": int((right[order] < AGAIN).sum())},
-            note=f"answers are evidence, never gold: {reading.known.rates}",
+            note=f"answers are evidence, never gold: {reading.known}",
         )
-
-    def against_truth(self, *_: Any) -> str:
-        """Return why answers have no score."""
-        return "no corrected version of it is exported"

@@ -96,7 +96,6 @@ def observe_review(
     interval: Interval,
     licences: frozenset[str],
     known: Collection[str] = (),
-    attribution: str = "",
 ) -> Observations:
     """Return what people's answers say about the places that they were asked about.
 
@@ -137,7 +136,6 @@ def observe_review(
             used=(f"answers to {run}",),
             licences=licences,
             roots=frozenset({"review"}),
-            attribution=(attribution,) if attribution else (),
         ),
         geometry=table.geometry,
         record=table.proposal,

@@ -13,7 +13,7 @@ from glocal.core.findings import Findings
 from glocal.core.typing import Table
 from glocal.io.vector import write_csv
 from glocal.sources.config import PointsConfig, Slug, SourceConfig, check_of
-from glocal.sources.kind import Exam, Kind, Reading, Window, Written
+from glocal.sources.kind import Exam, Kind, Reading, Window, Written, needed
 from glocal.sources.rules.thresholds import NEEDED, observe_rules
 from glocal.sources.scoring import pair
 
@@ -38,6 +38,7 @@ class Rules(Kind):
     metric = "log-score of what its answers mean (nats, 0 is perfect)"
     records = False
     as_it_is = "as they are"
+    no_truth = "no corrected version of it is exported"
 
     def read(self, config: RulesConfig, window: Window) -> Reading:
         """Classify the image that was read before."""
@@ -45,13 +46,7 @@ class Rules(Kind):
         statements = observe_rules(
             image.chip, image.clear, window.geobox, window.legend, source=config.name
         )
-        return Reading(
-            kind=self,
-            config=config,
-            window=window,
-            provenance=statements.provenance,
-            statements=statements,
-        )
+        return self.stated(config, window, statements)
 
     def write(
         self, reading: Reading, findings: Findings, corrections: Corrections | None, folder: Path
@@ -83,12 +78,6 @@ class Rules(Kind):
         told = pair(np.round(before[symbol], 6), np.round(_meaning(findings)[symbol], 6))
         return {"speaks": (symbol > 0).tolist(), **told}
 
-    def against_truth(self, *_: Any) -> str:
-        """Return why rules have no score: they are no map that could be corrected."""
-        return "no corrected version of it is exported"
-
 
 def _meaning(findings: Findings) -> Table:
-    if findings.meaning is None:
-        raise ValueError(f"{findings.source}: findings about cells carry their meaning")
-    return findings.meaning
+    return needed(findings.meaning, f"{findings.source}: findings about cells carry their meaning")
