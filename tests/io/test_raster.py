@@ -15,7 +15,7 @@ from rio_cogeo.cogeo import cog_validate
 from glocal.core.grid import require_overlap
 from glocal.core.legends import legend
 from glocal.errors import GridMismatchError, SourceUnavailableError
-from glocal.io.raster import cell_size_on, extent, info, read_on, write_cog, write_qml
+from glocal.io.raster import cell_size_on, info, native_grid, read_on, write_cog, write_qml
 
 
 def grid(height=60, width=80, resolution=10, crs="EPSG:32633", left=330000.0, top=5822040.0):
@@ -129,7 +129,7 @@ def test_unnamed_datum_means_plain_degrees(tmp_path):
     world = GeoBox.from_bbox((-180, -90, 180, 90), "EPSG:4326", resolution=1)
     array = np.tile(np.arange(180, dtype=np.uint8)[:, None], (1, 360))
     path = save(tmp_path / "world.tif", array, world, crs=wkt)
-    require_overlap("world", extent(path), grid())
+    require_overlap("world", native_grid(path).extent, grid())
     values, valid = read_on(path, grid())
     assert valid.all()
     assert set(np.unique(values)) == {90 - 53}  # the row of 52..53 degrees north

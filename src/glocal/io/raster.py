@@ -14,7 +14,6 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import Geometry
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
@@ -49,14 +48,10 @@ LON_LAT = CRS.from_epsg(4326)
 class RasterInfo:
     """What the header of a raster says."""
 
-    path: Path
     grid: GeoBox
     dtypes: tuple[str, ...]
     descriptions: tuple[str, ...]
     """One per band, empty where the file gives none."""
-
-    nodata: float | None
-    tags: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -140,15 +135,11 @@ def _grid(dataset: DatasetReader, crs: Any | None) -> GeoBox:
 
 def info(path: Path, crs: Any | None = None) -> RasterInfo:
     """Return what the header of ``path`` says; ``crs`` overrides a missing or wrong one."""
-    path = Path(path)
-    with _opened(path) as dataset:
+    with _opened(Path(path)) as dataset:
         return RasterInfo(
-            path=path,
             grid=_grid(dataset, crs),
             dtypes=tuple(dataset.dtypes),
             descriptions=tuple(text or "" for text in dataset.descriptions),
-            nodata=dataset.nodata,
-            tags=dict(dataset.tags()),
         )
 
 
@@ -157,21 +148,14 @@ def native_grid(path: Path, crs: Any | None = None) -> GeoBox:
     return info(path, crs).grid
 
 
-def extent(path: Path, crs: Any | None = None) -> Geometry:
-    """Return the outline of the raster in its own CRS."""
-    return native_grid(path, crs).extent
-
-
 def _crs(grid: GeoBox) -> CRS:
     return CRS.from_user_input(str(grid.crs))
 
 
-def _bounds_in(geobox: GeoBox, grid: GeoBox) -> tuple[float, float, float, float]:
+def _bounds_in(geobox: GeoBox, grid: GeoBox) -> tuple[float, ...]:
     """Return left, bottom, right, top of ``geobox`` in the CRS of ``grid``."""
-    left, bottom, right, top = transform_bounds(
-        _crs(geobox), _crs(grid), *geobox.extent.boundingbox.bbox, densify_pts=21
-    )
-    return left, bottom, right, top
+    bounds = geobox.extent.boundingbox.bbox
+    return tuple(transform_bounds(_crs(geobox), _crs(grid), *bounds, densify_pts=21))
 
 
 def cell_size_on(grid: GeoBox, geobox: GeoBox) -> float:
@@ -190,13 +174,12 @@ def cell_size_on(grid: GeoBox, geobox: GeoBox) -> float:
 
 def _window(grid: GeoBox, geobox: GeoBox) -> Window:
     """Return the pixels of ``grid`` needed for ``geobox``, two more on each side."""
-    around = from_bounds(*_bounds_in(geobox, grid), transform=grid.transform)
-    top, left = int(np.floor(around.row_off)) - 2, int(np.floor(around.col_off)) - 2
-    bottom = int(np.ceil(around.row_off + around.height)) + 2
-    right = int(np.ceil(around.col_off + around.width)) + 2
+    (top, bottom), (left, right) = from_bounds(
+        *_bounds_in(geobox, grid), transform=grid.transform
+    ).toranges()
     height, width = grid.shape
-    top, bottom = np.clip([top, bottom], 0, height)
-    left, right = np.clip([left, right], 0, width)
+    top, bottom = np.clip([np.floor(top) - 2, np.ceil(bottom) + 2], 0, height).astype(int)
+    left, right = np.clip([np.floor(left) - 2, np.ceil(right) + 2], 0, width).astype(int)
     return Window(left, top, right - left, bottom - top)
 
 
@@ -219,11 +202,8 @@ def read_pixels(
         grid = _grid(dataset, crs)
         window = _window(grid, geobox)
         if window.width == 0 or window.height == 0:
-            return Pixels(
-                values=np.zeros((0, 0), dataset.dtypes[band - 1]),
-                valid=np.zeros((0, 0), bool),
-                grid=grid[:0, :0],
-            )
+            nothing = np.zeros((0, 0), dataset.dtypes[band - 1])
+            return Pixels(values=nothing, valid=nothing.astype(bool), grid=grid[:0, :0])
         thin = max(1, int(1 / cell_size_on(grid, geobox) / OVERSAMPLING / 2))
         shape = (max(1, int(window.height) // thin), max(1, int(window.width) // thin))
         how = Resampling.nearest if categorical or thin == 1 else Resampling.average

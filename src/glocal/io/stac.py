@@ -94,12 +94,12 @@ def class_band(name: str, legend: Legend) -> dict[str, Any]:
         "nodata": legend.nodata,
         "classification:classes": [
             {
-                "value": one.value,
-                "name": one.name,
-                "description": one.title,
-                "color_hint": one.color.upper(),
+                "value": c.value,
+                "name": c.name,
+                "description": c.title,
+                "color_hint": c.color.upper(),
             }
-            for one in legend.classes
+            for c in legend.classes
         ],
     }
 
@@ -125,11 +125,9 @@ def geographic_outline(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
     column = np.concatenate([along, still + 1, 1 - along, still]) * width
     row = np.concatenate([still + 1, 1 - along, still, along]) * height
     to_degrees = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
-    lon, lat = to_degrees.transform(*points_at(geobox, row, column))
-    lon, lat = np.round(lon, 7), np.round(lat, 7)
-    ring = np.column_stack([lon, lat]).tolist()
-    box = [float(v) for v in (lon.min(), lat.min(), lon.max(), lat.max())]
-    return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}, box
+    ring = np.column_stack(to_degrees.transform(*points_at(geobox, row, column))).round(7)
+    box = np.concatenate([ring.min(axis=0), ring.max(axis=0)]).tolist()
+    return {"type": "Polygon", "coordinates": [[*ring.tolist(), ring[0].tolist()]]}, box
 
 
 def grid_fields(geobox: GeoBox) -> dict[str, Any]:
@@ -159,8 +157,10 @@ def stac_item(
     geometry, box = geographic_outline(geobox)
     start, stop = interval.isoformat().split("/")
     crs = CRS.from_user_input(str(geobox.crs))
-    authority = crs.to_authority()
-    projection = {"proj:code": ":".join(authority) if authority else None}
+    code = crs.to_authority()
+    named = (
+        {"proj:code": ":".join(code)} if code else {"proj:code": None, "proj:wkt2": crs.to_wkt()}
+    )
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -175,7 +175,7 @@ def stac_item(
             "start_datetime": start,
             "end_datetime": stop,
             "license": licence if licence in LICENCE_PAGES else "other",
-            **(projection if authority else {**projection, "proj:wkt2": crs.to_wkt()}),
+            **named,
             "glocal:status": "proposed, not reviewed",
             **properties,
         },
@@ -199,7 +199,6 @@ def round_item(
     derived_from: Iterable[str] = (),
     previous: str = "",
     prov: str = "",
-    title: str = "",
 ) -> dict[str, Any]:
     """Return the STAC 1.1 item of one round.
 
@@ -229,11 +228,10 @@ def round_item(
         via = {"rel": "via", "href": prov, "type": "application/json", "title": "W3C PROV-JSON"}
         links.append(via)
     if previous:
-        links.append(
-            {"rel": "predecessor-version", "href": previous, "type": "application/geo+json"}
-        )
+        older = {"rel": "predecessor-version", "href": previous, "type": "application/geo+json"}
+        links.append(older)
     properties = {
-        "title": title or f"{area}, round {round}",
+        "title": f"{area}, round {round}",
         "attribution": "; ".join(provenance.attribution),
         "processing:lineage": f"round {round}: " + ", ".join(sorted(provenance.roots)),
         "processing:software": dict(software),

@@ -19,7 +19,7 @@ from glocal.core.provenance import Provenance
 from glocal.core.sensor import Band, Sensor, sensor
 from glocal.core.typing import Bools, Bytes, Layers
 from glocal.errors import BadSourceError, ConfigError, SourceUnavailableError, UnitError
-from glocal.io.raster import extent, info, read_on
+from glocal.io.raster import RasterInfo, info, native_grid, read_on
 from glocal.sources.chips.sentinel2 import Product, acquisition, band_files, open_product
 
 DARK = (-0.02, 0.1)
@@ -55,37 +55,24 @@ class _Scene:
         """Return values and validity of one band of ``file``, as `glocal.io.raster.read_on`."""
         return read_on(file, self.geobox, band=band, crs=self.crs, **how)
 
-    def single_file(self) -> Path:
-        """Return the image's file, or the only raster of its folder."""
-        if not self.path.is_dir():
-            return self.path
-        every = sorted(self.path.iterdir())
-        found = [one for one in every if one.suffix.lower() in (".tif", ".tiff")]
+    def header(self) -> tuple[Path, RasterInfo]:
+        """Return the image's file, or the only raster of its folder, and what its header says."""
+        path, found = self.path, [self.path]
+        if path.is_dir():
+            found = [one for one in path.iterdir() if one.suffix.lower() in (".tif", ".tiff")]
         if len(found) != 1:
             raise BadSourceError(
-                f"{self.path} must hold one raster, it holds {len(found)}; name the file"
+                f"{path} must hold one raster, it holds {len(found)}; name the file"
             )
-        return found[0]
+        header = info(found[0], self.crs)
+        require_overlap(found[0].name, header.grid.extent, self.geobox)
+        return found[0], header
 
-    def polarisations(self) -> dict[str, tuple[Path, int]]:
-        """Return file and band number of ``VV`` and ``VH``, those that exist."""
-        path = self.path
-        if not path.exists():
-            raise SourceUnavailableError(f"{path} does not exist; check the path in area.yaml")
-        if path.is_dir():
-            found = {name: (file, 1) for name, file in band_files(path, _POLARISATION).items()}
-        else:
-            names = tuple(self.bands or info(path, "EPSG:4326").descriptions)
-            if names == ("",):
-                names = (path.stem,)
-            matches = [_POLARISATION.search(name) for name in names]
-            found = {m.group(1).upper(): (path, i) for i, m in enumerate(matches, 1) if m}
-        if not found:
-            raise BadSourceError(
-                f"{path} does not say which band is VV and which VH; name files ..._VV.tif, or set "
-                "bands: as [VV, VH]"
-            )
-        return {name: found[name] for name in ("VV", "VH") if name in found}
+    def files(self, bands: dict[str, tuple[Path, int]]) -> tuple[Path, ...]:
+        """Return the files of bands, each once; refuse those of another place."""
+        files = tuple(dict.fromkeys(file for file, _ in bands.values()))
+        require_overlap(self.path.name, native_grid(files[0], self.crs).extent, self.geobox)
+        return files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -207,8 +194,7 @@ def _sentinel2(scene: _Scene) -> _Layers:
     product = open_product(scene.path, tuple(scene.bands) if scene.bands else None)
     table = sensor(f"sentinel2-{product.level.lower()}")
     wanted = tuple(table.band(name) for name in product.bands)
-    files = tuple(dict.fromkeys(file for file, _ in product.bands.values()))
-    require_overlap(scene.path.name, extent(files[0], scene.crs), scene.geobox)
+    files = scene.files(product.bands)
     numbers = _stored_unit(scene, product) == "DN"
     shape = (len(wanted), *scene.geobox.shape)
     values, valid = np.zeros(shape, np.float32), np.zeros(shape, bool)
@@ -278,14 +264,8 @@ def _dark_check(scene: _Scene, product: Product, values: Layers, valid: Bools) -
     dark = np.isin(scl, (2, 6)) if scl is not None else np.zeros(valid.shape[1:], bool)
     known = int(dark.sum()) >= 50
     cells = valid & dark if known else valid
-    darkest = min(
-        (
-            float(np.percentile(band[at], 1))
-            for band, at in zip(values, cells, strict=True)
-            if at.any()
-        ),
-        default=0.0,
-    )
+    there = [band[at] for band, at in zip(values, cells, strict=True) if at.any()]
+    darkest = min((float(np.percentile(one, 1)) for one in there), default=0.0)
     trusted = scene.offset is not None or (product.described and not known)
     lifted = DARK[1] < darkest <= DARK[1] + OFFSET and not trusted
     if darkest < DARK[0] or lifted:
@@ -304,10 +284,7 @@ def read_scl(path: Path, geobox: GeoBox, *, crs: Any | None = None) -> Bytes | N
 
     None when the product has no SCL (Level-1C, or a stack without it).
     """
-    path = Path(path)
-    if not path.is_dir():
-        return None
-    file = band_files(path).get("SCL")
+    file = band_files(Path(path)).get("SCL") if Path(path).is_dir() else None
     if file is None:
         return None
     values, valid = read_on(file, geobox, crs=crs)
@@ -318,9 +295,8 @@ def read_scl(path: Path, geobox: GeoBox, *, crs: Any | None = None) -> Bytes | N
 
 
 def _sentinel1(scene: _Scene) -> _Layers:
-    layers = scene.polarisations()
-    files = tuple(dict.fromkeys(file for file, _ in layers.values()))
-    require_overlap(scene.path.name, extent(files[0], scene.crs), scene.geobox)
+    layers = _polarisations(scene)
+    files = scene.files(layers)
     table = sensor("sentinel1-db")
     wanted = tuple(table.band(name) for name in layers)
     values, valid = [], []
@@ -343,6 +319,25 @@ def _sentinel1(scene: _Scene) -> _Layers:
         root=f"S1:{identity}",
         interval=when or acquisition(scene.path.stem)[1],
     )
+
+
+def _polarisations(scene: _Scene) -> dict[str, tuple[Path, int]]:
+    """Return file and band number of ``VV`` and ``VH``, those that exist."""
+    path = scene.path
+    if not path.exists():
+        raise SourceUnavailableError(f"{path} does not exist; check the path in area.yaml")
+    if path.is_dir():
+        found = {name: (file, 1) for name, file in band_files(path, _POLARISATION).items()}
+    else:
+        names = tuple(scene.bands or info(path, "EPSG:4326").descriptions)
+        matches = [_POLARISATION.search(one) for one in ((path.stem,) if names == ("",) else names)]
+        found = {m.group(1).upper(): (path, i) for i, m in enumerate(matches, 1) if m}
+    if not found:
+        raise BadSourceError(
+            f"{path} does not say which band is VV and which VH; name files ..._VV.tif, or set "
+            "bands: as [VV, VH]"
+        )
+    return {name: found[name] for name in ("VV", "VH") if name in found}
 
 
 def _radar_unit(scene: _Scene, file: Path, number: int, name: str) -> str:
@@ -381,25 +376,13 @@ def _dsm(scene: _Scene) -> _Layers:
         raise UnitError(
             f"{scene.path.name}: heights must be in m, got unit {scene.unit!r}; convert them first"
         )
-    file = scene.single_file()
-    require_overlap(file.name, extent(file, scene.crs), scene.geobox)
+    file, _ = scene.header()
     values, valid = scene.on_grid(file, 1, resampling="bilinear")
-    table = sensor("dsm")
-    return _Layers(
-        sensor=table,
-        bands=table.bands,
-        values=values[None],
-        valid=_checked(file, table.bands, values[None], valid[None]),
-        files=(file,),
-        root=f"DSM:{file.stem}",
-        interval=acquisition(file.stem)[1],
-    )
+    return _single("dsm", file, values[None], valid[None])
 
 
 def _rgb(scene: _Scene) -> _Layers:
-    file = scene.single_file()
-    header = info(file, scene.crs)
-    require_overlap(file.name, header.grid.extent, scene.geobox)
+    file, header = scene.header()
     if len(header.dtypes) < 3:
         raise BadSourceError(f"{file.name} has {len(header.dtypes)} bands, a colour image needs 3")
     table = sensor("rgb")
@@ -410,12 +393,18 @@ def _rgb(scene: _Scene) -> _Layers:
     valid = np.stack([there for _, there in read])
     if scene.unit == "DN" or (scene.unit is None and header.dtypes[0] == "uint8"):
         values = values * np.float32(table.bands[0].scale)
+    return _single("rgb", file, np.where(valid, values, 0), valid)
+
+
+def _single(name: str, file: Path, values: Layers, valid: Bools) -> _Layers:
+    """Return the layers of an image that is one file with all bands of a sensor."""
+    table = sensor(name)
     return _Layers(
         sensor=table,
         bands=table.bands,
-        values=np.where(valid, values, 0),
+        values=values,
         valid=_checked(file, table.bands, values, valid),
         files=(file,),
-        root=f"RGB:{file.stem}",
+        root=f"{name.upper()}:{file.stem}",
         interval=acquisition(file.stem)[1],
     )

@@ -15,7 +15,7 @@ Limits: haze that hides little passes, and so may cloud over snow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pyproj
@@ -60,35 +60,21 @@ SEARCH_CELLS = 80_000
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Bands:
-    """Reflectances of shape (H, W); ``swir`` and ``cirrus`` may be missing."""
+    """Reflectances of shape (H, W), by common name; those with a default may be missing."""
 
     blue: Layers
     green: Layers
     red: Layers
     nir: Layers
-    swir: Layers | None
-    swir2: Layers | None
-    cirrus: Layers | None
+    swir16: Layers | None = None
+    swir22: Layers | None = None
+    cirrus: Layers | None = None
 
     @classmethod
     def of(cls, chip: Chip, seen: Bools) -> _Bands:
         """Return the bands of a chip, with an even grey where nothing was ``seen``."""
-
-        def band(name: str) -> Layers:
-            return np.where(seen, chip.band(name), np.float32(0.05))
-
-        def optional(name: str) -> Layers | None:
-            return band(name) if chip.has(name) else None
-
-        return cls(
-            blue=band("blue"),
-            green=band("green"),
-            red=band("red"),
-            nir=band("nir"),
-            swir=optional("swir16"),
-            swir2=optional("swir22"),
-            cirrus=optional("cirrus"),
-        )
+        names = [one.name for one in fields(cls) if chip.has(one.name)]
+        return cls(**{one: np.where(seen, chip.band(one), np.float32(0.05)) for one in names})
 
     def water(self) -> Bools:
         """Return cells that pass Fmask's water test."""
@@ -96,9 +82,9 @@ class _Bands:
 
     def snow(self) -> Bools:
         """Return cells that pass Fmask's snow test, its thermal part left out."""
-        if self.swir is None:
+        if self.swir16 is None:
             return np.zeros(self.nir.shape, bool)
-        ndsi = normalised_difference(self.green, self.swir)
+        ndsi = normalised_difference(self.green, self.swir16)
         return np.asarray((ndsi > 0.15) & (self.nir > 0.11) & (self.green > 0.1))
 
     def potential(self) -> Bools:
@@ -107,11 +93,11 @@ class _Bands:
         spread = sum(np.abs(one - mean) for one in (self.blue, self.green, self.red))
         ndvi = normalised_difference(self.nir, self.red)
         found = (spread / np.maximum(mean, 1e-4) < 0.7) & (ndvi < 0.8)
-        if self.swir2 is not None:
-            found &= self.swir2 > 0.03
-        if self.swir is not None:
-            ndsi = normalised_difference(self.green, self.swir)
-            found &= (ndsi < 0.8) & (self.nir / self.swir > 0.75)
+        if self.swir22 is not None:
+            found &= self.swir22 > 0.03
+        if self.swir16 is not None:
+            ndsi = normalised_difference(self.green, self.swir16)
+            found &= (ndsi < 0.8) & (self.nir / self.swir16 > 0.75)
         return np.asarray(found)
 
 
@@ -183,8 +169,8 @@ def _clouds(bands: _Bands, seen: Bools, cell_m: float) -> Bools:
     # Where all is hazy the line itself is cloud: what Fmask's own haze test finds there.
     hot = bands.blue - 0.5 * bands.red - 0.08
     cloud |= ~snow & potential & (bands.blue > BRIGHT) & (hot > 0)
-    if bands.swir is not None:  # over water, clouds are bright in the short-wave infrared
-        cloud |= water & (bands.swir > 0.055) & (bands.blue > 0.15)
+    if bands.swir16 is not None:  # over water, clouds are bright in the short-wave infrared
+        cloud |= water & (bands.swir16 > 0.055) & (bands.blue > 0.15)
     if bands.cirrus is not None:
         cloud |= bands.cirrus > 0.01
     # Roofs are as white as clouds but small: what an opening of about 70 m removes is none.
@@ -205,7 +191,7 @@ def _shadows(bands: _Bands, cloud: Bools, chip: Chip) -> Bools:
     weight = np.maximum(ndimage.gaussian_filter(ground.astype(np.float32), width), 1e-3)
     ratios = [
         band / np.maximum(ndimage.gaussian_filter(band * ground, width) / weight, 1e-3)
-        for band in (bands.blue, bands.red, bands.nir, bands.swir)
+        for band in (bands.blue, bands.red, bands.nir, bands.swir16)
         if band is not None
     ]
     dark = ground & (np.mean(ratios, axis=0) < DARK)

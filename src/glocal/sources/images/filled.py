@@ -39,16 +39,8 @@ def filling_report(filling: Filling | str, bands: tuple[Band, ...]) -> dict[str,
         "interval": COVERAGE,
         "cells": dict(zip(BASES, count.tolist(), strict=True)),
         "held_out": [
-            {
-                "band": band.name,
-                "unit": band.unit,
-                "n": score.n,
-                **{
-                    key: round(value, 6) if np.isfinite(value) else None
-                    for key, value in asdict(score).items()
-                    if key != "n"
-                },
-            }
+            {"band": band.name, "unit": band.unit}
+            | {name: round(x, 6) if np.isfinite(x) else None for name, x in asdict(score).items()}
             for band, score in zip(bands, filling.scores, strict=True)
         ],
         "note": "held_out is measured on blocks that nothing was fitted to; real clouds may hide "
@@ -73,31 +65,17 @@ def write_filling(
     write_json(files[0], told)
     if isinstance(filling, str):
         return files
+    names = ("filled_image.tif", "filled_half_width.tif", "filled_basis.tif", "filled_basis.qml")
+    image, half, basis, style = (folder / name for name in names)
     write = partial(write_cog, geobox=geobox, copyright=credit)
-    for name, values, text in (
-        (
-            "filled_image",
-            filling.values,
-            "image with hidden cells filled; a proposal, not reviewed",
-        ),
-        (
-            "filled_half_width",
-            filling.half_width,
-            f"half of the {COVERAGE:.0%} interval of filled cells; not a number where seen",
-        ),
-    ):
-        files.append(folder / f"{name}.tif")
-        names = tuple(band.name for band in bands)
-        write(
-            files[-1],
-            values,
-            nodata=float("nan"),
-            band_names=names,
-            description=text,
-            categorical=False,
-        )
-    files += [folder / "filled_basis.tif", folder / "filled_basis.qml"]
-    meaning = "; ".join(f"{i} {name}" for i, name in enumerate(BASES))
-    write(files[-2], filling.basis, band_names=("basis",), colors=BASIS, description=meaning)
-    write_qml(files[-1], BASIS)
-    return files
+    layers = partial(
+        write, nodata=np.nan, band_names=[one.name for one in bands], categorical=False
+    )
+    text = "image with hidden cells filled; a proposal, not reviewed"
+    layers(image, filling.values, description=text)
+    text = f"half of the {COVERAGE:.0%} interval of filled cells; not a number where seen"
+    layers(half, filling.half_width, description=text)
+    text = "; ".join(f"{i} {name}" for i, name in enumerate(BASES))
+    write(basis, filling.basis, band_names=("basis",), colors=BASIS, description=text)
+    write_qml(style, BASIS)
+    return [*files, image, half, basis, style]

@@ -171,7 +171,6 @@ class Images(Kind):
 
 def _filled(reading: Reading, others: Any) -> Filling | str:
     image, window = reading.shows, reading.window
-    layers = image.layers
     rest = [
         (one.layers, sensor(one.chip.sensor).short == sensor(image.chip.sensor).short)
         for name, one in sorted(window.images.items())
@@ -179,7 +178,7 @@ def _filled(reading: Reading, others: Any) -> Filling | str:
     ]
     return fill_gaps(
         image.chip.values,
-        np.asarray(np.isfinite(layers).all(axis=0)),
+        np.asarray(np.isfinite(image.layers).all(axis=0)),
         image.hidden,
         rest,
         others,

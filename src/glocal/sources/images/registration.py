@@ -12,9 +12,10 @@ from pyproj import CRS
 from rasterio.transform import Affine
 
 from glocal.core.placement import Registration
+from glocal.core.result import Displacement
 from glocal.io.atomic import write_json, write_text
 from glocal.io.raster import native_grid
-from glocal.io.stac import multihash
+from glocal.io.stac import grid_fields, multihash
 
 SINGLE = (".tif", ".tiff", ".jp2")
 
@@ -79,16 +80,15 @@ def write_registration(
 
 def _patch(registration: Registration, geobox: GeoBox, scene: SceneFile) -> dict[str, Any]:
     corrected = corrected_transform(registration, geobox, scene.grid.transform)
+    asset = {
+        **grid_fields(scene.grid),
+        "proj:code": str(geobox.crs),
+        "proj:transform": [round(float(v), 9) for v in tuple(corrected)[:6]],
+        "file:checksum": scene.checksum,
+        "file:size": scene.size,
+    }
     return {
-        "assets": {
-            Path(scene.name).stem: {
-                "proj:code": str(geobox.crs),
-                "proj:shape": [int(n) for n in scene.grid.shape],
-                "proj:transform": [round(float(v), 9) for v in tuple(corrected)[:6]],
-                "file:checksum": scene.checksum,
-                "file:size": scene.size,
-            }
-        },
+        "assets": {Path(scene.name).stem: asset},
         "properties": {
             "processing:lineage": "proj:transform corrected to fit the other sources; "
             "proposed, not reviewed; the pixels are unchanged"
@@ -103,16 +103,8 @@ def corrected_transform(registration: Registration, geobox: GeoBox, transform: A
         return Affine.translation(shift.dx, shift.dy) * transform
     # The affine shift counts cells from the middle; the map's transform from the corner.
     height, width = geobox.shape
-    east, north = registration.affine
-    move = Affine(
-        east[1],
-        east[2],
-        east[0] - east[1] * width / 2 - east[2] * height / 2,
-        north[1],
-        north[2],
-        north[0] - north[1] * width / 2 - north[2] * height / 2,
-    )
-    by = move * ~geobox.transform * transform
+    move = [(a, b, o - a * width / 2 - b * height / 2) for o, a, b in registration.affine]
+    by = Affine(*move[0], *move[1]) * ~geobox.transform * transform
     return Affine(*(a + b for a, b in zip(tuple(transform)[:6], tuple(by)[:6], strict=True)))
 
 
@@ -122,31 +114,35 @@ def registration_report(
     """Return what ``registration.json`` says of the position."""
     if registration is None:
         return {"available": False, "reason": why or "no displacement was estimated"}
-    shift = registration.shift
-    variance = np.asarray(shift.covariance, float)
-    affine = registration.affine
+    shift, affine = registration.shift, None
+    if registration.affine is not None:
+        east, north = registration.affine
+        affine = {"east": east, "north": north, "unit": "m at the middle, m per cell"}
     parts = []
     for one in registration.points:
         x, y = geobox.transform * (one.column, one.row)
-        sd_north, sd_east = (one.shift.covariance[i][i] ** 0.5 for i in range(2))
-        part = {"north": round(one.shift.dy, 3), "east": round(one.shift.dx, 3)}
-        sd = {"north": round(float(sd_north), 3), "east": round(float(sd_east), 3)}
-        place = {"x": round(float(x), 3), "y": round(float(y), 3)}
-        parts.append({**place, "shift_m": part, "standard_uncertainty_m": sd})
+        parts.append({"x": round(float(x), 3), "y": round(float(y), 3), **_off(one.shift, 3)})
     return {
         "available": True,
-        "shift_m": {"north": shift.dy, "east": shift.dx},
+        **_off(shift),
         "meaning": "add to the scene's coordinates to bring it onto the other sources",
-        "covariance_m2": {"order": ["north", "east"], "values": variance.tolist()},
-        "standard_uncertainty_m": {
-            "north": float(variance[0, 0] ** 0.5),
-            "east": float(variance[1, 1] ** 0.5),
+        "covariance_m2": {
+            "order": ["north", "east"],
+            "values": np.asarray(shift.covariance, float).tolist(),
         },
         "significant": shift.significant,
         "gauge": shift.gauge,
         "note": RELATIVE,
         "parts": parts,
-        "affine": None
-        if affine is None
-        else {"east": affine[0], "north": affine[1], "unit": "m at the middle, m per cell"},
+        "affine": affine,
+    }
+
+
+def _off(shift: Displacement, digits: int = 17) -> dict[str, dict[str, float]]:
+    """Return a shift with its standard uncertainty, in metres; 17 digits are all of a number."""
+    sd = np.sqrt(np.diag(np.asarray(shift.covariance, float)))
+    named = {"shift_m": (shift.dy, shift.dx), "standard_uncertainty_m": sd.tolist()}
+    return {
+        name: {"north": round(north, digits), "east": round(east, digits)}
+        for name, (north, east) in named.items()
     }

@@ -67,7 +67,6 @@ def encode_image(
     unknown = sorted(set(np.unique(cloud_kind).tolist()) - set(QUALITY.values))
     if unknown:
         raise ValueError(f"cloud_kind must be 0 clear, 1 cloud, 2 shadow, 3 no data; got {unknown}")
-    folder = Path(folder)
     head = {
         "version": "1.0",
         "status": "proposed, not reviewed",
@@ -82,14 +81,14 @@ def encode_image(
         "type": "glocal-registration",
         **head,
         **registration_report(registration, geobox, why_no_registration),
-        "quality": {
-            name: round(float(one), 6) for name, one in zip(QUALITY.names, share, strict=True)
-        },
+        "quality": {k: round(x, 6) for k, x in zip(QUALITY.names, share.tolist(), strict=True)},
     }
-    write_json(folder / "registration.json", placed)
+    names = ("registration.json", "quality_mask.tif", "quality_mask.qml")
+    report, mask, style = (folder / name for name in names)
+    write_json(report, placed)
     copyright = f"{attribution}; licence {licence}"
     write_cog(
-        folder / "quality_mask.tif",
+        mask,
         cloud_kind,
         geobox,
         nodata=3,
@@ -98,7 +97,7 @@ def encode_image(
         copyright=copyright,
         description="0 clear, 1 cloud, 2 cloud shadow, 3 no data",
     )
-    write_qml(folder / "quality_mask.qml", QUALITY)
-    files = [folder / one for one in ("registration.json", "quality_mask.tif", "quality_mask.qml")]
-    files += write_registration(folder, registration, geobox, file)
-    return files + write_filling(folder, filling, bands, geobox, head, copyright)
+    write_qml(style, QUALITY)
+    moved = write_registration(folder, registration, geobox, file)
+    filled = write_filling(folder, filling, bands, geobox, head, copyright)
+    return [report, mask, style, *moved, *filled]

@@ -14,7 +14,7 @@ from glocal.core.correction import Corrections
 from glocal.core.interval import Interval
 from glocal.core.observation import Observations
 from glocal.core.record import element_of, version_of
-from glocal.sources.osm.change import MAX_TEXT, edited, fresh_elements, parse_record
+from glocal.sources.osm.change import MAX_TEXT, fresh_elements, parse_record
 from glocal.sources.osm.file import Whole, read_context
 from glocal.sources.osm.outline import new_elements
 from glocal.sources.osm.place import lonlat
@@ -87,9 +87,8 @@ class Batch:
 
     def edited(self) -> list[Whole]:
         """Return the elements of all edits that go out, after them."""
-        return [
-            edited(self.base[i], self.edit(i)) for i in self.of_fate("modify") if i in self.base
-        ]
+        rows = [i for i in self.of_fate("modify") if i in self.base]
+        return [replace(self.base[i], tags=self.edit(i).applied(self.base[i].tags)) for i in rows]
 
     def drawn(self) -> list[Whole]:
         """Return the elements of all new areas, with ids that are unique among them."""

@@ -12,13 +12,11 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from glocal.core.record import element_of, version_of
 from glocal.io.xml import read_xml
 from glocal.sources.osm.file import Whole, read_elements
-from glocal.sources.osm.tags import TagEdit
 
 MAX_TEXT = 255
 MAX_NODES = 2000
@@ -69,10 +67,8 @@ def fresh_elements(
             stale[one] = f"{name} was deleted in version {whole.version}"
         elif whole.version != version:
             now = "now" if whole.version > version else f"in {extract.name}, which is older"
-            stale[one] = (
-                f"{name} is version {whole.version} {now}, "
-                f"the proposal was made from version {version}"
-            )
+            then = f"the proposal was made from version {version}"
+            stale[one] = f"{name} is version {whole.version} {now}, {then}"
         else:
             fresh[one] = whole
     return fresh, stale
@@ -116,25 +112,17 @@ def problem(whole: Whole) -> str:
     return "" if whole.version > 0 or whole.osm_id < 0 else "its version is not known"
 
 
-def edited(whole: Whole, edit: TagEdit) -> Whole:
-    """Return the element after ``edit``, at its base version."""
-    return replace(whole, tags=edit.applied(whole.tags))
-
-
 def incomplete(extract: Path, elements: Iterable[Whole]) -> dict[tuple[str, int], str]:
     """Return why a relation can't be judged: members that ``extract`` does not hold."""
-    relations = [one for one in elements if one.osm_type == "relation"]
-    wanted = {(kind, ref) for one in relations for kind, ref, _ in one.members}
-    there = read_elements(extract, wanted)
-    out: dict[tuple[str, int], str] = {}
-    for one in relations:
-        gone = [key[:2] for key in one.members if key[:2] not in there]
-        if gone:
-            out[one.osm_type, one.osm_id] = (
-                f"{len(gone)} of its {len(one.members)} members are not in {extract.name}, "
-                f"such as {gone[0][0]}/{gone[0][1]}"
-            )
-    return out
+    held = {one.key: [ref[:2] for ref in one.members] for one in elements}
+    there = read_elements(extract, {ref for refs in held.values() for ref in refs})
+    gone = {key: [ref for ref in refs if ref not in there] for key, refs in held.items()}
+    return {
+        key: f"{len(lost)} of its {len(held[key])} members are not in {extract.name}, "
+        f"such as {lost[0][0]}/{lost[0][1]}"
+        for key, lost in gone.items()
+        if lost
+    }
 
 
 ORDER = {"node": 0, "way": 1, "relation": 2}
@@ -194,12 +182,9 @@ def josm_xml(
     """
     root = ET.Element("osm", {"version": "0.6", "generator": "glocal", "upload": "false", **CREDIT})
     changed = [*modify, *create]
-    touched = {(one.osm_type, one.osm_id) for one in changed}
-    rest = [one for one in context if (one.osm_type, one.osm_id) not in touched]
-    for one in _sorted((*changed, *rest)):
+    touched = {one.key for one in changed}
+    for one in _sorted((*changed, *(one for one in context if one.key not in touched))):
+        action = {"action": "modify"} if one.key in touched else {}
         version = one.version if one.osm_id > 0 else None
-        if (one.osm_type, one.osm_id) in touched:
-            add_element(root, one, version, action="modify", visible="true")
-        else:
-            add_element(root, one, version, visible="true")
+        add_element(root, one, version, **action, visible="true")
     return document(root)

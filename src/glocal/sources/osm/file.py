@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +24,9 @@ from glocal.sources.osm.tags import KEYS
 
 PERSONAL = ("addr:", "contact:", "email", "fax", "mobile", "phone", "created_by", "note", "fixme")
 """Tags that may name or locate a person, or say nothing of the ground; dropped on read."""
+
+STRATA = 4
+"""Contributors fall into this many groups: enough to differ, too few to tell one person."""
 
 ENTITY = {"node": NODE, "way": WAY, "relation": RELATION}
 ENTITY_OF = {"n": "node", "w": "way", "r": "relation"}
@@ -58,8 +63,8 @@ class Elements:
     """Shape (n,), polygons in ``crs``."""
 
     crs: Any = 4326
-    uid: NDArray[np.int64] | None = None
-    """Contributors, only when asked for; never leaves the reader as such."""
+    stratum: NDArray[np.uint8] | None = None
+    """Group of contributors 1..STRATA, 0 where unknown; only with a key to hide them by."""
 
     broken: int = 0
     """Multipolygons that could not be assembled (open rings, missing members)."""
@@ -110,6 +115,11 @@ class Whole:
 
     deleted: bool = False
     """The file names the element only to say that it was deleted."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Type and id."""
+        return self.osm_type, self.osm_id
 
     @classmethod
     def of(cls, item: Any) -> Whole:
@@ -162,10 +172,10 @@ def _checked(path: Path) -> str:
     return str(path)
 
 
-def read_areas(path: Path, *, with_uid: bool = False) -> Elements:
+def read_areas(path: Path, *, salt: bytes | None = None) -> Elements:
     """Return every closed way and multipolygon that bears one of ``KEYS``, in lon/lat.
 
-    User names and changesets are never read; ``uid`` only for a keyed hash.
+    User names and changesets are never read; user numbers only to be hashed with ``salt``.
 
     Raises
     ------
@@ -203,15 +213,15 @@ def read_areas(path: Path, *, with_uid: bool = False) -> Elements:
             else:
                 pairs = (("building", building),)
             tags.append(shared.get(pairs) or shared.setdefault(pairs, dict(pairs)))
-            uid = item.uid if with_uid else 0
+            uid = 0 if salt is None else item.uid
             rows.append((item.id, item.version, item.timestamp.timestamp(), uid))
-    elements = _elements(wkb, tags, rows, with_uid)
+    elements = _elements(wkb, tags, rows, salt)
     made = elements.osm_id[elements.osm_type == "relation"].tolist()
     return replace(elements, broken=len(wanted.difference(made)))
 
 
 def _elements(
-    wkb: list[bytes], tags: list[dict[str, str]], rows: list[tuple[float, ...]], with_uid: bool
+    wkb: list[bytes], tags: list[dict[str, str]], rows: list[tuple[float, ...]], salt: bytes | None
 ) -> Elements:
     number, version, seconds, uid = np.array(rows, np.float64).reshape(-1, 4).astype(np.int64).T
     is_way = number % 2 == 0  # as libosmium numbers areas
@@ -226,8 +236,18 @@ def _elements(
         tags=tags,
         is_line=is_way & undeclared,
         geometry=np.asarray(shapely.from_wkb(wkb), dtype=object).reshape(-1),
-        uid=uid if with_uid else None,
+        stratum=None if salt is None or not (uid > 0).any() else _strata(uid, salt),
     )
+
+
+def _strata(uid: NDArray[np.int64], salt: bytes) -> NDArray[np.uint8]:
+    """Return stratum 1..STRATA by a keyed hash of the contributor, 0 where unknown."""
+    people, which = np.unique(uid, return_inverse=True)
+    group = [
+        1 + hmac.new(salt, str(one).encode(), hashlib.sha256).digest()[0] % STRATA if one > 0 else 0
+        for one in people.tolist()
+    ]
+    return np.array(group, dtype=np.uint8)[which]
 
 
 def read_elements(path: Path, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Whole]:
@@ -235,7 +255,7 @@ def read_elements(path: Path, keys: Iterable[tuple[str, int]]) -> dict[tuple[str
 
     Elements that the file does not hold are absent from the answer.
     """
-    return {(one.osm_type, one.osm_id): one for one in iterate_elements(path, keys)}
+    return {one.key: one for one in iterate_elements(path, keys)}
 
 
 def iterate_elements(
@@ -254,7 +274,7 @@ def iterate_elements(
     with readable(path):
         for item in osmium.FileProcessor(name, kinds).with_filter(ids):
             whole = Whole.of(item)
-            if (whole.osm_type, whole.osm_id) in wanted:
+            if whole.key in wanted:
                 yield whole
 
 
@@ -264,7 +284,7 @@ def read_context(path: Path, elements: Iterable[Whole]) -> list[Whole]:
     An editor needs them to show an element. What the file does not hold is left out.
     """
     elements = list(elements)
-    own = {(one.osm_type, one.osm_id) for one in elements}
+    own = {one.key for one in elements}
     members = {(kind, ref) for one in elements for kind, ref, _ in one.members}
     ways = read_elements(path, {key for key in members if key[0] == "way"} - own)
     nodes = {("node", ref) for one in (*elements, *ways.values()) for ref in one.nodes}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +33,8 @@ def _states(elements: Iterable[Whole], keys: Mapping[int, Key]) -> dict[Key, lis
     asked = set(keys.values())
     found: dict[Key, list[Whole]] = {}
     for one in elements:
-        key = (one.osm_type, one.osm_id)
-        if key in asked:
-            found.setdefault(key, []).append(one)
+        if one.key in asked:
+            found.setdefault(one.key, []).append(one)
     return {key: sorted(known, key=lambda one: one.version) for key, known in found.items()}
 
 
@@ -56,8 +56,10 @@ def read_extract(path: Path, asked: Asked, legend: Legend, *, history: bool) -> 
             f"{path.name} holds none of the {len(keys)} elements that run {asked.run} asked "
             "about; give an extract of the same area, newer than the one of the run"
         )
-    channel = "history" if history else "extract"
-    return _heard(channel, asked, legend, states, mapped, complete=True)
+    heard = _heard("history" if history else "extract", asked, legend, states, mapped)
+    absent = len(keys) - sum(key in states for key in keys.values())
+    note = f"{absent} elements are not in the file: deleted, or outside the extract"
+    return replace(heard, notes=(note,)) if absent else heard
 
 
 def read_diff(path: Path, asked: Asked, legend: Legend) -> Heard:
@@ -75,7 +77,7 @@ def read_diff(path: Path, asked: Asked, legend: Legend) -> Heard:
             f"{path.name} touches none of the {len(keys)} elements that run {asked.run} asked "
             "about; give the differences since that run, for the same area"
         )
-    return _heard("diff", asked, legend, states, {}, complete=False)
+    return _heard("diff", asked, legend, states, {})
 
 
 def _heard(
@@ -84,37 +86,22 @@ def _heard(
     legend: Legend,
     states: Mapping[Key, list[Whole]],
     mapped: Mapping[int, int],
-    *,
-    complete: bool,
 ) -> Heard:
-    answers, absent = [], 0
-    rows = asked.proposals
+    answers, rows = [], asked.proposals
     for i, key in wanted(asked).items():
-        row = rows.iloc[i]
-        if key not in states:
-            absent += complete
-            continue
-        known, base = states[key], version_of(row["record"])
+        row, known = rows.iloc[i], states.get(key, [])
+        base = version_of(row["record"])
         one = judged(known, str(row["current"]), str(row["proposed"]), base, legend)
         if one is not None:
-            verdict, stated, why = one
-            now = known[-1].version
+            now, (verdict, stated, why) = known[-1].version, one
+            said = {"proposal": row["proposal"], "verdict": verdict, "stated": stated}
             text = f"{key[0]}/{key[1]} is version {now} now{why}"
-            answers.append(
-                Answer(
-                    proposal=row["proposal"], verdict=verdict, channel=channel, stated=stated,
-                    version=now, why=text,
-                )
-            )  # fmt: skip
-    answers += [
-        Answer(
-            proposal=rows.iloc[i]["proposal"], verdict="accepted", channel=channel,
-            version=version, why="something is mapped there now",
-        )
-        for i, version in mapped.items()
-    ]  # fmt: skip
-    note = f"{absent} elements are not in the file: deleted, or outside the extract"
-    return Heard(channel=channel, answers=tuple(answers), notes=(note,) if absent else ())
+            answers.append(Answer(**said, channel=channel, version=now, why=text))
+    for i, version in mapped.items():
+        said = {"proposal": rows.iloc[i]["proposal"], "verdict": "accepted"}
+        text = "something is mapped there now"
+        answers.append(Answer(**said, channel=channel, version=version, why=text))
+    return Heard(channel=channel, answers=tuple(answers))
 
 
 def judged(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 from typing import Any
 
@@ -26,9 +24,6 @@ from glocal.sources.osm.tags import TagRow, classify, crosswalk_of, level_of, ro
 
 ATTRIBUTION = "© OpenStreetMap contributors (openstreetmap.org/copyright), ODbL 1.0"
 
-STRATA = 4
-"""Contributors fall into this many groups: enough to differ, too few to tell one person."""
-
 log = logging.getLogger(__name__)
 
 
@@ -40,8 +35,7 @@ def observations_of(
     name: str,
     source: str,
     interval: Interval,
-    salt: bytes | None = None,
-    licence: str = "ODbL-1.0",
+    licence: str,
 ) -> Observations:
     """Return what ``elements`` of the file ``name`` say about the area.
 
@@ -87,7 +81,7 @@ def observations_of(
         ),
         geometry=geometry,
         record=elements.records(index),
-        stratum=_strata(elements.uid, index, salt),
+        stratum=None if elements.stratum is None else elements.stratum[index],
         columns=elements.columns(index),
     )
 
@@ -142,17 +136,3 @@ def _touching(
             "cover, but none touches the area; check the area or take another extract"
         )
     return index[touches], geometry[touches]
-
-
-def _strata(
-    uid: NDArray[np.int64] | None, index: NDArray[np.int64], salt: bytes | None
-) -> NDArray[np.uint8] | None:
-    """Return stratum 1..STRATA by a keyed hash of the contributor, 0 where unknown."""
-    if salt is None or uid is None or not (uid > 0).any():
-        return None
-    people, which = np.unique(uid[index], return_inverse=True)
-    group = [
-        1 + hmac.new(salt, str(one).encode(), hashlib.sha256).digest()[0] % STRATA if one > 0 else 0
-        for one in people.tolist()
-    ]
-    return np.array(group, dtype=np.uint8)[which]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -55,35 +56,21 @@ def new_elements(polygon: Any, tags: Mapping[str, str], first: int = -1) -> list
 
     Ids count down from ``first``. An area with holes becomes a multipolygon.
     """
-    rings = [polygon.exterior, *polygon.interiors]
-    number = iter(range(first, first - 1_000_000, -1))
+    number = count(first, -1)
+
+    def new(kind: str, tags: Mapping[str, str], **held: Any) -> Whole:
+        return Whole(osm_type=kind, osm_id=next(number), version=0, tags=dict(tags), **held)
+
     nodes: list[Whole] = []
     ways: list[Whole] = []
-    for ring in rings:
-        corners = [
-            Whole(osm_type="node", osm_id=next(number), version=0, tags={}, place=(lon, lat))
-            for lon, lat in shapely.get_coordinates(ring)[:-1].tolist()
-        ]
-        nodes += corners
+    for ring in (polygon.exterior, *polygon.interiors):
+        places = shapely.get_coordinates(ring)[:-1].tolist()
+        corners = [new("node", {}, place=tuple(one)) for one in places]
         refs = tuple(one.osm_id for one in corners)
-        ways.append(
-            Whole(
-                osm_type="way",
-                osm_id=next(number),
-                version=0,
-                tags=dict(tags) if len(rings) == 1 else {},
-                nodes=(*refs, refs[0]),
-            )
-        )
-    if len(rings) == 1:
+        ways.append(new("way", {} if polygon.interiors else tags, nodes=(*refs, refs[0])))
+        nodes += corners
+    if not polygon.interiors:
         return [*nodes, *ways]
     roles = ("outer", *("inner" for _ in ways[1:]))
     members = tuple(("way", way.osm_id, role) for way, role in zip(ways, roles, strict=True))
-    whole = Whole(
-        osm_type="relation",
-        osm_id=next(number),
-        version=0,
-        tags={"type": "multipolygon", **tags},
-        members=members,
-    )
-    return [*nodes, *ways, whole]
+    return [*nodes, *ways, new("relation", {"type": "multipolygon", **tags}, members=members)]

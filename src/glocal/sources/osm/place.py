@@ -28,6 +28,9 @@ STEPS = 5
 DECIMALS = 7
 """Of a degree; OSM stores no more."""
 
+QUESTION: dict[str, Any] = {"fault": "displaced", "action": "flag", "fate": "flag", "proposed": ""}
+"""Only the place may be wrong, and only a person can tell."""
+
 MOVED = (
     "nobody moves a layer as a whole: check the offset of the imagery at several places, and "
     "move single objects by hand"
@@ -49,20 +52,16 @@ def displaced_objects(source: Observations, findings: Findings) -> Corrections:
     done = settled(findings.answers, source.record, source.words, np.full(len(source), ""))
     rows = np.flatnonzero((found.probability > LIKELIER_THAN_NOT) & ~done)
     spread = np.sqrt(np.trace(found.covariance[rows], axis1=1, axis2=2) / 2)
+    vector = np.column_stack([found.shift[rows], spread])
     return corrections_of(
         source,
         findings,
+        **QUESTION,
         record=source.record[rows],
-        fault="displaced",
-        action="flag",
-        fate="flag",
         current=source.words[rows],
-        proposed="",
         probability=found.probability[rows],
         support=source.geometry[rows],
-        columns=columns_of(
-            len(rows), MOVED_ALONE, vector=np.column_stack([found.shift[rows], spread])
-        ),
+        columns=columns_of(len(rows), MOVED_ALONE, vector=vector),
     )
 
 
@@ -77,12 +76,9 @@ def displaced_parts(source: Observations, findings: Findings) -> Corrections:
     return corrections_of(
         source,
         findings,
+        **QUESTION,
         record=np.array([f"shift/{source.source}{one[0]}" for one in parts], str),
-        fault="displaced",
-        action="flag",
-        fate="flag",
         current="",
-        proposed="",
         probability=np.array([1 - np.exp(-_distance(*one[2:]) / 2) for one in parts], np.float64),
         support=support,
         columns=columns_of(len(parts), MOVED, vector=np.column_stack([step, spread])),

@@ -71,17 +71,9 @@ def observe_osm(
             part = slice_history(path, interval.start, Path(folder) / "slice.osm.pbf")
             elements = read_areas(part)
     else:
-        elements = read_areas(path, with_uid=salt is not None)
-    observations = observations_of(
-        elements,
-        geobox,
-        legend,
-        name=path.name,
-        source=source,
-        interval=interval,
-        salt=salt,
-        licence=licence,
-    )
+        elements = read_areas(path, salt=salt)
+    given = {"name": path.name, "source": source, "licence": licence}
+    observations = observations_of(elements, geobox, legend, interval=interval, **given)
     if history:
         return _with_history(observations, path, interval)
     if observations.columns["has_metadata"].any():
@@ -150,9 +142,8 @@ def unfit_elements(path: Path, source: Observations) -> NDArray[np.object_]:
     }
     relations = []
     for whole in iterate_elements(path, rows):
-        out[rows[whole.osm_type, whole.osm_id]] = problem(whole)
-        if whole.osm_type == "relation":
-            relations.append(whole)
+        out[rows[whole.key]] = problem(whole)
+        relations += [whole] if whole.members else []
     for key, why in incomplete(path, relations).items():
         out[rows[key]] = out[rows[key]] or why
     return out

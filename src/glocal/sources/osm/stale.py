@@ -36,13 +36,7 @@ def stale_proposals(index: gpd.GeoDataFrame, extract: Path) -> dict[str, str]:
     An element has another version or is gone, a relation to edit lacks members, or something is
     mapped by now in an area that was missing. ``index`` holds `what_can_be_stale`, with
     the columns of `index.write_index`.
-
-    Raises
-    ------
-    SourceUnavailableError
-        The extract is missing, truncated or not OSM data.
-    BadSourceError
-        It is a history or change file.
+    Errors are those of `file.read_areas`.
     """
     new = index["fate"].isin(("create", "missing")).to_numpy()
     elements = index[~new]
@@ -50,9 +44,7 @@ def stale_proposals(index: gpd.GeoDataFrame, extract: Path) -> dict[str, str]:
     edits = elements.loc[elements["fate"] == "modify", "record"].tolist()
     whole = {record: fresh[record] for record in edits if record in fresh}
     torn = incomplete(extract, whole.values())
-    for record, one in whole.items():
-        if (one.osm_type, one.osm_id) in torn:
-            stale[record] = torn[one.osm_type, one.osm_id]
+    stale |= {record: torn[one.key] for record, one in whole.items() if one.key in torn}
     rows = zip(elements["proposal"].tolist(), elements["record"].tolist(), strict=True)
     out = {proposal: stale[record] for proposal, record in rows if record in stale}
     return out | _mapped_by_now(index[new], extract)
