@@ -139,7 +139,10 @@ def _require_this_run(one: Heard, path: Path, asked: Asked, folder: Path) -> Non
             _, theirs = _asked(other)
         except (ConfigError, RunError, OSError):
             continue
-        if other != here and strangers & {*theirs.ids(), *theirs.visits["sample_id"].tolist()}:
+        if other != here and strangers & {
+            *theirs.proposals["proposal"],
+            *theirs.visits["sample_id"],
+        }:
             hint = f"; they belong to the run in {other}"
             break
     what, why = one.unknown[0]

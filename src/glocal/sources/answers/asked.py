@@ -39,26 +39,21 @@ class Asked:
         return len(self.proposals)
 
     @cached_property
-    def _places(self) -> dict[str, tuple[int, ...]]:
-        """Positions of the proposals by id, record and element, in lower case."""
-        found: dict[str, list[int]] = {}
-        rows = zip(
-            self.proposals["proposal"].tolist(), self.proposals["record"].tolist(), strict=True
-        )
-        for i, (proposal, record) in enumerate(rows):
-            for key in dict.fromkeys((proposal, record, element_of(record))):
-                found.setdefault(key.lower(), []).append(i)
-        return {key: tuple(rows) for key, rows in found.items()}
+    def _places(self) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+        """Positions of the proposals by id, record and element, in lower case.
 
-    @cached_property
-    def _by_number(self) -> dict[str, tuple[int, ...]]:
-        """Positions by the number of an OSM element, for files that lost its type."""
-        found: dict[str, list[int]] = {}
-        for i, record in enumerate(self.proposals["record"].tolist()):
-            kind, _, number = element_of(record).partition("/")
+        Beside them those by the number of an OSM element, for files that lost its type.
+        """
+        named: dict[str, list[int]] = {}
+        numbered: dict[str, list[int]] = {}
+        for i, row in enumerate(self.proposals[["proposal", "record"]].itertuples(index=False)):
+            element = element_of(row.record)
+            for key in dict.fromkeys((*row, element)):
+                named.setdefault(key.lower(), []).append(i)
+            kind, _, number = element.partition("/")
             if kind in ("node", "way", "relation"):
-                found.setdefault(number, []).append(i)
-        return {key: tuple(rows) for key, rows in found.items()}
+                numbered.setdefault(number, []).append(i)
+        return named, numbered
 
     def find(self, keys: Iterable[Any]) -> int | None:
         """Return the proposal that the first useful of ``keys`` names; None without one.
@@ -66,19 +61,15 @@ class Asked:
         A key is an id, a record, an element (``way/12``) or its bare number. One that
         names several proposals names none.
         """
+        named, numbered = self._places
         for key in keys:
             text = str(key).strip().lower() if key is not None else ""
             if text.replace(".", "").isdigit():  # a number, as a spreadsheet wrote it
                 text = text.removesuffix(".0")
-            rows = self._places.get(text) or self._by_number.get(text, ())
+            rows = named.get(text) or numbered.get(text, [])
             if len(rows) == 1:
                 return rows[0]
         return None
-
-    def ids(self) -> list[str]:
-        """Return the ids of all proposals."""
-        out: list[str] = self.proposals["proposal"].tolist()
-        return out
 
 
 def run_name(folder: Path) -> str:
@@ -146,12 +137,7 @@ def read_asked(folder: Path, crs: str) -> Asked:
 
 def _patches(path: Path) -> pd.DataFrame:
     """Return the patches of a corrected map, by their ``change_id``."""
-    table = pd.DataFrame(read_table(path))
-    names = {
-        "change_id": "proposal",
-        "class_from": "current",
-        "class_to": "proposed",
-        "p_to": "probability",
-    }
-    table = table.rename(columns=names).assign(source=path.parent.name, kind="patch")
-    return table.assign(record=table["proposal"])
+    names = {"class_from": "current", "class_to": "proposed", "p_to": "probability"}
+    table = pd.DataFrame(read_table(path)).rename(columns=names)
+    ids = table["change_id"]
+    return table.assign(proposal=ids, record=ids, source=path.parent.name, kind="patch")

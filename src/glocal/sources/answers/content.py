@@ -66,14 +66,13 @@ def _of_json(path: Path) -> Content:
         raise SourceUnavailableError(
             f"{path.name} is not valid JSON ({error}); export it again"
         ) from error
-    features = document.get("features") if isinstance(document, Mapping) else None
+    held = document if isinstance(document, Mapping) else {"value": document}
+    features = held.get("features")
     if isinstance(features, list):
         features = [one for one in features if isinstance(one, Mapping)]
         rows = [_flat({"id": one.get("id"), **(one.get("properties") or {})}) for one in features]
         return Content(path=path, rows=rows, features=features)
-    listed = document
-    if isinstance(document, Mapping):
-        listed = document.get("value", document.get("results"))
+    listed = held.get("value", held.get("results"))
     if not isinstance(listed, list) or not all(isinstance(one, Mapping) for one in listed):
         return Content(path=path)
     return Content(path=path, rows=[_flat(one) for one in listed])

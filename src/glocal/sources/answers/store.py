@@ -17,7 +17,7 @@ from glocal.errors import BadSourceError, RunError
 from glocal.io.atomic import replacing_folder, write_json
 from glocal.io.vector import read_table, write_csv, write_table
 from glocal.sources.answers.asked import Asked
-from glocal.sources.answers.verdict import Answer, Heard, Visit, resolved
+from glocal.sources.answers.verdict import Answer, Heard, Verdict, Visit, resolved
 
 ANSWERS = ("proposal", "verdict", "stated", "channel", "version", "why")
 VISITS = ("sample_id", "x", "y", "class", "inclusion_probability")
@@ -130,8 +130,7 @@ def _visits_of(asked: Asked, folder: Path, new: Iterable[Visit]) -> pd.DataFrame
     """Return the visited places of the plan with what was found, the newest per place."""
     stated: dict[str, str] = {}
     if (folder / "visits.csv").exists():
-        old = read_table(folder / "visits.csv")
-        stated = dict(zip(old["sample_id"], old["class"], strict=True))
+        stated = read_table(folder / "visits.csv").set_index("sample_id")["class"].to_dict()
     for one in new:
         if one.stated or one.sample_id not in stated:
             stated[one.sample_id] = one.stated
@@ -141,11 +140,10 @@ def _visits_of(asked: Asked, folder: Path, new: Iterable[Visit]) -> pd.DataFrame
 
 
 def _with_verdicts(asked: Asked, answers: Iterable[Answer]) -> gpd.GeoDataFrame:
-    given: dict[str, list[Answer]] = {}
+    given: dict[str, list[tuple[Verdict, str]]] = {}
     for one in answers:
-        given.setdefault(one.proposal, []).append(one)
-    ids = asked.ids()
-    final = [resolved((a.verdict, a.stated) for a in given.get(one, ())) for one in ids]
+        given.setdefault(one.proposal, []).append((one.verdict, one.stated))
+    final = [resolved(given.get(one, ())) for one in asked.proposals["proposal"].tolist()]
     return asked.proposals.assign(
         verdict=[verdict for verdict, _ in final], stated=[stated for _, stated in final]
     )

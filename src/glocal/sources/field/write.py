@@ -134,21 +134,16 @@ def encode_field(
         series = gpd.GeoSeries(shape, index=table.index, crs=str(observations.geobox.crs))
         table = gpd.GeoDataFrame(table.assign(**{name: series}), geometry=name)
     table = table.assign(**_verdict(points, observations, verdicts, len(table)))
-    folder, stem = Path(folder), Path(original).stem
-    plain = table.drop(columns=table.geometry.name)
-    checked = write_csv(
-        folder / f"{stem}_checked.csv", plain.columns, plain.to_numpy(object).tolist()
-    )
-    write_table(folder / f"{stem}_checked.parquet", table, **notes)
-    write_gpkg(folder / f"{stem}_checked.gpkg", table, layer=f"{stem}_checked", **notes)
+    stem, plain = f"{Path(original).stem}_checked", table.drop(columns=table.geometry.name)
+    checked = write_csv(folder / f"{stem}.csv", plain.columns, plain.to_numpy(object).tolist())
+    written = write_table(folder / f"{stem}.parquet", table, **notes)
+    layer = write_gpkg(folder / f"{stem}.gpkg", table, layer=stem, **notes)
     because = corrections.because if corrections else ()
-    shift = verdicts.layer_shift
-    package = _datapackage(plain, checked, points.columns["id"], because, shift, **notes)
-    write_json(folder / "datapackage.json", package)
-    changes = _changeset(corrections, observations, checked.name, notes)
-    write_json(folder / "td_changeset.json", changes)
-    names = [f"{stem}_checked{suffix}" for suffix in (".csv", ".parquet", ".gpkg")]
-    return [folder / name for name in (*names, "datapackage.json", "td_changeset.json")]
+    key, shift = points.columns["id"], verdicts.layer_shift
+    described, changes = folder / "datapackage.json", folder / "td_changeset.json"
+    write_json(described, _datapackage(plain, checked, key, because, shift, **notes))
+    write_json(changes, _changeset(corrections, observations, checked.name, notes))
+    return [checked, written, layer, described, changes]
 
 
 def _verdict(
@@ -164,15 +159,15 @@ def _verdict(
     }
     empty = {"loop_flag": 2, "loop_class": "", **dict.fromkeys(numbers, np.nan)}
     out: dict[str, list[Any]] = {name: [value] * rows for name, value in empty.items()}
-    for row, name, text in points.statements():
+    given: dict[str, NDArray[Any]] = {**numbers, "loop_flag": verdicts.flags}
+    given["loop_class"] = verdicts.suggested
+    for row, name, text in points.each("row", "record", "text"):
         at = place.get(name)
         if at is None:
             out["loop_flag"][row] = 9 if is_silent(text) else 2
             continue
-        out["loop_flag"][row] = int(verdicts.flags[at])
-        out["loop_class"][row] = str(verdicts.suggested[at])
-        for column in numbers:
-            out[column][row] = float(numbers[column][at])
+        for column, values in given.items():
+            out[column][row] = values[at].item()
     return {name: out[name] for name in OURS}
 
 

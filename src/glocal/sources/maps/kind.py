@@ -149,10 +149,9 @@ class Maps(Kind):
         if source.support == "cells":
             return self._write_map(reading, findings, corrections, folder, original)
         files, shared = _write_shares(reading, findings, others, folder)
+        window, confirmed = reading.window, confirmed_classes(findings.answers, original, reading)
         local = np.where(others.max(axis=-1) > LIKELY, others.argmax(axis=-1), original)
         local = np.where(source.owner_of_cells() > 0, local, -1)
-        window = reading.window
-        confirmed = confirmed_classes(findings.answers, original, reading)
         done = settled_cells(findings.answers, local, window.geobox, window.legend) & (local >= 0)
         local = np.where(confirmed >= 0, confirmed, np.where(done, original, local))
         told = self._write_map(reading, findings, None, folder, original, local)
@@ -173,6 +172,7 @@ class Maps(Kind):
         corrected: Codes | None = None,
     ) -> Written:
         source, window = reading.says, reading.window
+        fine = source.support == "cells"
         if corrected is None:
             corrected = _corrected_classes(reading, findings, corrections)
         change = MapChange(
@@ -199,8 +199,8 @@ class Maps(Kind):
             why_no_accuracy=why,
             licence=made_of.licence,
             attribution=made_of.credit,
-            smallest=1 if source.support == "cells" else MIN_COARSE_CELLS,
-            mmu_cells=MIN_PATCH_CELLS if source.support == "cells" else MIN_COARSE_CELLS,
+            smallest=1 if fine else MIN_COARSE_CELLS,
+            mmu_cells=MIN_PATCH_CELLS if fine else MIN_COARSE_CELLS,
             design={
                 "sampling": "as drawn for the anchors, with their weights",
                 "reference": points.provenance.agent if points else "none",
@@ -216,11 +216,9 @@ class Maps(Kind):
     ) -> Observations:
         """Return the map with its patches, and those that people confirmed, in our classes."""
         source, legend = reading.says, reading.window.legend
+        k = len(legend)
         own = Crosswalk(
-            symbols=legend.names,
-            target=legend,
-            matrix=np.eye(len(legend)),
-            confidence=np.ones(len(legend)),
+            symbols=legend.names, target=legend, matrix=np.eye(k), confidence=np.ones(k)
         )
         symbols = 1 + _corrected_classes(reading, findings, corrections)
         return replace(source, symbols=symbols.astype(np.uint16), crosswalk=own)
@@ -324,14 +322,9 @@ def _accuracy(
         return None, "fewer than two answered anchors lie on the map"
     size = np.bincount(classes[classes >= 0], minlength=len(change.legend))
     area: Table = np.asarray(size * cell_area_ha(change.geobox), np.float64)
-    report = sample_accuracy(
-        there[inside],
-        points.shares[inside],
-        area,
-        weight=points.weight[inside],
-        names=change.legend.names,
-    )
-    return report, ""
+    weight, names = points.weight[inside], change.legend.names
+    shares = points.shares[inside]
+    return sample_accuracy(there[inside], shares, area, weight=weight, names=names), ""
 
 
 def _write_shares(

@@ -120,14 +120,13 @@ def observe_landcover(
     require_overlap(source, grid.extent, geobox)
     alphabet = _Alphabet.of(source, path, legend_name, legend, interval, licence, legend_csv)
     pixels = _codes(source, path, geobox, crs, alphabet)
-    size = cell_size_on(grid, geobox)
+    size, symbols = cell_size_on(grid, geobox), alphabet.symbols(pixels)
+    outlines, record = np.empty(0, object), np.empty(0, "U1")
     if size <= COARSE:
-        spoken = alphabet.symbols(pixels)
-        spoken_of = Pixels(values=spoken, valid=spoken > 0, grid=pixels.grid)
-        symbols, _ = warp(spoken_of, geobox, "mode" if size < 1 else "nearest")
-        outlines, record = np.empty(0, object), np.empty(0, "U1")
+        spoken = replace(pixels, values=symbols, valid=symbols > 0)
+        symbols, _ = warp(spoken, geobox, "mode" if size < 1 else "nearest")
     else:
-        symbols, outlines, record = _coarse(pixels, geobox, alphabet)
+        symbols, outlines, record = _coarse(pixels, geobox, symbols)
     if not symbols.any():
         raise BadSourceError(
             f"{source}: {path.name} says nothing inside the area (only nodata or silent codes); "
@@ -146,11 +145,10 @@ def observe_landcover(
     )
 
 
-def _in_area(grid: GeoBox, geobox: GeoBox, row: Floats, column: Floats) -> tuple[Any, Any]:
+def _in_area(grid: GeoBox, geobox: GeoBox, row: Floats, column: Floats) -> tuple[Any, ...]:
     """Return x, y in the CRS of ``geobox`` at rows and columns of ``grid``."""
     to_area = pyproj.Transformer.from_crs(str(grid.crs), str(geobox.crs), always_xy=True)
-    x, y = to_area.transform(*points_at(grid, row, column))
-    return x, y
+    return tuple(to_area.transform(*points_at(grid, row, column)))
 
 
 def _codes(source: str, path: Path, geobox: GeoBox, crs: Any, alphabet: _Alphabet) -> Pixels:
@@ -175,9 +173,8 @@ def _codes(source: str, path: Path, geobox: GeoBox, crs: Any, alphabet: _Alphabe
     inside = (x >= left) & (x < right) & (y > bottom) & (y <= top)
     codes, counts = np.unique(pixels.values[rows[inside], columns[inside]], return_counts=True)
     if len(codes):
-        listed = ", ".join(
-            f"{code} ({count} cells)" for code, count in zip(codes, counts, strict=True)
-        )
+        pairs = zip(codes, counts, strict=True)
+        listed = ", ".join(f"{code} ({count} cells)" for code, count in pairs)
         raise LegendMismatchError(
             f"{source}: {path.name} holds codes that legend {alphabet.provenance.agent} does not "
             f"know: {listed}; choose the right legend:, or give its classes as a CSV"
@@ -186,10 +183,9 @@ def _codes(source: str, path: Path, geobox: GeoBox, crs: Any, alphabet: _Alphabe
 
 
 def _coarse(
-    pixels: Pixels, geobox: GeoBox, alphabet: _Alphabet
+    pixels: Pixels, geobox: GeoBox, symbols: Bytes
 ) -> tuple[Bytes, NDArray[np.object_], NDArray[np.str_]]:
     """Return (symbols, polygons, records) of the native cells that overlap the area."""
-    symbols = alphabet.symbols(pixels)
     rows, columns = np.nonzero(symbols)
     # Points along the edges, since straight lines of one CRS bend in another.
     step = np.arange(EDGE_POINTS) / EDGE_POINTS
@@ -198,12 +194,9 @@ def _coarse(
     column = columns[:, None] + np.concatenate([step, one, 1 - step, still])
     x, y = _in_area(pixels.grid, geobox, row, column)
     outlines = shapely.polygons(np.stack([x, y], axis=-1))
-    left, bottom, right, top = geobox.extent.boundingbox.bbox
-    area = shapely.box(left, bottom, right, top)
+    area = shapely.box(*geobox.extent.boundingbox.bbox)
     touching = shapely.intersects(outlines, area) & ~shapely.touches(outlines, area)
     rows, columns, outlines = rows[touching], columns[touching], outlines[touching]
-    top_row, left_column = pixels.offset_yx
-    record = np.array(
-        [f"r{r}c{c}" for r, c in zip(rows + top_row, columns + left_column, strict=True)], np.str_
-    )
-    return symbols[rows, columns], outlines, record
+    top, left = pixels.offset_yx
+    record = [f"r{r + top}c{c + left}" for r, c in zip(rows, columns, strict=True)]
+    return symbols[rows, columns], outlines, np.array(record, np.str_)

@@ -9,7 +9,6 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from glocal.core.correction import Corrections
@@ -158,22 +157,18 @@ def patch_table(change: MapChange, smallest: int, *, confirmed: bool = False) ->
         sure = np.array([of_id[one] for one in ids], np.float64)
     names = np.array(change.legend.names, object)
     columns: dict[str, Any] = {
-        "change_id": _text(ids),
+        "change_id": np.array(ids, object),
         "class_from": names[before],
         "class_to": names[after],
         "p_from": np.round(found.mean(change.probability(change.original)), 4),
         "p_to": np.round(sure, 4),
         "area_ha": np.round(found.size * cell_area_ha(change.geobox), 4),
-        "because": _text(change.grounds(found)),
-        "date_from": _text([change.base.interval.isoformat()] * n),
-        "date_to": _text([change.base.now.isoformat()] * n),
+        "because": np.array(change.grounds(found), object),
+        "date_from": np.full(n, change.base.interval.isoformat(), object),
+        "date_to": np.full(n, change.base.now.isoformat(), object),
         "round": np.full(n, told.round if told is not None else -1),
-        "status": _text(["accepted" if confirmed else "proposed"] * n),
-        "base_map_id": _text([change.base.name] * n),
-        "base_map_version": _text([change.base.version] * n),
+        "status": np.full(n, "accepted" if confirmed else "proposed", object),
+        "base_map_id": np.full(n, change.base.name, object),
+        "base_map_version": np.full(n, change.base.version, object),
     }
     return gpd.GeoDataFrame(columns, geometry=found.geometry, crs=str(change.geobox.crs))
-
-
-def _text(values: list[str]) -> NDArray[np.object_]:
-    return np.array(values, dtype=object)

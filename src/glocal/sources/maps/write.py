@@ -22,7 +22,6 @@ from glocal.io.vector import write_csv, write_gpkg, write_table
 from glocal.sources.maps.patches import MapChange, patch_table
 from glocal.sources.maps.quality import quality_xml
 
-CONFIRMED = "confirmed.gpkg"
 UNKNOWN = 255
 """Stored confidence where there is none."""
 
@@ -60,15 +59,10 @@ def encode_map(
     """
     if accuracy is None and not why_no_accuracy:
         raise ValueError("without an accuracy report, why_no_accuracy must say why")
-    folder, given = Path(folder), {"licence": licence, "attribution": attribution}
-    _write_rasters(folder, change, f"{attribution}; licence {licence}")
-    table = patch_table(change, smallest)
-    write_table(folder / "patches.parquet", table, **given)
-    write_gpkg(folder / "patches.gpkg", table, layer="patches", **given)
-    kept = patch_table(change, 1, confirmed=True)
-    (folder / CONFIRMED).unlink(missing_ok=True)
-    if len(kept):
-        write_gpkg(folder / CONFIRMED, kept, layer="confirmed", **given)
+    given, table = {"licence": licence, "attribution": attribution}, patch_table(change, smallest)
+    files = _write_rasters(folder, change, f"{attribution}; licence {licence}")
+    files.append(write_table(folder / "patches.parquet", table, **given))
+    files.append(write_gpkg(folder / "patches.gpkg", table, layer="patches", **given))
     unit = f"cell of {abs(float(change.geobox.resolution.x)):g} m"
     report = {
         "type": "glocal-accuracy-report",
@@ -81,20 +75,25 @@ def encode_map(
         **_accuracy(accuracy, why_no_accuracy, change.legend),
         "original_map": _accuracy(accuracy_before, why_no_accuracy, change.legend),
     }
-    write_json(folder / "accuracy.json", report)
-    names = ["corrected_map.tif", "corrected_map.qml", "confidence.tif", "patches.parquet"]
-    names += ["patches.gpkg", "accuracy.json", *([CONFIRMED] if len(kept) else [])]
+    files.append(folder / "accuracy.json")
+    write_json(files[-1], report)
+    kept, confirmed = patch_table(change, 1, confirmed=True), folder / "confirmed.gpkg"
+    confirmed.unlink(missing_ok=True)
+    if len(kept):
+        files.append(write_gpkg(confirmed, kept, layer="confirmed", **given))
     if accuracy is not None:
-        text = quality_xml(accuracy, change.legend, title=change.base.name, **given)
-        write_text(folder / "quality.xml", text)
-        names.append("quality.xml")
-    return [folder / name for name in names]
+        files.append(folder / "quality.xml")
+        title = change.base.name
+        write_text(files[-1], quality_xml(accuracy, change.legend, title=title, **given))
+    return files
 
 
-def _write_rasters(folder: Path, change: MapChange, notes: str) -> None:
+def _write_rasters(folder: Path, change: MapChange, notes: str) -> list[Path]:
+    names = ("corrected_map.tif", "corrected_map.qml", "confidence.tif")
+    map_, style, confidence = (folder / name for name in names)
     values = np.array([*change.legend.values, change.legend.nodata], np.uint8)
     write_cog(
-        folder / "corrected_map.tif",
+        map_,
         values[change.corrected],
         change.geobox,
         nodata=change.legend.nodata,
@@ -103,11 +102,11 @@ def _write_rasters(folder: Path, change: MapChange, notes: str) -> None:
         copyright=notes,
         description=f"Proposed map, legend {change.legend.name}; not reviewed",
     )
-    write_qml(folder / "corrected_map.qml", change.legend)
+    write_qml(style, change.legend)
     sure = np.nan_to_num(change.probability(change.corrected))
     percent = np.round(100 * np.clip(sure, 0, 1))
     write_cog(
-        folder / "confidence.tif",
+        confidence,
         np.where(change.corrected >= 0, percent, UNKNOWN).astype(np.uint8),
         change.geobox,
         nodata=UNKNOWN,
@@ -117,6 +116,7 @@ def _write_rasters(folder: Path, change: MapChange, notes: str) -> None:
         "this map",
         categorical=False,
     )
+    return [map_, style, confidence]
 
 
 def _accuracy(report: AccuracyReport | None, why: str, legend: Legend) -> dict[str, Any]:
@@ -163,20 +163,20 @@ def encode_shares(
     names = np.array(legend.names, dtype=object)
     columns: dict[str, Any] = {
         "record": np.asarray(records, dtype=object),
-        "stated": np.asarray([""] * len(records) if stated is None else stated, dtype=object),
+        "stated": "" if stated is None else np.asarray(stated, dtype=object),
         "main_class": names[top],
     }
     for k, name in enumerate(legend.names):
         columns[f"share_{name}"] = np.round(shares[:, k], 4)
         columns[f"sd_{name}"] = np.round(shares_sd[:, k], 4)
     table = gpd.GeoDataFrame(columns, geometry=np.asarray(geometry), crs=str(geobox.crs))
-    folder = Path(folder)
-    write_table(folder / "shares.parquet", table, licence=licence, attribution=attribution)
+    given = {"licence": licence, "attribution": attribution}
+    written = write_table(folder / "shares.parquet", table, **given)
     centre = shapely.centroid(table.geometry.to_numpy())
     to_degrees = Transformer.from_crs(table.crs, "EPSG:4326", always_xy=True)
     lon, lat = to_degrees.transform(shapely.get_x(centre), shapely.get_y(centre))
     plain = table.drop(columns="geometry").assign(
-        lon=np.round(lon, 7), lat=np.round(lat, 7), licence=licence, attribution=attribution
+        lon=np.round(lon, 7), lat=np.round(lat, 7), **given
     )
-    write_csv(folder / "shares.csv", plain.columns, plain.to_numpy(object).tolist())
-    return [folder / "shares.parquet", folder / "shares.csv"]
+    rows = plain.to_numpy(object).tolist()
+    return [written, write_csv(folder / "shares.csv", plain.columns, rows)]

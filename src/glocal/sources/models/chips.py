@@ -101,16 +101,14 @@ def write_chips(
     ``images/<image>/``, ``masks/``, ``soft/`` and ``weights/`` hold files of one name per
     chip. Blocks cut by the edge of the area, and those without any weight, are left out.
     """
-    height, width = labels.weight.shape
-    corners = [
-        (top, left)
-        for top in range(0, height - block + 1, block)
-        for left in range(0, width - block + 1, block)
-        if (labels.weight[top : top + block, left : left + block] > 0).any()
-    ]
+    rows, columns = (n // block for n in labels.weight.shape)
+    blocks = (labels.weight[: rows * block, : columns * block] > 0).reshape(
+        rows, block, columns, -1
+    )
+    corners = np.argwhere(blocks.any(axis=(1, 3))) * block
     order = np.random.default_rng(seed).permutation(len(corners))[:MOST_CHIPS]
-    rows, files = [], []
-    for top, left in sorted(corners[i] for i in order):
+    table, files = [], []
+    for top, left in corners[np.sort(order)].tolist():
         cut = (slice(top, top + block), slice(left, left + block))
         part, unknown = labels.part(cut), float("nan")
         layers: dict[str, tuple[NDArray[Any], tuple[str, ...], float]] = {}
@@ -128,7 +126,7 @@ def write_chips(
             )
         told = [float(part.weight.mean()), float((part.weight > 0).mean())]
         row = [file, top, left, block, int(fold[top, left]), *np.round(told, 4).tolist()]
-        rows.append([*row, *(f"{where}/{file}" for where in layers)])
+        table.append([*row, *(f"{where}/{file}" for where in layers)])
     header = ["chip", "row", "column", "size", "fold", "mean_weight", "labelled_share"]
     header += [*(f"image_{name}" for name in sorted(images)), "mask", "soft", "weight"]
-    return [write_csv(folder / "index.csv", header, rows), *files]
+    return [write_csv(folder / "index.csv", header, table), *files]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,36 +64,22 @@ def encode_model(
         Relative path of the item that the labels come from.
     """
     labels = StoredLabels.of(probability, weight, legend, geobox)
-    folder, copyright = Path(folder), f"{attribution}; licence {licence}"
-    write_cog(
-        folder / "soft_labels.tif",
-        labels.soft,
-        geobox,
-        nodata=UNKNOWN,
-        band_names=legend.names,
-        copyright=copyright,
-        description=f"probability = value / {SCALE}; {UNKNOWN} not known; legend {legend.name}",
-        categorical=False,
-    )
-    write_cog(
-        folder / "label_weight.tif",
-        labels.weight,
-        geobox,
-        band_names=("weight",),
-        copyright=copyright,
-        description="weight of a cell's label in training; 0 keeps it out",
-        categorical=False,
-    )
+    names = ("soft_labels.tif", "label_weight.tif", "labels.json")
+    soft, weights, about = (folder / name for name in names)
+    copyright = f"{attribution}; licence {licence}"
+    write = partial(write_cog, geobox=geobox, copyright=copyright, categorical=False)
+    text = f"probability = value / {SCALE}; {UNKNOWN} not known; legend {legend.name}"
+    write(soft, labels.soft, nodata=UNKNOWN, band_names=legend.names, description=text)
+    text = "weight of a cell's label in training; 0 keeps it out"
+    write(weights, labels.weight, band_names=("weight",), description=text)
     chips: list[Path] = []
     if images:
         parts = fold if fold is not None else np.zeros(weight.shape, np.uint8)
         chips = write_chips(
             folder, labels, images, block=block, fold=parts, seed=seed, copyright=copyright
         )
-    item = _item(labels, interval, bool(chips), source, licence, attribution)
-    write_json(folder / "labels.json", item)
-    names = ("soft_labels.tif", "label_weight.tif", "labels.json")
-    return [*(folder / name for name in names), *chips]
+    write_json(about, _item(labels, interval, bool(chips), source, licence, attribution))
+    return [soft, weights, about, *chips]
 
 
 def _item(
@@ -134,13 +121,5 @@ def _item(
         ],
     }
     links = [{"rel": "source", "href": source, "type": "application/geo+json"}] if source else []
-    return stac_item(
-        "soft-labels",
-        EXTENSIONS,
-        labels.geobox,
-        interval,
-        licence,
-        properties,
-        links=links,
-        assets=assets,
-    )
+    given = (EXTENSIONS, labels.geobox, interval, licence, properties)
+    return stac_item("soft-labels", *given, links=links, assets=assets)

@@ -1,4 +1,8 @@
-"""What mappers really did: elements of a newer extract, a history, a diff, beside the proposal."""
+"""What mappers really did: elements of a newer extract, a history, a diff, beside the proposal.
+
+A file that is missing, damaged, not well-formed or declares entities raises
+`SourceUnavailableError` or `BadSourceError`; so does one that holds nothing that was asked about.
+"""
 
 from __future__ import annotations
 
@@ -39,15 +43,7 @@ def _states(elements: Iterable[Whole], keys: Mapping[int, Key]) -> dict[Key, lis
 
 
 def read_extract(path: Path, asked: Asked, legend: Legend, *, history: bool) -> Heard:
-    """Return what a newer extract, or a full history, shows of the proposals.
-
-    Raises
-    ------
-    SourceUnavailableError
-        The file is missing, damaged, or holds XML entities.
-    BadSourceError
-        It holds none of the elements and new areas that were asked about.
-    """
+    """Return what a newer extract, or a full history, shows of the proposals."""
     keys = wanted(asked)
     states = _states(iterate_elements(path, keys.values(), every_version=True), keys)
     mapped = {} if history else _newly_mapped(path, asked, legend)
@@ -63,13 +59,7 @@ def read_extract(path: Path, asked: Asked, legend: Legend, *, history: bool) -> 
 
 
 def read_diff(path: Path, asked: Asked, legend: Legend) -> Heard:
-    """Return what an augmented diff or an OsmChange file shows of the proposals.
-
-    Raises
-    ------
-    SourceUnavailableError, BadSourceError
-        It is not well-formed, declares entities, or touches nothing that was asked about.
-    """
+    """Return what an augmented diff or an OsmChange file shows of the proposals."""
     keys = wanted(asked)
     states = _states(read_change(path), keys)
     if not states:

@@ -1,7 +1,9 @@
 """Full history of OpenStreetMap (``.osh.pbf``, ``.osh``): how statements came to be.
 
 A history names a person for every version. Names and changesets are never read; user
-numbers are read only to count how many people touched an element, and dropped at once.
+numbers are read only to count how many people touched an element, and dropped at once. A file
+that is missing, truncated or no OSM data raises `SourceUnavailableError`, one that is no history
+`BadSourceError`.
 """
 
 from __future__ import annotations
@@ -108,15 +110,7 @@ def _opened(path: Path, entities: Any = ALL) -> Any:
 
 
 def read_versions(path: Path) -> Versions:
-    """Return all versions of ways and relations that say or once said something of cover.
-
-    Raises
-    ------
-    SourceUnavailableError
-        The file is missing, truncated or not OSM data.
-    BadSourceError
-        It is no history.
-    """
+    """Return all versions of ways and relations that say or once said something of cover."""
     rows: list[tuple[Any, ...]] = []
     processor = _opened(path, WAY | RELATION)
     with readable(path, WHAT):
@@ -195,13 +189,6 @@ def slice_history(path: Path, when: datetime, out: Path) -> Path:
 
     Versions and dates stay, people and changesets do not. ``out`` ends in ``.osm.pbf``
     or ``.osm``.
-
-    Raises
-    ------
-    SourceUnavailableError
-        The file is missing, truncated or not OSM data.
-    BadSourceError
-        It is no history.
     """
     processor, moment = _opened(path), when.astimezone(UTC)
     form = "osm.pbf" if out.suffix == ".pbf" else "osm"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
@@ -63,11 +63,7 @@ class ReviewConfig(SourceConfig):
     @property
     def bias(self) -> Bias:
         """The rates as one value, which knows their rules."""
-        return Bias(
-            accept_if_right=self.accept_if_right,
-            accept_if_wrong=self.accept_if_wrong,
-            right_if_blind=self.right_if_blind,
-        )
+        return Bias(**{one.name: getattr(self, one.name) for one in fields(Bias)})
 
 
 class People(Kind):
@@ -153,10 +149,11 @@ class People(Kind):
         order = np.lexsort((source.record, right))
         order = order[np.isfinite(right[order])]
         credit = (findings.provenance.licence, findings.provenance.credit)
-        rows = []
-        for i in order.tolist():
-            said, again = str(source.words[i]), "yes" if right[i] < AGAIN else "no"
-            rows.append([str(source.record[i]), said, round(float(right[i]), 4), again, *credit])
+        columns = (source.record, source.words, right, np.where(right < AGAIN, "yes", "no"))
+        rows = [
+            [name, said, round(p, 4), again, *credit]
+            for name, said, p, again in zip(*(one[order].tolist() for one in columns), strict=True)
+        ]
         header = ["proposal", "answer", "p_right", "look_again", "licence", "attribution"]
         return Written(
             files=(write_csv(folder / "answers_checked.csv", header, rows),),

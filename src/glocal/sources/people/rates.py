@@ -103,12 +103,9 @@ def rates_of(
     sources = list(answers)
     found = {one.source: tally(one, anchors) for one in sources}
     total = sum(found.values(), np.zeros((3, 2)))
-    return {
-        one.source: Rates(
-            bias=learned(
-                declared[one.source], found[one.source], total - found[one.source], len(one.legend)
-            ),
-            tally=found[one.source],
-        )
-        for one in sources
-    }
+    out = {}
+    for one in sources:
+        mine = found[one.source]
+        bias = learned(declared[one.source], mine, total - mine, len(one.legend))
+        out[one.source] = Rates(bias=bias, tally=mine)
+    return out

@@ -77,11 +77,11 @@ def table_of(classes: int, bias: Bias) -> Table:
 
 def _crosswalk(legend: Legend) -> Crosswalk:
     """Return what the answers mean at their word; the declared table says how far."""
-    names = legend.names
-    rows: dict[str, dict[int | str, float]] = {f"accepted:{one}": {one: 1.0} for one in names}
-    for one in names:
-        rows[f"rejected:{one}"] = {k: 1.0 for k in names if k != one}
-    rows.update({f"stated:{one}": {one: 1.0} for one in names})
+    rows: dict[str, dict[int | str, float]] = {}
+    for answer in ("accepted", "rejected", "stated"):
+        for name in legend.names:
+            meant = [one for one in legend.names if (one == name) == (answer != "rejected")]
+            rows[f"{answer}:{name}"] = dict.fromkeys(meant, 1.0)
     return Crosswalk.from_shares(legend, rows, confidence=0.5)
 
 
@@ -118,11 +118,12 @@ def observe_review(
             f"{source}: answers of run {run} are about {', '.join(lost)}, which legend "
             f"{legend.name} does not have; use the classes of that run"
         )
-    place = {name: k for k, name in enumerate(names)}
     own = np.isin(table.verdict, ("told", "changed"))
     offset = np.where(own, 2, np.where(table.verdict == "rejected", 1, 0))
-    at = np.array([place[one] for one in about.tolist()], np.int64)
-    shown = np.array([place[one] for one in table.proposed.tolist()], np.int64)
+    at, shown = (
+        np.array([names.index(one) for one in words.tolist()], np.int64)
+        for words in (about, table.proposed)
+    )
     return Observations(
         source=source,
         support="answers",

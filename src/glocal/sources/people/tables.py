@@ -5,17 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from glocal.core.legend import Legend
+from glocal.sources.answers import rows as columns
 from glocal.sources.answers.asked import Asked
-from glocal.sources.answers.rows import (
-    ANSWER,
-    ID,
-    STATED,
-    Rows,
-    column_of,
-    last_of_each,
-    of_this_run,
-    text_of,
-)
+from glocal.sources.answers.rows import Rows, column_of, last_of_each, of_this_run, text_of
 from glocal.sources.answers.verdict import NO_PROPOSAL, Answer, Heard, verdict_of
 from glocal.sources.points.words import class_of_text
 
@@ -36,8 +28,9 @@ def read_review(rows: Rows, name: str, channel: str, asked: Asked, legend: Legen
         It answers another run.
     """
     of_this_run(rows, name, asked)
-    id_, answer = column_of(rows, ID), column_of(rows, ANSWER)
-    stated, shown = column_of(rows, STATED), column_of(rows, SHOWN)
+    id_, answer, stated, shown = (
+        column_of(rows, names) for names in (columns.ID, columns.ANSWER, columns.STATED, SHOWN)
+    )
     answers, unknown = [], []
     for number, row in enumerate(rows, 1):
         key = text_of(row, id_)
@@ -48,26 +41,23 @@ def read_review(rows: Rows, name: str, channel: str, asked: Asked, legend: Legen
         if at is None:
             unknown.append((key or f"row {number}", NO_PROPOSAL))
             continue
-        found = "" if not word else class_of_text(word, legend)
+        found = class_of_text(word, legend) if word else ""
         if verdict is None or (word and not found):
             bad = word if word and not found else text_of(row, answer)
             unknown.append((key, f"{bad!r} is no answer and no class that we know"))
             continue
-        blind = verdict_of(text_of(row, shown)) == "rejected"
-        one = _judged(verdict, found, str(asked.proposals["proposed"].iloc[at]), blind)
-        proposal = str(asked.proposals["proposal"].iloc[at])
-        answers.append(Answer(proposal=proposal, channel=channel, verdict=one[0], stated=one[1]))
+        blind, about = verdict_of(text_of(row, shown)) == "rejected", asked.proposals.iloc[at]
+        said, seen = _judged(verdict, found, str(about["proposed"]), blind)
+        proposal = str(about["proposal"])
+        answers.append(Answer(proposal=proposal, channel=channel, verdict=said, stated=seen))
     return Heard(channel=channel, answers=last_of_each(answers), unknown=tuple(unknown))
 
 
 def _judged(verdict: Any, stated: str, proposed: str, blind: bool) -> tuple[Any, str]:
     """Return verdict and class: a class of one's own is more than yes or no."""
-    if not stated:
-        return verdict, ""
-    if blind:
+    if blind and stated:
         return "told", stated
-    if stated == proposed:
-        return ("accepted" if verdict == "" else verdict), ""
-    return (
-        ("changed", stated) if verdict in ("", "accepted", "rejected", "changed") else (verdict, "")
-    )
+    if stated in ("", proposed):
+        return verdict or "accepted", ""
+    owned = verdict in ("", "accepted", "rejected", "changed")
+    return ("changed", stated) if owned else (verdict, "")

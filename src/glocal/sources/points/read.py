@@ -131,13 +131,11 @@ def read_anchors(
             "the legend, or say with class_names what these anchors are"
         )
     soft = np.zeros((len(points), len(legend)))
-    for i, (text, confidence, second) in enumerate(points.answers()):
-        main, other = CONFIDENCES[confidence]
+    for i, (text, confidence, second) in enumerate(points.each("text", "confidence", "second")):
         doubt = shares[second] if shares[text] and second else {}
-        for row, weight in ((shares[text], main), (doubt, other)):
-            for name, part in row.items():
-                if name in known:
-                    soft[i, legend.index(name)] += weight * part
+        for row, weight in zip((shares[text], doubt), CONFIDENCES[confidence], strict=True):
+            for name in known & set(row):
+                soft[i, legend.index(name)] += weight * row[name]
     total = soft.sum(axis=1, keepdims=True)
     name = f"anchors:{Path(path).stem}"
     return Anchors(
@@ -156,9 +154,8 @@ def in_part(record: NDArray[np.str_], part: str, seed: int) -> Bools:
     A record's half depends on its id and the seed only, so that two readers of one
     table always agree.
     """
-    side = np.array(
-        [hashlib.sha256(f"{seed}:{name}".encode()).digest()[0] & 1 for name in record], bool
-    )
+    digests = [hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in record]
+    side = np.array([one[0] & 1 for one in digests], bool)
     return ~side if part == "first" else side
 
 
@@ -173,9 +170,9 @@ def _answers(
 ) -> tuple[PointTable, dict[str, Shares]]:
     """Return the points in the area, and what each of their class texts means."""
     points = read_points(path, geobox, columns=columns, crs=crs, position_sd_m=position_sd_m)
-    said = points.text.tolist() + [one for one in points.second.tolist() if one]
-    shares = meanings(said, legend, class_names)
-    silent = sum(not shares[one] for one in points.text.tolist())
+    texts = points.text.tolist()
+    shares = meanings([*texts, *filter(None, points.second.tolist())], legend, class_names)
+    silent = sum(not shares[one] for one in texts)
     if silent:
         log.info("%s: the class of %d points could not be told", Path(path).name, silent)
     return points, shares
@@ -188,7 +185,7 @@ def _alphabet(
     rows: dict[str, Shares] = {}
     trust: dict[str, float] = {}
     symbol = []
-    for text, confidence, second in points.answers():
+    for text, confidence, second in points.each("text", "confidence", "second"):
         main, other = CONFIDENCES[confidence]
         doubt = second if other > 0 and second != text else ""
         name = text + (f"/{confidence}" if confidence else "") + (f":{doubt}" if doubt else "")

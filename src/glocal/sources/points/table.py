@@ -6,6 +6,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -96,15 +97,9 @@ class PointTable:
         """Return the points selected by a boolean or index array."""
         return chosen(self, keep, COLUMNS)
 
-    def statements(self) -> Iterator[tuple[int, str, str]]:
-        """Yield row, id and class text of each point."""
-        columns = (self.row, self.record, self.text)
-        return zip(*(one.tolist() for one in columns), strict=True)
-
-    def answers(self) -> Iterator[tuple[str, str, str]]:
-        """Yield class, confidence and second choice of each point."""
-        columns = (self.text, self.confidence, self.second)
-        return zip(*(one.tolist() for one in columns), strict=True)
+    def each(self, *columns: str) -> Iterator[tuple[Any, ...]]:
+        """Yield some columns of each point."""
+        return zip(*(getattr(self, name).tolist() for name in columns), strict=True)
 
     def __len__(self) -> int:
         return len(self.record)
@@ -149,15 +144,14 @@ def read_points(
     file = _File.of(path.name, table, columns)
     record = file.records()
     x, y, inside = file.located(record, geobox, crs)
+    second = ["" if is_silent(one) else one for one in file.text("second").tolist()]
     everything = PointTable(
         record=record,
         x=x,
         y=y,
         text=file.text("class"),
         confidence=file.confidences(),
-        second=np.array(
-            ["" if is_silent(one) else one for one in file.text("second").tolist()], dtype=np.str_
-        ),
+        second=np.array(second, dtype=np.str_),
         position_sd_m=file.numbers("position_sd", position_sd_m, zero=True),
         weight=file.numbers("weight", 1.0, zero=False),
         row=np.arange(len(table)),
@@ -204,9 +198,8 @@ class _File:
             found = found or [lower[name] for name in lower if name.endswith(candidates[1:2])]
             if axis not in names and found and not has_points:
                 names[axis] = found[0]
-        missing = [one for one in ("id", "class") if one not in names]
-        if not has_points:
-            missing += [one for one in ("x", "y") if one not in names]
+        wanted = ("id", "class") if has_points else ("id", "class", "x", "y")
+        missing = [one for one in wanted if one not in names]
         if missing:
             raise BadSourceError(
                 f"{name}: no column found for {missing}; it has {sorted(known)}; "
@@ -251,12 +244,12 @@ class _File:
         """Return the ids; refuse those that are empty or repeat."""
         record = self.text("id")
         unique, counts = np.unique(record, return_counts=True)
-        if (counts > 1).any() or (record == "").any():
-            bad = unique[counts > 1][:5].tolist()
+        twice, empty = unique[counts > 1].tolist(), int((record == "").sum())
+        if twice or empty:
             raise BadSourceError(
                 f"{self.name}: column {self.columns['id']!r} must hold one id per row, "
-                f"{int((counts > 1).sum())} ids repeat (first: {bad}) and "
-                f"{int((record == '').sum())} are empty; make ids unique (LUCAS: select one year)"
+                f"{len(twice)} ids repeat (first: {twice[:5]}) and {empty} are empty; make ids "
+                "unique (LUCAS: select one year)"
             )
         return record
 
@@ -332,14 +325,9 @@ class _File:
 
 
 def _day(name: str, text: str) -> date:
-    for pattern in DATE_FORMATS:
-        try:
-            return datetime.strptime(text, pattern).date()
-        except ValueError:
-            continue
-    try:
+    for form in DATE_FORMATS:
+        with suppress(ValueError):
+            return datetime.strptime(text, form).date()
+    with suppress(ValueError):
         return datetime.fromisoformat(text).date()
-    except ValueError as error:
-        raise BadSourceError(
-            f"{name}: a date must be YYYY-MM-DD or day/month/year, got {text!r}"
-        ) from error
+    raise BadSourceError(f"{name}: a date must be YYYY-MM-DD or day/month/year, got {text!r}")

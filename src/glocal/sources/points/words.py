@@ -86,14 +86,12 @@ def confidence_word(text: str) -> str | None:
     known = {"high": "high", "med": "med", "medium": "med", "low": "low"}
     if is_silent(word) and word != "8":
         return ""
-    if word in known:
-        return known[word]
     try:
-        number = float(word)
+        number = -1.0 if word in known else float(word)
     except ValueError:
         return None
     if not 0 <= number <= 1:
-        return None
+        return known.get(word)
     return "high" if number >= 0.9 else "med" if number >= 0.7 else "low"
 
 
