@@ -170,12 +170,10 @@ class Field(Kind):
         source, legend = reading.says, reading.window.legend
         edits = corrections.take(corrections.action == "modify")
         new = dict(zip(edits.record.tolist(), edits.proposed.tolist(), strict=True))
-        walk = source.crosswalk
-        known = len(walk.symbols)
+        walk, known = source.crosswalk, len(source.crosswalk.symbols)
         symbols = source.symbols.astype(np.uint16)
-        for i, record in enumerate(source.record.tolist()):
-            if record in new:
-                symbols[i] = 1 + known + legend.index(new[record])
+        for i in np.flatnonzero(np.isin(source.record, edits.record)).tolist():
+            symbols[i] = 1 + known + legend.index(new[str(source.record[i])])
         own = replace(
             walk,
             symbols=(*walk.symbols, *(f"corrected:{name}" for name in legend.names)),
@@ -206,8 +204,7 @@ def visits_for(reading: Reading, findings: Findings) -> gpd.GeoDataFrame:
     estimate, lack = findings.estimate, "findings about points carry their reliability"
     reliability = needed(findings.reliability, f"{findings.source}: {lack}")
     entropy = np.clip(relative_entropy(estimate.log_p), 0, 1).astype(np.float64)
-    number = min(VISITS, entropy.size)
-    hard = findings.too_hard
+    number, hard = min(VISITS, entropy.size), findings.too_hard
     hard = np.zeros(entropy.shape, np.int32) if hard is None else hard
     reason = np.where(estimate.disagreement > entropy / 2, "sources disagree", "sources say little")
     return plan_visits(

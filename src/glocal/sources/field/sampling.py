@@ -117,8 +117,7 @@ def _sizes(score: Table, n: int) -> Table:
             f"a visit plan needs n >= 1 and scores >= 0, got n={n} and a smallest score of "
             f"{float(np.nanmin(score)) if population.any() else None}"
         )
-    cells = population.sum()
-    total = score[population].sum()
+    cells, total = population.sum(), score[population].sum()
     share = score / total * (1 - UNIFORM) + UNIFORM / cells if total > 0 else score * 0 + 1 / cells
     return np.where(population, share, 0.0)
 
@@ -153,7 +152,7 @@ def plan_visits(
     seed: int,
     square_m: float = 0,
     places: NDArray[np.integer] | None = None,
-    entropy: Table | None = None,
+    entropy: Table | float = np.nan,
     reason: str | NDArray[np.str_] = "uncertain",
 ) -> gpd.GeoDataFrame:
     """Draw ``n`` cells to visit, spread over the area, with known probabilities.
@@ -210,8 +209,8 @@ def plan_visits(
         "inclusion_probability": probability[row, column],
         "rank": np.arange(1, n + 1),
         "information": inclusion_score[row, column],
-        "reason": [reason] * n if isinstance(reason, str) else reason[row, column],
-        "entropy": entropy[row, column] if entropy is not None else np.nan,
+        "reason": np.broadcast_to(reason, size.shape)[row, column],
+        "entropy": np.broadcast_to(entropy, size.shape)[row, column],
     }
     return gpd.GeoDataFrame(columns, crs=str(geobox.crs))
 
@@ -269,11 +268,12 @@ def _drawn(size: Table, square: Codes, n: int, rng: np.random.Generator) -> tupl
     chosen = candidate[local_pivotal(second, xy, rng)]
     flat = np.ravel_multi_index(tuple(square), p.shape).ravel()
     # In each square that is drawn, one cell.
-    cells = [np.flatnonzero(flat == one) for one in chosen.tolist()]
-    weight = [probability.ravel()[one] / probability.ravel()[one].sum() for one in cells]
-    return probability, np.array(
-        [rng.choice(one, p=p) for one, p in zip(cells, weight, strict=True)], np.int64
-    )
+    drawn = []
+    for one in chosen.tolist():
+        cells = np.flatnonzero(flat == one)
+        weight = probability.ravel()[cells]
+        drawn.append(rng.choice(cells, p=weight / weight.sum()))
+    return probability, np.array(drawn, np.int64)
 
 
 def write_visits(
@@ -286,20 +286,15 @@ def write_visits(
     form (``name``, ``label``); the form must bring ``sample_id`` back, so that an answer
     finds its place.
     """
-    folder = Path(folder)
     credit = {"licence": licence, "attribution": attribution}
     geojson = write_geojson(folder / "visits.geojson", visits, **credit)
-    places = visits.sort_values("sample_id")  # the order of rank would tell how sure we are
-    points = "".join(
-        f'<wpt lat="{one.lat:.7f}" lon="{one.lon:.7f}"><name>{escape(one.sample_id)}</name></wpt>\n'
-        for one in places.itertuples()
-    )
-    about = escape(f"{attribution}; licence {licence}")
-    write_text(folder / "visits.gpx", GPX.format(about=about, points=points))
-    rows = [
-        [*[one.sample_id] * 3, f"{one.lat:.7f} {one.lon:.7f} 0 0", licence, attribution]
-        for one in places.itertuples()
-    ]
+    points, rows = "", []
+    # The order of rank would tell how sure we are.
+    for one in visits.sort_values("sample_id").itertuples():
+        name, lat, lon = one.sample_id, f"{one.lat:.7f}", f"{one.lon:.7f}"
+        points += f'<wpt lat="{lat}" lon="{lon}"><name>{escape(name)}</name></wpt>\n'
+        rows.append([name, name, name, f"{lat} {lon} 0 0", licence, attribution])
+    gpx, about = folder / "visits.gpx", escape(f"{attribution}; licence {licence}")
+    write_text(gpx, GPX.format(about=about, points=points))
     header = ["name", "sample_id", "label", "geometry", *credit]
-    entities = write_csv(folder / "visits_odk.csv", header, rows)
-    return [geojson, folder / "visits.gpx", entities]
+    return [geojson, gpx, write_csv(folder / "visits_odk.csv", header, rows)]

@@ -30,24 +30,17 @@ def task(feature: dict[str, Any], edit: TagEdit | None, new: list[Whole] | None)
         if edit.unset:
             operations.append({"operation": "unsetTags", "data": list(edit.unset)})
         change = {"id": feature["id"], "operations": operations}
-        line["cooperativeWork"] = {
-            "meta": {"version": 2, "type": 1},
-            "operations": [{"operationType": "modifyElement", "data": change}],
-        }
+        work: dict[str, Any] = {"operations": [{"operationType": "modifyElement", "data": change}]}
     elif new:
         content = base64.b64encode(change_xml(create=new).encode()).decode()
         file = {"type": "xml", "format": "osc", "encoding": "base64", "content": content}
-        line["cooperativeWork"] = {"meta": {"version": 2, "type": 2}, "file": file}
+        work = {"file": file}
     if edit or new:
+        line["cooperativeWork"] = {"meta": {"version": 2, "type": 1 if edit else 2}, **work}
         held = feature["properties"]
-        blob = {
-            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, held["glocal_id"])),
-            "kind": "blob",
-            "purpose": "glocal-provenance",
-            "type": "json",
-            "data": {name: held[name] for name in CAME_FROM},
-        }
-        line["attachments"] = [blob]
+        name = str(uuid.uuid5(uuid.NAMESPACE_URL, held["glocal_id"]))
+        blob = {"id": name, "kind": "blob", "purpose": "glocal-provenance", "type": "json"}
+        line["attachments"] = [{**blob, "data": {name: held[name] for name in CAME_FROM}}]
     return f"{RECORD_SEPARATOR}{_json(line)}\n"
 
 

@@ -137,20 +137,18 @@ class TagRow:
     @classmethod
     def of(cls, record: Mapping[str, str]) -> TagRow:
         """Return a row as the table gives it: the first of several codes is the main one."""
-        value, *further = record["osm_value"].split("&")
-        hub = legends.legend(legends.HUB)
-        codes = [int(code) for code in record["worldcover_code"].split("|") if code]
-        concepts = [hub.names[hub.index(code)] for code in codes]
-        rest = (1 - MAIN_SHARE) / max(len(concepts) - 1, 1)
-        shares = {one: rest if i else MAIN_SHARE for i, one in enumerate(concepts)}
-        if len(concepts) == 1:
-            shares = {concepts[0]: 1.0}
+        key, (value, *further) = record["osm_key"], record["osm_value"].split("&")
+        hub, codes = legends.legend(legends.HUB), record["worldcover_code"]
+        concepts = [hub.names[hub.index(int(code))] for code in codes.split("|") if code]
+        main = MAIN_SHARE if len(concepts) > 1 else 1.0
+        rest = (1 - main) / max(len(concepts) - 1, 1)
+        shares = {one: rest if i else main for i, one in enumerate(concepts)}
         level = record["note"].partition(";")[0].removeprefix("confidence=").strip()
         return cls(
-            key=record["osm_key"],
+            key=key,
             value=value,
             qualifiers=tuple(tuple(one.split("=", 1)) for one in further),  # type: ignore[misc]
-            shares={} if f"{record['osm_key']}={value}" in NEVER else shares,
+            shares={} if f"{key}={value}" in NEVER else shares,
             confidence=TRUST[level],
         )
 
@@ -215,12 +213,9 @@ def row_of(symbol: str) -> TagRow:
     """
     if symbol.startswith(LAYER):
         symbol = FCLASS[symbol.removeprefix(LAYER)]
-    base = symbol.partition("&")[0]
-    key, _, value = base.partition("=")
-    for row in _table()[key, value]:
-        if row.symbol == symbol:
-            return row
-    raise KeyError(symbol)
+    key, _, value = symbol.partition("&")[0].partition("=")
+    found = {row.symbol: row for row in _table()[key, value]}
+    return found[symbol]
 
 
 def classify(tags: Mapping[str, str], *, is_line: bool = False) -> TagRow | None:
@@ -311,10 +306,8 @@ def tags_for(concept: str, current_tags: Mapping[str, str]) -> TagEdit:
     key, value = CANONICAL[concept]
     if value == "meadow" and "landuse" not in current_tags:
         key, value = "natural", "grassland"
-    old = (*MAIN_KEYS, *QUALIFIERS)
-    return TagEdit(
-        set={key: value}, unset=tuple(sorted(k for k in old if k in current_tags and k != key))
-    )
+    old = {*MAIN_KEYS, *QUALIFIERS} & set(current_tags) - {key}
+    return TagEdit(set={key: value}, unset=tuple(sorted(old)))
 
 
 def tags_of_new(concept: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from glocal.core.chip import Chip
-from glocal.core.legend import Crosswalk, Legend
+from glocal.core.legend import Legend
 from glocal.core.legends import crosswalk_from_concepts
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
@@ -58,14 +58,6 @@ CONFIDENCE = {
     "bare_or_built": 0.4,
     "snow_or_ice": 0.6,
 }
-
-
-def rules_crosswalk(target: Legend) -> Crosswalk:
-    """Return what the rules' symbols would mean in ``target``.
-
-    Where it has no snow, snow_or_ice says almost nothing: what lies below is not known.
-    """
-    return crosswalk_from_concepts(target, SHARES, CONFIDENCE)
 
 
 def classify(chip: Chip) -> Bytes:
@@ -115,7 +107,8 @@ def observe_rules(
         support="cells",
         geobox=geobox,
         symbols=np.where(clear, classify(chip), 0).astype(np.uint8),
-        crosswalk=rules_crosswalk(legend),
+        # Without snow in the legend, snow_or_ice says almost nothing: what lies below is not known.
+        crosswalk=crosswalk_from_concepts(legend, SHARES, CONFIDENCE),
         phenomenon_time=chip.interval,
         provenance=Provenance.derive("classify by spectral rules", [chip.provenance]),
     )
