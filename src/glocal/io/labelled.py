@@ -31,15 +31,12 @@ def labelled(
         raise ValueError("labelled needs a grid with a CRS")
     crs = CRS.from_wkt(geobox.crs.to_wkt())
     rows, columns = ("latitude", "longitude") if crs.is_geographic else ("y", "x")
-    transform = geobox.transform
-    attrs = crs.to_cf() | {
-        "spatial_ref": crs.to_wkt(),
-        "GeoTransform": " ".join(map(str, transform.to_gdal())),
-    }
+    move = geobox.transform
+    attrs = {"spatial_ref": crs.to_wkt(), "GeoTransform": " ".join(map(str, move.to_gdal()))}
     coords = {
-        rows: (np.arange(height) + 0.5) * transform.e + transform.f,
-        columns: (np.arange(width) + 0.5) * transform.a + transform.c,
-        "spatial_ref": xr.DataArray(0, attrs=attrs),
+        rows: (np.arange(height) + 0.5) * move.e + move.f,
+        columns: (np.arange(width) + 0.5) * move.a + move.c,
+        "spatial_ref": xr.DataArray(0, attrs=crs.to_cf() | attrs),
     }
     place = xr.DataArray(np.empty((height, width)), dims=(rows, columns), coords=coords)
     place.encoding["grid_mapping"] = "spatial_ref"
@@ -109,6 +106,5 @@ def _crs(place: xr.DataArray) -> Any:
     named = place.encoding.get("grid_mapping", place.attrs.get("grid_mapping", "spatial_ref"))
     if named in place.coords:
         attrs = place.coords[named].attrs
-        text = attrs.get("crs_wkt", attrs.get("spatial_ref"))
-        return None if text is None else text
+        return attrs.get("crs_wkt", attrs.get("spatial_ref"))
     return place.attrs.get("crs")

@@ -11,14 +11,8 @@ from glocal.core.provenance import Provenance
 PREFIX = "https://glocal.invalid/ns#"
 """Names in a document are its own; nothing is to be fetched from this address."""
 
-LETTERS = {
-    "used": "u",
-    "wasGeneratedBy": "g",
-    "wasDerivedFrom": "d",
-    "wasAssociatedWith": "w",
-    "wasAttributedTo": "t",
-}
-"""What the relations of each kind are numbered with."""
+LETTERS = "ugdwt"
+"""What the relations of each kind are numbered with, in their order in a document."""
 
 
 def prov_document(
@@ -80,8 +74,8 @@ def prov_document(
         ],
     }
     numbered = {
-        name: {f"_:{LETTERS[name]}{i}": row for i, row in enumerate(rows, start=1)}
-        for name, rows in relations.items()
+        name: {f"_:{letter}{i}": row for i, row in enumerate(rows, start=1)}
+        for letter, (name, rows) in zip(LETTERS, relations.items(), strict=True)
     }
     return {
         "prefix": {"gl": PREFIX},

@@ -103,8 +103,7 @@ def _refuse_truncated_jp2(path: Path) -> None:
     if path.suffix.lower() not in (".jp2", ".j2k"):
         return
     with path.open("rb") as handle:
-        handle.seek(0, 2)
-        handle.seek(max(handle.tell() - 2, 0))
+        handle.seek(max(path.stat().st_size - 2, 0))
         end = handle.read()
     if end != b"\xff\xd9":
         raise SourceUnavailableError(
@@ -114,7 +113,7 @@ def _refuse_truncated_jp2(path: Path) -> None:
 
 
 def _grid(dataset: DatasetReader, crs: Any | None) -> GeoBox:
-    found = CRS.from_user_input(crs) if crs is not None else dataset.crs
+    found = dataset.crs if crs is None else CRS.from_user_input(crs)
     if found is None:
         raise GridMismatchError(
             f"{dataset.name} has no CRS, so its place is not known; set crs: in area.yaml "
@@ -228,13 +227,10 @@ def warp(pixels: Pixels, geobox: GeoBox, resampling: str = "nearest") -> tuple[N
     ``nearest`` and ``mode`` keep the stored type; other methods give float32. Content of
     invalid cells is 0.
     """
-    discrete = resampling in CATEGORICAL
-    kind = pixels.values.dtype
-    if discrete and kind.kind in "iu":
-        work: np.dtype[Any] = np.dtype(np.int32)
-        hole: float = -(2**31)
-    else:
-        work, hole = np.dtype(np.float64 if kind == np.float64 else np.float32), np.nan
+    discrete, kind = resampling in CATEGORICAL, pixels.values.dtype
+    hole: float = -(2**31) if discrete and kind.kind in "iu" else np.nan
+    floating = np.float64 if kind == np.float64 else np.float32
+    work: np.dtype[Any] = np.dtype(floating if np.isnan(hole) else np.int32)
     stored = kind if discrete else np.dtype(np.float32)
     if pixels.values.size == 0:
         return np.zeros(geobox.shape, stored), np.zeros(geobox.shape, bool)
@@ -308,11 +304,9 @@ def write_cog(
     layers = array[None] if array.ndim == 2 else array
     if layers.shape[1:] != tuple(geobox.shape):
         raise ValueError(f"array must have the grid's shape {geobox.shape}, got {array.shape}")
-    options = {
-        **COG,
-        "PREDICTOR": "FLOATING_POINT" if layers.dtype.kind == "f" else "NO",
-        "OVERVIEW_RESAMPLING": "MODE" if categorical else "AVERAGE",
-    }
+    predictor = "FLOATING_POINT" if layers.dtype.kind == "f" else "NO"
+    overviews = "MODE" if categorical else "AVERAGE"
+    options = {**COG, "PREDICTOR": predictor, "OVERVIEW_RESAMPLING": overviews}
     tags = {"TIFFTAG_COPYRIGHT": copyright, "TIFFTAG_IMAGEDESCRIPTION": description}
     with (
         _in_memory(layers, geobox, nodata, band_names, tags, colors) as memory,

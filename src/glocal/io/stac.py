@@ -41,6 +41,7 @@ LICENCE_PAGES = {
     "PDDL-1.0": "https://opendatacommons.org/licenses/pddl/1-0/",
 }
 
+EXTENSION = "https://stac-extensions.github.io/{}/schema.json"
 EXTENSIONS = ("projection/v2.0.0", "classification/v2.0.0", "processing/v1.2.0", "file/v2.1.0")
 
 
@@ -164,9 +165,7 @@ def stac_item(
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": [
-            f"https://stac-extensions.github.io/{one}/schema.json" for one in extensions
-        ],
+        "stac_extensions": [EXTENSION.format(one) for one in extensions],
         "id": name,
         "geometry": geometry,
         "bbox": box,
@@ -220,10 +219,10 @@ def round_item(
     RunError
         An asset does not exist.
     """
-    links = [{"rel": "derived_from", "href": one} for one in sorted(set(derived_from))]
+    links = []
     if licence in LICENCE_PAGES:
-        page = {"rel": "license", "href": LICENCE_PAGES[licence], "type": "text/html"}
-        links.insert(0, page)
+        links.append({"rel": "license", "href": LICENCE_PAGES[licence], "type": "text/html"})
+    links += [{"rel": "derived_from", "href": one} for one in sorted(set(derived_from))]
     if prov:
         via = {"rel": "via", "href": prov, "type": "application/json", "title": "W3C PROV-JSON"}
         links.append(via)

@@ -46,15 +46,7 @@ def parse_xml(content: bytes | str, name: str) -> ET.Element:
 
 
 def read_xml(path: Path) -> ET.Element:
-    """Return the root of an XML file, as `parse_xml` does.
-
-    Raises
-    ------
-    SourceUnavailableError
-        The file is missing or not well-formed.
-    BadSourceError
-        It declares a document type.
-    """
+    """Return the root of an XML file, as `parse_xml` does; a missing one is unavailable too."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -73,13 +73,7 @@ class Asked:
 
 
 def run_name(folder: Path) -> str:
-    """Return the name of a run: its area, and a digest of configuration and inputs.
-
-    Raises
-    ------
-    RunError
-        The folder holds no run.
-    """
+    """Return the name of a run, its area and a digest of its files; ``RunError`` without one."""
     try:
         config, inputs = (folder / name for name in ("area.yaml", "inputs.json"))
         digest = hashlib.sha256(config.read_bytes() + inputs.read_bytes()).hexdigest()

@@ -68,6 +68,26 @@ class _Scene:
         require_overlap(found[0].name, header.grid.extent, self.geobox)
         return found[0], header
 
+    def polarisations(self) -> dict[str, tuple[Path, int]]:
+        """Return file and band number of ``VV`` and ``VH``, those that exist."""
+        path = self.path
+        if not path.exists():
+            raise SourceUnavailableError(f"{path} does not exist; check the path in area.yaml")
+        if path.is_dir():
+            found = {name: (file, 1) for name, file in band_files(path, _POLARISATION).items()}
+        else:
+            names = tuple(self.bands or info(path, "EPSG:4326").descriptions)
+            matches = [
+                _POLARISATION.search(one) for one in ((path.stem,) if names == ("",) else names)
+            ]
+            found = {m.group(1).upper(): (path, i) for i, m in enumerate(matches, 1) if m}
+        if not found:
+            raise BadSourceError(
+                f"{path} does not say which band is VV and which VH; name files ..._VV.tif, or set "
+                "bands: as [VV, VH]"
+            )
+        return {name: found[name] for name in ("VV", "VH") if name in found}
+
     def files(self, bands: dict[str, tuple[Path, int]]) -> tuple[Path, ...]:
         """Return the files of bands, each once; refuse those of another place."""
         files = tuple(dict.fromkeys(file for file, _ in bands.values()))
@@ -295,7 +315,7 @@ def read_scl(path: Path, geobox: GeoBox, *, crs: Any | None = None) -> Bytes | N
 
 
 def _sentinel1(scene: _Scene) -> _Layers:
-    layers = _polarisations(scene)
+    layers = scene.polarisations()
     files = scene.files(layers)
     table = sensor("sentinel1-db")
     wanted = tuple(table.band(name) for name in layers)
@@ -319,25 +339,6 @@ def _sentinel1(scene: _Scene) -> _Layers:
         root=f"S1:{identity}",
         interval=when or acquisition(scene.path.stem)[1],
     )
-
-
-def _polarisations(scene: _Scene) -> dict[str, tuple[Path, int]]:
-    """Return file and band number of ``VV`` and ``VH``, those that exist."""
-    path = scene.path
-    if not path.exists():
-        raise SourceUnavailableError(f"{path} does not exist; check the path in area.yaml")
-    if path.is_dir():
-        found = {name: (file, 1) for name, file in band_files(path, _POLARISATION).items()}
-    else:
-        names = tuple(scene.bands or info(path, "EPSG:4326").descriptions)
-        matches = [_POLARISATION.search(one) for one in ((path.stem,) if names == ("",) else names)]
-        found = {m.group(1).upper(): (path, i) for i, m in enumerate(matches, 1) if m}
-    if not found:
-        raise BadSourceError(
-            f"{path} does not say which band is VV and which VH; name files ..._VV.tif, or set "
-            "bands: as [VV, VH]"
-        )
-    return {name: found[name] for name in ("VV", "VH") if name in found}
 
 
 def _radar_unit(scene: _Scene, file: Path, number: int, name: str) -> str:

@@ -220,12 +220,7 @@ def inclusion_probabilities(size: Table, square: Codes, n: int) -> Table:
 
     A square (``square`` holds its row and column, shape (2, H, W)) is drawn with
     probability proportional to the sizes in it, and one of its cells in proportion to its
-    size.
-
-    Raises
-    ------
-    ConfigError
-        There are fewer squares with a size than visits.
+    size. Raises ``ConfigError`` where there are fewer squares with a size than visits.
     """
     mass = _mass(size, square)
     if (mass > 0).sum() < n:

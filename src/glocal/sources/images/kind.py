@@ -90,17 +90,10 @@ class Images(Kind):
 
     def read(self, config: ImageConfig, window: Window) -> Reading:
         """Read the image onto the grid, and find what hides the ground."""
+        when = Interval.parse(config.date) if config.date else None
+        stored = config.model_dump(include={"unit", "offset", "crs", "bands", "licence"})
         chip = read_image(
-            config.path,
-            config.kind,
-            window.geobox,
-            interval=Interval.parse(config.date) if config.date else None,
-            unit=config.unit,
-            offset=config.offset,
-            crs=config.crs,
-            bands=config.bands,
-            source=config.name,
-            licence=config.licence,
+            config.path, config.kind, window.geobox, interval=when, source=config.name, **stored
         )
         chip = replace(chip, provenance=credited(chip.provenance, config))
         classes = read_scl(config.path, window.geobox, crs=config.crs)

@@ -77,12 +77,8 @@ def fresh_elements(
 def read_change(path: Path) -> Iterator[Whole]:
     """Yield the elements of an OsmChange or an augmented diff, as they are after it.
 
-    Without what they are drawn with; ids and versions that are no numbers become 0.
-
-    Raises
-    ------
-    SourceUnavailableError, BadSourceError
-        It is not well-formed, or declares entities.
+    Without what they are drawn with; ids and versions that are no numbers become 0. Errors are
+    those of `io.xml.read_xml`.
     """
     for action in read_xml(path):
         kind = action.get("type") if action.tag == "action" else action.tag

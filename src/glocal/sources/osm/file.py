@@ -85,15 +85,9 @@ class Elements:
         tags = np.empty(len(rows), object)
         tags[:] = [self.tags[i] for i in rows.tolist()]
         layer = {} if self.sharing is None else {"layer_rows": self.sharing[rows]}
-        return {
-            "osm_type": self.osm_type[rows],
-            "osm_id": self.osm_id[rows],
-            "version": self.version[rows],
-            "timestamp": self.timestamp[rows],
-            "tags": tags,
-            "has_metadata": self.version[rows] > 0,
-            **layer,
-        }
+        names = ("osm_type", "osm_id", "version", "timestamp")
+        held = {name: getattr(self, name)[rows] for name in names}
+        return {**held, "tags": tags, "has_metadata": self.version[rows] > 0, **layer}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,14 +169,8 @@ def _checked(path: Path) -> str:
 def read_areas(path: Path, *, salt: bytes | None = None) -> Elements:
     """Return every closed way and multipolygon that bears one of ``KEYS``, in lon/lat.
 
-    User names and changesets are never read; user numbers only to be hashed with ``salt``.
-
-    Raises
-    ------
-    SourceUnavailableError
-        The file is missing, truncated or not OSM data.
-    BadSourceError
-        It is a history or change file.
+    User names and changesets are never read; user numbers only to be hashed with ``salt``. Errors
+    are those of `read.observe_osm`.
     """
     name, keys = _checked(path), osmium.filter.KeyFilter(*KEYS)
     items: Any = (

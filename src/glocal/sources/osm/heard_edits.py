@@ -129,10 +129,9 @@ def meant_by(tags: Mapping[str, str], legend: Legend) -> tuple[str, ...]:
 def meant_by_symbol(symbol: str, legend: Legend) -> tuple[str, ...]:
     """Return the classes that a symbol of the OSM source stands for, the likeliest first."""
     try:
-        row_of(symbol)
+        walk = crosswalk_of((symbol,), legend)
     except (KeyError, ValueError):
         return ()
-    walk = crosswalk_of((symbol,), legend)
     if walk.confidence[0] == 0:
         return ()
     meant, order = walk.meant()[1], walk.matrix[0].argsort(kind="stable")[::-1]

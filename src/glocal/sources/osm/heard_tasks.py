@@ -14,16 +14,13 @@ from glocal.sources.points.words import class_of_text
 
 CHANNEL = "maproulette"
 
-TASK: dict[int, Verdict | None] = {
-    0: None, 1: "accepted", 2: "rejected", 3: "skipped", 4: "void", 5: "already_fixed",
-    6: "too_hard", 7: "told", 8: "accepted", 9: "void",
+TASK: dict[str, Verdict | Literal[""]] = {
+    "created": "", "fixed": "accepted", "not an issue": "rejected", "skipped": "skipped",
+    "deleted": "void", "already fixed": "already_fixed", "too hard": "too_hard",
+    "answered": "told", "validated": "accepted", "disabled": "void",
 }  # fmt: skip
-"""MapRoulette's status of a task (backend 5d105ae1); 7 is a survey's answer."""
-
-TASK_NAMES = (
-    "created", "fixed", "not an issue", "skipped", "deleted", "already fixed", "too hard",
-    "answered", "validated", "disabled",
-)  # fmt: skip
+"""MapRoulette's status of a task in the order of its codes (backend 5d105ae1); ``answered`` is a
+survey's."""
 
 REVIEW_NAMES = ("requested", "approved", "rejected", "assisted", "disputed")
 NOT_CONFIRMED = (2, 4)
@@ -86,20 +83,16 @@ def _survey(responses: Any, legend: Legend) -> str | None:
         except ValueError:
             responses = {"answer": responses}
     values = responses.values() if isinstance(responses, Mapping) else ()
-    for value in values:
-        text = str(value).strip().lower()
-        found = YES_NO.get(text) or class_of_text(text, legend)
-        if found:
-            return found
-    return None
+    texts = [str(value).strip().lower() for value in values]
+    found = (YES_NO.get(text) or class_of_text(text, legend) for text in texts)
+    return next(filter(None, found), None)
 
 
 def _code(value: Any, names: tuple[str, ...]) -> int | None:
     """Return a code given as number, numeric text or name; None for none of these."""
-    number = str(value).strip().removesuffix(".0")
+    number, word = str(value).strip().removesuffix(".0"), plain(value)
     if number.isdigit():
         return int(number)
-    word = plain(value)
     return names.index(word) if word in names else None
 
 
@@ -112,11 +105,10 @@ def of_task(status: Any, review: Any = None) -> Verdict | Literal[""] | None:
     >>> of_task("Fixed"), of_task(1, 2), of_task("Not_An_Issue"), of_task("Created")
     ('accepted', 'disputed', 'rejected', '')
     """
-    code = _code(status, TASK_NAMES)
-    if code is None or code not in TASK:
+    code = _code(status, tuple(TASK))
+    if code is None or code >= len(TASK):
         return None
-    verdict = TASK[code]
+    verdict = tuple(TASK.values())[code]
     reviewed = None if review is None else _code(review, REVIEW_NAMES)
-    if verdict in ("accepted", "rejected") and reviewed in NOT_CONFIRMED:
-        return "disputed"
-    return verdict or ""
+    disputed = verdict in ("accepted", "rejected") and reviewed in NOT_CONFIRMED
+    return "disputed" if disputed else verdict

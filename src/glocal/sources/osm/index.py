@@ -31,8 +31,8 @@ def write_index(path: Path, batch: Batch) -> Path:
     """
     rows, n = batch.rows, len(batch.rows)
     edit = [batch.edit(i) for i in range(n)]
-    new = [batch.new[i][-1].tags if i in batch.new else None for i in range(n)]
-    made = [one.set if one else tags for one, tags in zip(edit, new, strict=True)]
+    new = {i: elements[-1].tags for i, elements in batch.new.items()}
+    made = [one.set if one else new.get(i) for i, one in enumerate(edit)]
     records = rows.record.tolist()
     table = gpd.GeoDataFrame(
         {

@@ -28,14 +28,7 @@ LAYER_SUFFIXES = (".gpkg", ".shp")
 def read_layer(path: Path) -> Elements:
     """Return the polygons of a Geofabrik layer whose ``fclass`` is known, in its own CRS.
 
-    Raises
-    ------
-    SourceUnavailableError
-        The file is missing or damaged.
-    BadSourceError
-        It has no ``fclass`` column.
-    GridMismatchError
-        It has no CRS.
+    Errors are those of `read.observe_osm`.
     """
     if not path.is_file():
         raise SourceUnavailableError(f"no layer at {path}; check the path")

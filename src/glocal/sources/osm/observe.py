@@ -42,13 +42,7 @@ def observations_of(
     Objects that touch the area are kept whole, in the CRS of ``geobox``. Painting order:
     uses first, then cover, then single built things; inside each level the larger
     before the smaller; so the most specific and then the smallest object speaks.
-
-    Raises
-    ------
-    GridMismatchError
-        The file lies elsewhere.
-    BadSourceError
-        Nothing in it can be used; says how many objects were read, usable, in the area.
+    Errors are those of `read.observe_osm`.
     """
     kinds, kind = _kinds(elements)
     index, geometry = _touching(elements, np.flatnonzero(kind >= 0), geobox, name)
@@ -116,13 +110,14 @@ def _touching(
             f"{name}: {len(elements)} areas read, none with a tag of land cover "
             f"({elements.broken} broken); check that it is the right extract"
         )
-    bounds = shapely.bounds(elements.geometry[usable])
-    left, bottom = bounds[:, :2].min(axis=0).tolist()
-    right, top = bounds[:, 2:].max(axis=0).tolist()
-    require_overlap(name, box(left, bottom, right, top, crs=elements.crs), geobox)
+    left, bottom, right, top = bounds = shapely.bounds(elements.geometry[usable]).T
+    whole = box(
+        *bounds[:2].min(axis=1).tolist(), *bounds[2:].max(axis=1).tolist(), crs=elements.crs
+    )
+    require_overlap(name, whole, geobox)
     area = geobox.extent.to_crs(elements.crs).boundingbox
-    near = (bounds[:, 0] <= area.right) & (bounds[:, 2] >= area.left)
-    near &= (bounds[:, 1] <= area.top) & (bounds[:, 3] >= area.bottom)
+    near = (left <= area.right) & (right >= area.left)
+    near &= (bottom <= area.top) & (top >= area.bottom)
     index = usable[near]
     # all coordinates go through one call
     crs = geobox.crs.proj if geobox.crs else elements.crs

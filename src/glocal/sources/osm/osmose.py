@@ -26,9 +26,6 @@ TITLES = {
 
 NUMBER = {kind: str(1 + i) for i, kind in enumerate(TITLES)}
 
-LEVELS = {"retag": "2"}
-"""1 is the most urgent; all but edits are 3."""
-
 OURS = {"tag": "landuse,fix:imagery", "source": "glocal"}
 AGREE = "Evidence from satellite images and maps; a person decides each one by recent imagery."
 
@@ -48,7 +45,8 @@ def osmose_xml(batch: Batch) -> str:
     analyser = ET.SubElement(root, "analyser", timestamp=when, analyser_version="1", version="1")
     for kind in TITLES:
         if any(rows.fault[i] == kind for i in shown):
-            about = {"id": NUMBER[kind], "item": ITEM, "level": LEVELS.get(kind, "3"), **OURS}
+            level = "2" if kind == "retag" else "3"  # 1 is the most urgent
+            about = {"id": NUMBER[kind], "item": ITEM, "level": level, **OURS}
             one = ET.SubElement(analyser, "class", about)
             ET.SubElement(one, "classtext", lang="en", title=TITLES[kind])
             ET.SubElement(one, "detail", lang="en", title=AGREE)

@@ -211,13 +211,12 @@ def readme(batch: Batch, counts: Mapping[str, int], promise: str) -> str:
     ``counts`` is how many elements, tasks or issues each file holds; ``promise`` says how many
     edits should be right.
     """
-    corrections = batch.rows
+    rows, held = batch.rows, batch.rows.provenance
     notes = [one for one in (promise, *batch.notes) if one]
     files = [f"- `{name}` ({counts[name]}): {ABOUT[name]}" for name in ABOUT if counts[name]]
-    held = corrections.provenance
     licences = ", ".join(sorted(held.licences)) or "not stated"
     lines = [
-        f"# Proposals to OpenStreetMap, round {corrections.round}",
+        f"# Proposals to OpenStreetMap, round {rows.round}",
         "",
         "Proposals, not reviewed. Nothing was uploaded.",
         "",
@@ -229,7 +228,7 @@ def readme(batch: Batch, counts: Mapping[str, int], promise: str) -> str:
         *([INFERRED] if batch.layer else []),
         "## Evidence and licence",
         "",
-        f"- Evidence: {', '.join(corrections.because) or 'none'}; never OpenStreetMap itself.",
+        f"- Evidence: {', '.join(rows.because) or 'none'}; never OpenStreetMap itself.",
         f"- Licences of the evidence: {licences}. Evidence that OSM can't accept never enters "
         "an edit; it may only ask for a survey.",
         *(f"- {text}" for text in held.attribution),

@@ -58,7 +58,8 @@ def observe_osm(
     SourceUnavailableError
         The file is missing, truncated or of another format.
     BadSourceError
-        Nothing in it can be used; says the counts.
+        It is a history or change file, a layer without ``fclass``, or nothing in it can be used;
+        says how many objects were read, usable, in the area.
     GridMismatchError
         It lies elsewhere, or has no CRS.
     """

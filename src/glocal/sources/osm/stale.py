@@ -36,7 +36,7 @@ def stale_proposals(index: gpd.GeoDataFrame, extract: Path) -> dict[str, str]:
     An element has another version or is gone, a relation to edit lacks members, or something is
     mapped by now in an area that was missing. ``index`` holds `what_can_be_stale`, with
     the columns of `index.write_index`.
-    Errors are those of `file.read_areas`.
+    Errors are those of `read.observe_osm`.
     """
     new = index["fate"].isin(("create", "missing")).to_numpy()
     elements = index[~new]

@@ -35,12 +35,8 @@ case, without groups, spaces and underscores."""
 def read_field_table(path: Path) -> gpd.GeoDataFrame | pd.DataFrame:
     """Read a table of field points without its columns of personal data.
 
-    They are known by their names only; free text is not searched.
-
-    Raises
-    ------
-    SourceUnavailableError, BadSourceError
-        As :func:`glocal.io.vector.read_table`.
+    They are known by their names only; free text is not searched. Errors are those of
+    :func:`glocal.io.vector.read_table`.
     """
     table = read_table(path)
     private = [name for name in table.columns if is_personal(str(name))]

@@ -79,13 +79,13 @@ def observe_points(
     if len(points) == 0:
         raise BadSourceError(f"{source}: no point in the area has a class")
     rows, trust, symbol = _alphabet(points, shares, legend)
-    prior = {name: rows[name] for name in sorted(rows)}
-    position = {name: i for i, name in enumerate(prior, start=1)}
+    names, position = np.unique(symbol, return_inverse=True)
+    prior = {name: rows[name] for name in names.tolist()}
     return Observations(
         source=source,
         support="points",
         geobox=geobox,
-        symbols=np.array([position[one] for one in symbol], dtype=np.uint16),
+        symbols=(position + 1).astype(np.uint16),
         crosswalk=Crosswalk.from_shares(legend, prior, confidence=trust),
         phenomenon_time=when,
         provenance=_provenance(points, source, root, licence, attribution),
