@@ -60,10 +60,7 @@ def _refused(path: Path, error: Exception) -> RunError:
 def append_line(path: Path, line: str) -> None:
     """Add a line to a text file.
 
-    Raises
-    ------
-    RunError
-        When the disk is full or not writable.
+    Raises ``RunError``: the disk is full or not writable.
     """
     try:
         with path.open("a", encoding="utf-8") as handle:

@@ -63,10 +63,7 @@ class Asset:
 
         Paths are relative to the item, so that a run folder can be moved as a whole.
 
-        Raises
-        ------
-        RunError
-            The file does not exist.
+        Raises ``RunError``: the file does not exist.
         """
         if not self.path.is_file():
             raise RunError(f"asset {self.path.name} does not exist; write it before the item")

@@ -41,10 +41,7 @@ class Content:
 def read_content(path: Path) -> Content:
     """Open a file of answers.
 
-    Raises
-    ------
-    SourceUnavailableError
-        The file is missing or damaged.
+    Raises ``SourceUnavailableError``: the file is missing or damaged.
     """
     if not path.is_file():
         raise SourceUnavailableError(f"{path} does not exist; check the path")

@@ -68,10 +68,7 @@ def keep_answers(
 
     The same answers twice give the same bytes. Names of people are in none of the files.
 
-    Raises
-    ------
-    RunError
-        The folder holds answers to another run.
+    Raises ``RunError``: the folder holds answers to another run.
     """
     before = _summary(folder) if folder.exists() else None
     if before is not None and before["run"] != asked.run:
@@ -152,10 +149,7 @@ def _with_verdicts(asked: Asked, answers: Iterable[Answer]) -> gpd.GeoDataFrame:
 def load_answers(folder: Path) -> Stored:
     """Return the answers that `keep_answers` wrote.
 
-    Raises
-    ------
-    RunError
-        It is no folder of answers.
+    Raises ``RunError``: it is no folder of answers.
     """
     summary = _summary(folder)
     visits = read_table(folder / "visits.csv")

@@ -108,10 +108,7 @@ def band_files(folder: Path, named: re.Pattern[str] | None = None) -> dict[str, 
 
     ``named`` finds bands of another sensor by its first group (``VV``).
 
-    Raises
-    ------
-    BadSourceError
-        Two files claim the same band, as when two dates lie in one folder.
+    Raises ``BadSourceError``: two files claim the same band, as when two dates lie in one folder.
     """
     best: dict[str, tuple[int, Path]] = {}
     for path in sorted(folder.rglob("*")):

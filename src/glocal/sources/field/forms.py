@@ -32,10 +32,7 @@ def read_form(
     that was rejected in the tool is left out; one with issues, or on hold, counts as "could
     not tell". No other column is read.
 
-    Raises
-    ------
-    BadSourceError
-        No column for the place or for the class; it answers another run.
+    Raises ``BadSourceError``: no column for the place or for the class; it answers another run.
     """
     of_this_run(rows, name, asked)
     place = column_of(rows, ("sample_id",))

@@ -124,10 +124,7 @@ def clear_cells(chip: Chip, scl: Bytes | None = None) -> tuple[Bools, Bytes]:
 def require_clear(name: str, kind: Bytes, least: float = 0.001) -> None:
     """Refuse an image that shows almost no ground.
 
-    Raises
-    ------
-    BadSourceError
-        The clear share of the cells with data is below ``least``.
+    Raises ``BadSourceError``: the clear share of the cells with data is below ``least``.
     """
     seen = int((kind != NO_DATA).sum())
     share = float((kind == CLEAR).sum()) / max(seen, 1)

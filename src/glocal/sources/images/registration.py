@@ -121,7 +121,9 @@ def registration_report(
     parts = []
     for one in registration.points:
         x, y = geobox.transform * (one.column, one.row)
-        parts.append({"x": round(float(x), 3), "y": round(float(y), 3), **_off(one.shift, 3)})
+        off = _off(one.shift).items()
+        part = {name: {axis: round(m, 3) for axis, m in pair.items()} for name, pair in off}
+        parts.append({"x": round(float(x), 3), "y": round(float(y), 3), **part})
     return {
         "available": True,
         **_off(shift),
@@ -138,11 +140,8 @@ def registration_report(
     }
 
 
-def _off(shift: Displacement, digits: int = 17) -> dict[str, dict[str, float]]:
-    """Return a shift with its standard uncertainty, in metres; 17 digits are all of a number."""
-    sd = np.sqrt(np.diag(np.asarray(shift.covariance, float)))
-    named = {"shift_m": (shift.dy, shift.dx), "standard_uncertainty_m": sd.tolist()}
-    return {
-        name: {"north": round(north, digits), "east": round(east, digits)}
-        for name, (north, east) in named.items()
-    }
+def _off(shift: Displacement) -> dict[str, dict[str, float]]:
+    """Return a shift with its standard uncertainty, in metres."""
+    north, east = (one**0.5 for one in np.diag(np.asarray(shift.covariance, float)).tolist())
+    sd = {"north": north, "east": east}
+    return {"shift_m": {"north": shift.dy, "east": shift.dx}, "standard_uncertainty_m": sd}

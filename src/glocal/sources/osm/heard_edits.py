@@ -21,7 +21,7 @@ from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.verdict import Answer, Heard, Verdict
 from glocal.sources.osm.change import parse_record, read_change
 from glocal.sources.osm.file import Whole, iterate_elements, read_areas
-from glocal.sources.osm.tags import classify, crosswalk_of, row_of
+from glocal.sources.osm.tags import classify, crosswalk_of
 
 Key = tuple[str, int]
 

@@ -110,14 +110,12 @@ def _touching(
             f"{name}: {len(elements)} areas read, none with a tag of land cover "
             f"({elements.broken} broken); check that it is the right extract"
         )
-    left, bottom, right, top = bounds = shapely.bounds(elements.geometry[usable]).T
-    whole = box(
-        *bounds[:2].min(axis=1).tolist(), *bounds[2:].max(axis=1).tolist(), crs=elements.crs
-    )
-    require_overlap(name, whole, geobox)
+    bounds = shapely.bounds(elements.geometry[usable])
+    left, bottom, right, top = shapely.total_bounds(elements.geometry[usable]).tolist()
+    require_overlap(name, box(left, bottom, right, top, crs=elements.crs), geobox)
     area = geobox.extent.to_crs(elements.crs).boundingbox
-    near = (left <= area.right) & (right >= area.left)
-    near &= (bottom <= area.top) & (top >= area.bottom)
+    near = (bounds[:, 0] <= area.right) & (bounds[:, 2] >= area.left)
+    near &= (bounds[:, 1] <= area.top) & (bounds[:, 3] >= area.bottom)
     index = usable[near]
     # all coordinates go through one call
     crs = geobox.crs.proj if geobox.crs else elements.crs

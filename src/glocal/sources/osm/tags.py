@@ -206,10 +206,7 @@ def rows_of_table() -> list[TagRow]:
 def row_of(symbol: str) -> TagRow:
     """Return the row of a symbol such as ``natural=wood&leaf_type=mixed`` or ``fclass=park``.
 
-    Raises
-    ------
-    KeyError
-        When the table has no such row.
+    Raises ``KeyError``: the table has no such row.
     """
     if symbol.startswith(LAYER):
         symbol = FCLASS[symbol.removeprefix(LAYER)]

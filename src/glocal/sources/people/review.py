@@ -103,10 +103,7 @@ def observe_review(
     the question: 0 without a suggestion, else 1 + the position of the class shown. Answers
     to the corrections in ``known`` were heard already, and are left out. ``run`` asked.
 
-    Raises
-    ------
-    LegendMismatchError
-        An answer is about a class that the legend does not have.
+    Raises ``LegendMismatchError``: an answer is about a class that the legend does not have.
     """
     spoken = np.isin(answered.verdict, list(SPEAKS)) & ~np.isin(answered.proposal, list(known))
     table = on_the_ground(answered.take(spoken), geobox)

@@ -22,10 +22,7 @@ def read_review(rows: Rows, name: str, channel: str, asked: Asked, legend: Legen
     the class that is there, in words that count as blind only where ``shown`` says no. A
     row without an answer is not answered.
 
-    Raises
-    ------
-    BadSourceError
-        It answers another run.
+    Raises ``BadSourceError``: it answers another run.
     """
     of_this_run(rows, name, asked)
     id_, answer, stated, shown = (

@@ -63,10 +63,7 @@ CONFIDENCE = {
 def classify(chip: Chip) -> Bytes:
     """Return the symbol of every cell, shape (H, W), in 0..5 as `SYMBOLS` counts from 1.
 
-    Raises
-    ------
-    BadSourceError
-        A band that the tests need is missing.
+    Raises ``BadSourceError``: a band that the tests need is missing.
     """
     lacking = [name for name in NEEDED if not chip.has(name)]
     if lacking:
