@@ -60,12 +60,7 @@ def geobox_of(place: xr.DataArray) -> GeoBox:
     """Return the grid of the last two dimensions of ``place``.
 
     Without coordinates cells are 1 wide, and x counts columns, y rows from the top; without a CRS
-    the grid has none.
-
-    Raises
-    ------
-    GridMismatchError
-        Coordinates are not evenly spaced.
+    the grid has none. Coordinates that are not evenly spaced raise ``GridMismatchError``.
     """
     rows, columns = place.dims[-2:]
     step_y, top = _axis(place, rows)

@@ -25,19 +25,8 @@ def prov_document(
 ) -> dict[str, Any]:
     """Return the PROV-JSON document of one activity.
 
-    Parameters
-    ----------
-    outputs
-        Name of each thing made, with its provenance.
-    inputs
-        Name of each source used, with its provenance (digests, licences, roots).
-    activity
-        Name of the activity, unique in a run (``fuse-round-3``).
-    software
-        Name → version of the programs responsible.
-    previous
-        Name of the result that this one replaces.
-
+    ``outputs`` and ``inputs`` are by name, ``activity`` is unique in a run (``fuse-round-3``),
+    ``software`` gives versions by name, and ``previous`` names the result that this one replaces.
     Each round makes new entities, so that lineage never turns in a circle: a result of
     round 3 derives from one of round 2, not from itself.
 
@@ -99,7 +88,6 @@ def _entity(one: Provenance) -> dict[str, Any]:
         "gl:used": list(one.used),
         "gl:attribution": list(one.attribution),
         "gl:software": one.software,
+        "prov:generatedAtTime": one.generated_at and one.generated_at.isoformat(),
     }
-    if one.generated_at is not None:
-        said["prov:generatedAtTime"] = one.generated_at.isoformat()
     return {key: value for key, value in said.items() if value}

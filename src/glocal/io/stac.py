@@ -198,23 +198,10 @@ def round_item(
 ) -> dict[str, Any]:
     """Return the STAC 1.1 item of one round.
 
-    Parameters
-    ----------
-    area
-        Machine name of the area; the item's id is ``<area>-r<round>``.
-    folder
-        Where ``item.json`` will stand; assets must lie inside it or beside it.
-    software
-        Name → version.
-    derived_from
-        Addresses or relative paths of the inputs.
-    previous, prov
-        Relative paths of the item of the round before and of the PROV document.
-
-    Raises
-    ------
-    RunError
-        An asset does not exist.
+    Its id is ``<area>-r<round>``. It will stand in ``folder``, and assets must lie inside it or
+    beside it, else `Asset.entry` refuses them. ``software`` gives versions by name,
+    ``derived_from`` addresses or relative paths of the inputs, ``previous`` and ``prov`` relative
+    paths of the item of the round before and of the PROV document.
     """
     links = []
     if licence in LICENCE_PAGES:

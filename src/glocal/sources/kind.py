@@ -311,10 +311,7 @@ class Kind(Protocol):
         ...
 
     def recheck(self, folder: Path, newer: Path) -> Rechecked | None:
-        """Compare what a source was given in ``folder`` with a newer file of its community.
-
-        None where the folder is none of this kind's.
-        """
+        """Compare what was given in ``folder`` with a newer file; None: not of this kind."""
         return None
 
     def corrected(

@@ -79,8 +79,6 @@ def _flat(row: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Return nested groups of a submission as columns ``group/question``."""
     out: dict[str, Any] = {}
     for name, value in row.items():
-        if isinstance(value, Mapping) and name != "_validation_status":
-            out.update(_flat(value, f"{before}{name}/"))
-        else:
-            out[f"{before}{name}"] = value
+        nested = isinstance(value, Mapping) and name != "_validation_status"
+        out |= _flat(value, f"{before}{name}/") if nested else {f"{before}{name}": value}
     return out

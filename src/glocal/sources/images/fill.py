@@ -230,11 +230,9 @@ def _half_widths(said: Table, truth: Layers, far: Layers, part: Bytes, edges: Ta
     out = np.full(BINS, np.nan)
     group, spread = np.digitize(far, edges), float(truth[part > 0].var())
     for i in range(BINS):
-        use = (part == 1) & (group == i)
-        n = int(use.sum())
-        if not n or ((said - truth)[use] ** 2).mean() >= spread:
-            continue
-        # Of n errors, this one bounds a further error with probability COVERAGE (Lei et al., 2018).
-        level = min(1.0, np.ceil((n + 1) * COVERAGE) / n)
-        out[i] = np.quantile(np.abs(said - truth)[use], level)
+        error = (said - truth)[(part == 1) & (group == i)]
+        n = len(error)
+        if n and (error**2).mean() < spread:
+            # Of n errors, this bounds a further one with probability COVERAGE (Lei et al., 2018).
+            out[i] = np.quantile(np.abs(error), min(1.0, np.ceil((n + 1) * COVERAGE) / n))
     return out

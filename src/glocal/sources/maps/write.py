@@ -140,14 +140,8 @@ def encode_shares(
 ) -> list[Path]:
     """Write, for each cell of a coarse map, the share of every class inside it.
 
-    Parameters
-    ----------
-    geometry
-        Shape (n,), outlines of the coarse cells in the grid's CRS.
-    shares, shares_sd
-        Shape (n, K): shares that sum to 1 and their standard uncertainty.
-    stated
-        Shape (n,), the class that the coarse map gives now.
+    ``geometry`` (n,) outlines the coarse cells in the grid's CRS, ``shares`` (n, K) sum to 1 and
+    have the standard uncertainty ``shares_sd``, ``stated`` (n,) is what the coarse map says now.
     """
     shares, shares_sd = np.asarray(shares, float), np.asarray(shares_sd, float)
     shape = (len(records), len(legend))

@@ -56,8 +56,6 @@ def encode_model(
         Shape (H, W, K), sums to 1 over classes; NaN where nothing is known.
     weight
         Shape (H, W), >= 0; 0 keeps a cell out of training.
-    interval
-        When the ground was as the labels say.
     images, block, fold, seed
         What the model reads, side of a block in cells, fold of each cell; draws the chips.
     source

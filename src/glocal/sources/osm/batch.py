@@ -146,9 +146,8 @@ def make_batch(
 def _flagged(rows: Corrections, why: Mapping[str, str]) -> Corrections:
     """Return the corrections with these records only flagged, for a reason each."""
     out = np.isin(rows.record, list(why))
-    text = [
-        why.get(record, old) for record, old in zip(rows.record, rows.columns["why"], strict=True)
-    ]
+    pairs = zip(rows.record.tolist(), rows.columns["why"], strict=True)
+    text = [why.get(record, old) for record, old in pairs]
     return replace(
         rows,
         action=np.where(out, "flag", rows.action),

@@ -165,10 +165,8 @@ def _judge(
     core = shapely.buffer(source.geometry, -abs(float(source.geobox.resolution.x)))
     thick = shapely.area(core) / np.maximum(whole, 1e-9) >= MIN_CORE
     barred = source.columns.get("unfit", np.full(len(source), "", object)).astype(str)
-    outside = np.array(
-        [f"only {one:.0%} of it lies in the area that was looked at" for one in seen]
-    )
-    barred = np.where(seen < SEEN, outside, barred)
+    outside = [f"only {one:.0%} of it lies in the area that was looked at" for one in seen]
+    barred = np.where(seen < SEEN, np.array(outside), barred)
     if not terms.accept(findings.provenance.licences):
         barred = np.full(len(source), NO_LICENCE)
     sound = np.array([bool(one) for one in edit], bool) & thick
@@ -215,9 +213,7 @@ def _faults(source: Observations, window: Window, rows: Codes) -> NDArray[np.str
     words = [row_of(one) for one in source.words[rows].tolist()]
     thing = np.array([one.key in BUILT_KEYS or one.base == "natural=water" for one in words], bool)
     starts = [np.datetime64(one.start.replace(tzinfo=None)) for one in window.dates.values()]
-    age = np.timedelta64(OLD_DAYS, "D")
-    edited = source.columns["timestamp"][rows]
-    old = np.zeros(len(rows), bool)
+    edited, old = source.columns["timestamp"][rows], np.zeros(len(rows), bool)
     if starts:
-        old = ~np.isnat(edited) & (max(starts) - edited > age)
+        old = ~np.isnat(edited) & (max(starts) - edited > np.timedelta64(OLD_DAYS, "D"))
     return np.where(thing, "vanished", np.where(old, "outdated", "doubt"))

@@ -55,9 +55,8 @@ def unmapped_areas(
     tags = [tags_of_new(legend.concepts[code - 1]) for code in found.code[order]]
     drawn = [_drawn(source, findings, terms, *one) for one in zip(patches, tags, strict=True)]
     why = [reason for _, reason in drawn]
-    edit = [
-        NO_EDIT if no else TagEdit(set=one, unset=()) for one, no in zip(tags, why, strict=True)
-    ]
+    pairs = zip(tags, why, strict=True)
+    edit = [NO_EDIT if no else TagEdit(set=one, unset=()) for one, no in pairs]
     new = np.array([not reason for reason in why], bool)
     middle = shapely.get_coordinates(shapely.point_on_surface(patches)).tolist()
     record = [f"new/{name}/{x:.0f}_{y:.0f}" for name, (x, y) in zip(names, middle, strict=True)]

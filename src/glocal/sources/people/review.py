@@ -153,11 +153,10 @@ def reference_visits(stored: Stored, legend: Legend) -> Anchors | None:
     if not len(visits):
         return None
     at = np.array([legend.index(name) if name else -1 for name in visits["class"].tolist()])
-    shares = np.eye(len(legend))[at] * (at >= 0)[:, None]
     return Anchors(
         x=visits["x"].to_numpy(float),
         y=visits["y"].to_numpy(float),
-        shares=shares,
+        shares=np.eye(len(legend))[at] * (at >= 0)[:, None],
         weight=1.0 / visits["inclusion_probability"].to_numpy(float),
         record=visits["sample_id"].to_numpy(str),
         provenance=Provenance(

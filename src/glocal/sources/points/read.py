@@ -54,18 +54,13 @@ def observe_points(
     root
         Names the original acquisition: who shares it, may share errors.
     columns, crs, position_sd_m
-        See :func:`glocal.sources.points.table.read_points`.
+        See :func:`glocal.sources.points.table.read_points`, for errors too.
     interval
-        When the ground was as the points say; not given: from the ``date`` column.
+        When the ground was as the points say; not given: from the ``date`` column, and
+        ``ConfigError`` without one, as without a licence.
     class_names
-        What a class text means: value or name in ``legend``, empty for "could not tell".
-
-    Raises
-    ------
-    BadSourceError, GridMismatchError, LegendMismatchError, SourceUnavailableError
-        As said by the message: nothing is guessed silently.
-    ConfigError
-        Neither ``interval`` nor a date column; no licence.
+        What a class text means (`words.meanings`): value or name in ``legend``, empty for "could
+        not tell".
     """
     points, shares = _answers(path, geobox, legend, columns, crs, position_sd_m, class_names)
     when = interval or points.interval
@@ -112,14 +107,9 @@ def read_anchors(
 
     A high-confidence answer is one class; a doubtful one with a second choice is split
     between the two (med .84 / .16, low .63 / .37; declared, not measured). A point whose
-    class could not be told stays, as a row of zeros: it is non-response, not a class.
-
-    Raises
-    ------
-    LegendMismatchError
-        A class that the legend does not have: an anchor can't be left without one.
-    BadSourceError, GridMismatchError, ConfigError, SourceUnavailableError
-        As in :func:`observe_points`.
+    class could not be told stays, as a row of zeros: it is non-response, not a class. One whose
+    class the legend does not have raises ``LegendMismatchError``: an anchor can't be left without.
+    Other errors are those of :func:`observe_points`.
     """
     named = {**columns, "weight": weight_column} if weight_column else dict(columns)
     points, shares = _answers(path, geobox, legend, named, crs, 0.0, class_names)
