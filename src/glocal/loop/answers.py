@@ -139,10 +139,8 @@ def _require_this_run(one: Heard, path: Path, asked: Asked, folder: Path) -> Non
             _, theirs = _asked(other)
         except (ConfigError, RunError, OSError):
             continue
-        if other != here and strangers & {
-            *theirs.proposals["proposal"],
-            *theirs.visits["sample_id"],
-        }:
+        known = {*theirs.proposals["proposal"], *theirs.visits["sample_id"]}
+        if other != here and strangers & known:
             hint = f"; they belong to the run in {other}"
             break
     what, why = one.unknown[0]

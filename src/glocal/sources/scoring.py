@@ -41,7 +41,8 @@ def records_right(
 ) -> Score | str:
     """Return the score of records against a table of the truth, whose column ``key`` names them."""
     real = read_table(truth.folder / table).set_index(key)["truth"].map(dict(truth.concepts))
-    known = real.reindex(source.record).fillna(-1).to_numpy(np.int64)
+    real = real[real.index.isin(source.record)].reindex(source.record)  # others may share names
+    known = real.fillna(-1).to_numpy(np.int64)
     middle = shapely.get_coordinates(shapely.centroid(source.geometry))
     cell = np.maximum(cells_of_points(source.geobox, *middle.T), 0)
     return right_or_wrong(metric, source.said_class(), after, known, cell)
