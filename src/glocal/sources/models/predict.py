@@ -17,8 +17,6 @@ import numpy as np
 from scipy import ndimage
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import softmax
-from sklearn.kernel_approximation import Nystroem
-from sklearn.metrics.pairwise import rbf_kernel
 
 from glocal.core.chip import Chip
 from glocal.core.labels import Labels
@@ -132,8 +130,7 @@ def predict(
     folds = np.unique(fold)
     cells = np.flatnonzero(seen.valid)
     drawn = np.random.default_rng(seed).choice(cells, min(COMPONENTS, len(cells)), replace=False)
-    # landmarks that are equal would be told apart by rounding alone
-    kernel = _Kernel.around(np.unique(seen.values[drawn], axis=0))
+    kernel = _Kernel.around(seen.values[drawn])
     models = [kernel.parts(one) for one in _train_folds(kernel, seen, labels, fold, folds)]
     of_fold = np.searchsorted(folds, fold)
     out = np.full((len(seen.valid), labels.shares.shape[1]), np.nan, np.float32)
@@ -182,13 +179,16 @@ class _Kernel:
     @classmethod
     def around(cls, landmarks: Layers) -> _Kernel:
         """Return the kernel seen through cells drawn from the scene, shape (L, D)."""
-        count, width = landmarks.shape
-        drawn = Nystroem(gamma=0.5 / width, n_components=count, random_state=0).fit(landmarks)
-        return cls(landmarks=drawn.components_, whiten=drawn.normalization_.T)
+        bare = cls(landmarks=landmarks, whiten=np.empty((0, 0), np.float32))
+        value, vector = np.linalg.eigh(bare.near(landmarks).astype(np.float64))
+        whiten = (vector / np.sqrt(np.maximum(value, 1e-4))) @ vector.T
+        return cls(landmarks=landmarks, whiten=whiten.astype(np.float32))
 
     def near(self, x: Layers) -> Layers:
         """Return the kernel between cells (n, D) and landmarks, shape (n, L)."""
-        return np.asarray(rbf_kernel(x, self.landmarks, gamma=0.5 / x.shape[1]))
+        square = (x * x).sum(axis=1)[:, None] + (self.landmarks**2).sum(axis=1)[None, :]
+        square -= 2 * (x @ self.landmarks.T)
+        return np.asarray(np.exp(square * np.float32(-0.5 / x.shape[1])))
 
     def lift(self, x: Layers) -> Layers:
         """Return kernel features beside the plain ones and a constant, shape (n, L + D + 1)."""
