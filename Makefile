@@ -48,11 +48,12 @@ bench-fusion: $(VENV)/.bench ## rerun the benchmarks of the engine and rewrite t
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fusion_speed --workers 2 --save fusion_speed
 	$(BIN)/python -m benchmarks.tables
 
-lint: $(VENV)/.ready ## style, format, types and import contracts
+lint: $(VENV)/.ready ## style, format, types, import contracts and the count of the house
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/house.py
 
 check: lint encoder test ## all that a change must pass
 
