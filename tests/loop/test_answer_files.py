@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import shapely
 
+from glocal.core.correction import correction_id
 from glocal.core.legends import legend
-from glocal.core.record import correction_id
 from glocal.errors import BadSourceError, SourceUnavailableError
 from glocal.loop.answers import CHANNELS, read_answers
 from glocal.sources.answers.asked import Asked

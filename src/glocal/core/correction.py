@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 
 from glocal.core.columns import chosen, stacked
 from glocal.core.provenance import Provenance, Terms
-from glocal.core.record import correction_id
 from glocal.core.result import freeze
 from glocal.core.typing import Table
 
@@ -37,6 +37,17 @@ Fate = Literal["modify", "create", "survey", "missing", "flag", "later"]
 question about ground that nothing maps, a doubt to be seen on a map, or held back."""
 
 COLUMNS = ("record", "fault", "action", "fate", "current", "proposed", "probability", "support")
+
+
+def correction_id(source: str, record: str, proposed: str) -> str:
+    """Return the id of a correction; the same record, version and class give the same id.
+
+    The round is not part of it: what is proposed again is the same correction.
+
+    >>> correction_id("osm", "way/1@2", "tree_cover")
+    'g-3c435c83ce1c'
+    """
+    return "g-" + hashlib.sha256(f"{source}|{record}|{proposed}".encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,5 +2,6 @@
 
 ``kind`` is the protocol, ``kinds`` the one list, ``config`` what area.yaml may say of all kinds.
 Beside the rooms stands what several kinds share: readers (``points``, ``chips``, ``answers``),
-``patches``, ``scoring``, and ``stated`` for what gives probabilities.
+``record`` (names of records), ``patches``, ``scoring``, ``telling`` (corrections), and ``stated``
+for what gives probabilities.
 """

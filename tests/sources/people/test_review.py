@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from glocal.core.answer import Answered, on_the_ground, settled, settled_cells, too_hard_places
+from glocal.core.answer import Answered
 from glocal.core.burn import burn
 from glocal.core.interval import Interval
 from glocal.core.legends import legend
 from glocal.core.observation import Anchors, joined
 from glocal.core.provenance import Provenance
 from glocal.errors import LegendMismatchError
+from glocal.sources.answers.settled import on_the_ground, settled, settled_cells, too_hard_places
 from glocal.sources.answers.store import Stored
 from glocal.sources.osm.echo import muted
 from glocal.sources.osm.read import observe_osm

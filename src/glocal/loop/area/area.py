@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from glocal.core.answer import Answered, too_hard_places
+from glocal.core.answer import Answered
 from glocal.core.chip import Image
 from glocal.core.grid import block_folds, cells_of_points
 from glocal.core.labels import Labels
@@ -23,6 +23,7 @@ from glocal.core.typing import Codes, Layers, Table
 from glocal.fusion.decode.spatial import Similarity
 from glocal.loop.area.config import target_legend
 from glocal.loop.area.schema import AreaConfig
+from glocal.sources.answers.settled import too_hard_places
 from glocal.sources.kind import Reading, Window
 from glocal.sources.kinds import kind_called
 from glocal.sources.points.read import in_part, read_anchors

@@ -13,9 +13,10 @@ from typing import Any
 import geopandas as gpd
 import pandas as pd
 
-from glocal.core.record import correction_id, element_of
+from glocal.core.correction import correction_id
 from glocal.errors import RunError
 from glocal.io.vector import read_table
+from glocal.sources.record import element_of
 
 COLUMNS = (
     "proposal", "source", "record", "current", "proposed", "probability", "round", "kind",

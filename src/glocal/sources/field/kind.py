@@ -11,7 +11,6 @@ from typing import Any, Literal
 import geopandas as gpd
 import numpy as np
 
-from glocal.core.answer import settled
 from glocal.core.correction import Corrections
 from glocal.core.findings import Doubts, Findings
 from glocal.core.interval import Interval
@@ -23,6 +22,7 @@ from glocal.core.result import relative_entropy
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.content import Content
 from glocal.sources.answers.rows import column_of, is_answer_table
+from glocal.sources.answers.settled import settled
 from glocal.sources.answers.verdict import Heard
 from glocal.sources.config import PointsConfig, SourceConfig
 from glocal.sources.field.forms import read_form

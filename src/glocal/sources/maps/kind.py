@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 from glocal.core import legends
 from glocal.core.accuracy import AccuracyReport, sample_accuracy
-from glocal.core.answer import Answered, settled_cells
+from glocal.core.answer import Answered
 from glocal.core.burn import burn
 from glocal.core.correction import Corrections
 from glocal.core.findings import Findings
@@ -24,6 +24,7 @@ from glocal.core.promise import LIKELIER_THAN_NOT, threshold_for
 from glocal.core.provenance import Provenance
 from glocal.core.typing import Codes, Table
 from glocal.io.raster import read_on
+from glocal.sources.answers.settled import settled_cells
 from glocal.sources.config import Crs, Date, FilePath, Licence, SourceConfig, unknown
 from glocal.sources.kind import Exam, Kind, Reading, Score, Truth, Window, Written, needed
 from glocal.sources.maps.observe import observe_landcover

@@ -13,12 +13,12 @@ import shapely
 from glocal.core.correction import Corrections
 from glocal.core.interval import Interval
 from glocal.core.observation import Observations
-from glocal.core.record import element_of, version_of
 from glocal.sources.osm.change import MAX_TEXT, fresh_elements, parse_record
 from glocal.sources.osm.file import Whole, read_context
 from glocal.sources.osm.outline import new_elements
 from glocal.sources.osm.place import lonlat
 from glocal.sources.osm.tags import LAYER
+from glocal.sources.record import element_of, version_of
 
 IS_LAYER = (
     "No OsmChange: the source is a layer that has neither versions nor node references. "

@@ -14,9 +14,9 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from glocal.core.record import element_of, version_of
 from glocal.io.xml import read_xml
 from glocal.sources.osm.file import Whole, read_elements
+from glocal.sources.record import element_of, version_of
 
 MAX_TEXT = 255
 MAX_NODES = 2000

@@ -12,13 +12,13 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from glocal.core.answer import settled
 from glocal.core.correction import Corrections
 from glocal.core.findings import Doubts, Findings
 from glocal.core.observation import Observations
 from glocal.core.promise import LIKELIER_THAN_NOT, shrunk, threshold_for
 from glocal.core.provenance import Terms
 from glocal.core.typing import Bools, Codes, Table
+from glocal.sources.answers.settled import settled
 from glocal.sources.kind import Window, needed
 from glocal.sources.osm.place import as_mapped, displaced_objects, displaced_parts
 from glocal.sources.osm.rows import NO_EDIT, NO_LICENCE, columns_of
@@ -66,7 +66,8 @@ def decide(
     in_place = ~np.isin(source.record, displaced.record)
     tags = _about_tags(source, findings, window, terms, in_place)
     unmapped = unmapped_areas(source, findings, window, terms)
-    told = Corrections.joined([tags, unmapped, displaced, displaced_parts(source, findings)])
+    parts = displaced_parts(source, findings)
+    told = Corrections.joined([tags, unmapped, displaced, parts])
     told = told.take(np.lexsort((told.record, -told.probability)))
     shift = findings.shift
     if shift is not None and shift.significant and shift.applied:
@@ -155,6 +156,7 @@ def _judge(
     free = doubts.supported & ~done & (source.symbols > 0) & in_place
     probability = shrunk(doubts.probability, findings.sharpness)
     likely = free & (probability > LIKELIER_THAN_NOT)
+    may = terms.accept(findings.provenance.licences)
     edit = np.full(len(source), NO_EDIT, object)
     tags = source.columns["tags"]
     for i in np.flatnonzero(likely | (free & (doubts.correct < DOUBTED))).tolist():
@@ -167,7 +169,7 @@ def _judge(
     barred = source.columns.get("unfit", np.full(len(source), "", object)).astype(str)
     outside = [f"only {one:.0%} of it lies in the area that was looked at" for one in seen]
     barred = np.where(seen < SEEN, np.array(outside), barred)
-    if not terms.accept(findings.provenance.licences):
+    if not may:
         barred = np.full(len(source), NO_LICENCE)
     sound = np.array([bool(one) for one in edit], bool) & thick
     return _Judged(

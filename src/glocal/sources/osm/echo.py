@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import shapely
 
-from glocal.core.answer import Answered, covers
+from glocal.core.answer import Answered
 from glocal.core.observation import Observations
-from glocal.core.record import element_of, version_of
+from glocal.sources.answers.settled import covers
 from glocal.sources.osm.heard_edits import meant_by_symbol
+from glocal.sources.record import element_of, version_of
 
 
 def muted(source: Observations, answers: Answered) -> Observations:

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from glocal.core.answer import covers
 from glocal.core.legend import Legend
-from glocal.core.record import version_of
 from glocal.errors import BadSourceError
 from glocal.sources.answers.asked import Asked
+from glocal.sources.answers.settled import covers
 from glocal.sources.answers.verdict import Answer, Heard, Verdict
 from glocal.sources.osm.change import parse_record, read_change
 from glocal.sources.osm.file import Whole, iterate_elements, read_areas
 from glocal.sources.osm.tags import classify, crosswalk_of
+from glocal.sources.record import version_of
 
 Key = tuple[str, int]
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from glocal.core.legend import Legend
-from glocal.core.record import version_of
 from glocal.sources.answers.asked import Asked
 from glocal.sources.answers.verdict import NO_PROPOSAL, Answer, Heard, Verdict, plain
 from glocal.sources.points.words import class_of_text
+from glocal.sources.record import version_of
 
 CHANNEL = "maproulette"
 

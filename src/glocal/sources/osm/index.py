@@ -8,11 +8,11 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 
-from glocal.core.record import element_of, version_of
 from glocal.io.vector import write_table
 from glocal.sources.osm.batch import Batch
 from glocal.sources.osm.change import parse_record
 from glocal.sources.osm.rows import VECTOR
+from glocal.sources.record import element_of, version_of
 
 INDEX = "proposals.parquet"
 

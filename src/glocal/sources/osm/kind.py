@@ -18,7 +18,6 @@ from glocal.core.interval import Interval
 from glocal.core.legend import Legend
 from glocal.core.observation import Observations
 from glocal.core.provenance import Terms
-from glocal.core.record import element_of
 from glocal.errors import BadSourceError
 from glocal.io.vector import read_table
 from glocal.sources.answers.asked import Asked
@@ -49,6 +48,7 @@ from glocal.sources.osm.read import observe_osm, with_edits
 from glocal.sources.osm.stale import recheck
 from glocal.sources.osm.tags import classify, crosswalk_of
 from glocal.sources.osm.write import write_batch
+from glocal.sources.record import element_of
 from glocal.sources.scoring import records_right, said_at
 
 TERMS = Terms(

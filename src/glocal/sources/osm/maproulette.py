@@ -9,7 +9,6 @@ from typing import Any
 
 import shapely
 
-from glocal.core.record import element_of
 from glocal.sources.osm.batch import Batch
 from glocal.sources.osm.change import change_xml
 from glocal.sources.osm.file import Whole
@@ -17,6 +16,7 @@ from glocal.sources.osm.page import instruction
 from glocal.sources.osm.place import lonlat
 from glocal.sources.osm.rows import VECTOR
 from glocal.sources.osm.tags import TagEdit
+from glocal.sources.record import element_of
 
 RECORD_SEPARATOR = "\x1e"
 CAME_FROM = ("glocal_id", "round", "because", "source", "licence", "status")

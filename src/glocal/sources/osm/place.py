@@ -11,13 +11,13 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from glocal.core.answer import settled
 from glocal.core.correction import Corrections
 from glocal.core.findings import Findings
 from glocal.core.observation import Observations
 from glocal.core.promise import LIKELIER_THAN_NOT
 from glocal.core.result import SIGNIFICANT, Displacement
 from glocal.core.typing import Table
+from glocal.sources.answers.settled import settled
 from glocal.sources.kind import needed
 from glocal.sources.osm.rows import columns_of
 from glocal.sources.telling import corrections_of

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import shapely
 
-from glocal.core.answer import settled
 from glocal.core.burn import burn
 from glocal.core.correction import Corrections
 from glocal.core.findings import Findings
 from glocal.core.grid import cell_area_ha
 from glocal.core.observation import Observations
 from glocal.core.provenance import Terms
+from glocal.sources.answers.settled import settled
 from glocal.sources.kind import Window
 from glocal.sources.osm.change import MAX_NODES
 from glocal.sources.osm.outline import outline

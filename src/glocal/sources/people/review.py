@@ -15,13 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from glocal.core.answer import SPEAKS, Answered, on_the_ground
+from glocal.core.answer import SPEAKS, Answered
 from glocal.core.interval import Interval
 from glocal.core.legend import Crosswalk, Legend
 from glocal.core.observation import Anchors, Observations
 from glocal.core.provenance import Provenance
 from glocal.core.typing import Table
 from glocal.errors import LegendMismatchError
+from glocal.sources.answers.settled import on_the_ground
 from glocal.sources.answers.store import Stored
 
 REFUSAL_TELLS = 0.3
