@@ -16,7 +16,8 @@ from glocal.core.legend import Crosswalk
 from glocal.core.observation import Observations
 from glocal.core.provenance import Provenance
 from glocal.core.setting import ENGINE
-from glocal.fusion.decode.direct import blend, learn_direct
+from glocal.fusion.decode.decoding import Decoder
+from glocal.fusion.decode.direct import learn_direct
 from glocal.fusion.decode.regression import CONSTANT_PULL, cross_fitted
 from glocal.fusion.problem.terms import Located, prepare
 from glocal.testing import legend_of
@@ -146,7 +147,8 @@ def loss_without(
 def test_a_blend_with_itself_is_itself() -> None:
     rng = np.random.default_rng(0)
     log_p = np.log(rng.dirichlet(np.ones(4), (5, 6))).astype(np.float32)
-    assert np.allclose(blend(log_p, log_p, 0.5), log_p, atol=1e-5)
+    read = Decoder(share=(0.3, 0.2, 0.5)).pooled([log_p] * 3)
+    assert np.allclose(read, log_p, atol=1e-5)
 
 
 @pytest.mark.parametrize(

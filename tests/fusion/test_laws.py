@@ -208,7 +208,12 @@ def test_decoding_in_tiles_equals_decoding_at_once(world, size, beta, edges):
         rng.random((height, width - 1), np.float32),
         rng.random((height - 1, width), np.float32),
     )
-    fused = replace(fused_of(world), beta=beta, similarity=ties if edges else None)
+    fused = fused_of(world)
+    fused = replace(
+        fused,
+        decoder=replace(fused.decoder, beta=beta),
+        similarity=ties if edges else None,
+    )
     whole = fused.cells()
     seen = np.full_like(whole, np.nan)
     for inner, log_q in fused.tiles(size):

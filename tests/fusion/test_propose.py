@@ -115,7 +115,8 @@ def test_a_prior_alone_corrects_nobody(support, beta):
         points = [at(0, 0).centroid, at(8, 8).centroid]
         one = source("it", support, [2, 3], points, sd=5.0)
     silent = source("silent", "cells", np.zeros((SIDE, SIDE)))
-    fused = replace(fuse([one, silent], anchors), beta=beta)
+    fused = fuse([one, silent], anchors)
+    fused = replace(fused, decoder=replace(fused.decoder, beta=beta))
     judge = {"cells": cell_doubts, "objects": object_doubts, "points": point_doubts}[support]
     assert not judge(fused, one).supported.any()
 

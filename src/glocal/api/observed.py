@@ -68,14 +68,15 @@ def observe(
     """Return what one source says; ``said`` are its words, None where it states probabilities."""
     provenance = Provenance(activity="hand over", agent=source, roots=roots)
     if said is None:
-        return observe_stated(
+        (stated,) = observe_stated(
             _stated(given, len(legend), source),
-            layout.geobox,
-            legend,
+            geobox=layout.geobox,
+            legend=legend,
             source=source,
             interval=ANY_TIME,
             provenance=provenance,
         )
+        return stated
     symbol = symbols(said, legend.names if meaning is None else list(meaning))
     places: dict[str, Any] = {"support": "cells"}
     if isinstance(layout, Items):

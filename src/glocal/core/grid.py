@@ -60,17 +60,42 @@ def points_at(geobox: GeoBox, row: Any, column: Any) -> tuple[Any, Any]:
     return a * column + b * row + c, d * column + e * row + f
 
 
-def block_folds(geobox: GeoBox, block: int, folds: int, *, seed: int = 0) -> Bytes:
+def block_side(shape: tuple[int, int] | Shape2d, most: int, folds: int, cells: Codes) -> int:
+    """Return the side in cells of the blocks that are dealt into ``folds``.
+
+    Two of the places ``cells`` (flat) share a block, on average: then what is left out is about as
+    far from what teaches as the ground of the map is from all places (in the spirit of the
+    nearest-neighbour distance matching of Linnenbrink et al. 2024). At most ``most``, at least 4,
+    and so small that there are four blocks a fold.
+    """
+    height, width = shape
+    blocks = max(len(np.unique(cells)) // 2, 4 * folds)
+    return int(np.clip(np.sqrt(height * width / blocks), 4, most))
+
+
+def block_folds(
+    geobox: GeoBox, block: int, folds: int, *, seed: int = 0, cells: Codes | None = None
+) -> Bytes:
     """Return the fold 0..folds-1 of every cell, shape (H, W), constant in square blocks.
 
-    ``block`` is the side of a block in cells. Blocks are numbered from the grid's
-    origin and dealt out in a seeded order, so that folds have nearly equal area.
+    ``block`` is the side of a block in cells, which are numbered from the grid's origin. They are
+    dealt out in a seeded order, those with most of the places ``cells`` (flat) first, each into the
+    fold that has fewest of them yet, and of equal ones the fewest blocks.
     """
     height, width = geobox.shape
     rows, columns = -(-height // block), -(-width // block)
-    deal = np.random.default_rng(seed).permutation(rows * columns) % folds
-    of_block = deal.reshape(rows, columns).astype(np.uint8)
-    return np.repeat(np.repeat(of_block, block, axis=0), block, axis=1)[:height, :width]
+    row, column = np.divmod(np.empty(0, np.int64) if cells is None else cells, width)
+    held = np.bincount(row // block * columns + column // block, minlength=rows * columns)
+    order = np.random.default_rng(seed).permutation(rows * columns)
+    of_block = np.zeros(rows * columns, np.uint8)
+    places, blocks = np.zeros(folds, np.int64), np.zeros(folds, np.int64)
+    for one in order[np.argsort(-held[order], kind="stable")].tolist():
+        fold = int(np.lexsort((blocks, places))[0]) if held[one] else int(blocks.argmin())
+        of_block[one] = fold
+        places[fold] += held[one]
+        blocks[fold] += 1
+    wide = np.repeat(np.repeat(of_block.reshape(rows, columns), block, axis=0), block, axis=1)
+    return wide[:height, :width]
 
 
 def tiles(

@@ -159,8 +159,14 @@ class Setting:
     """Pulls of the weights of the direct reading towards 0 that are tried (F22)."""
 
     direct_share: float = 0.5
-    """Weight of the direct reading's logarithms (F22); the pool as it is read has the rest.
-    Development seeds: .3 and .7 were a little worse nearly everywhere (decision 8)."""
+    """Usual weight of the direct reading's logarithms (F22); the pool as it is and as its
+    surroundings are read have half of the rest each. Development seeds: .3 and .7 were a little
+    worse nearly everywhere (decision 8)."""
+
+    share_ridge: float = 100.0
+    """Pull of these three weights towards the usual ones, in nats per squared weight (F23): some
+    hundreds of anchors then move them by a tenth. Development seeds: with 10 they followed chance
+    (decision 12)."""
 
     betas: tuple[float, ...] = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
     """Spatial weights that are tried (F24), the first one 0; anchors choose."""

@@ -12,13 +12,12 @@ from glocal.core.interval import Interval
 from glocal.core.observation import Anchors, Observations, Reliability
 from glocal.core.result import log_normalise
 from glocal.core.setting import ENGINE, Setting
-from glocal.core.typing import Bools, Codes, Layers, Table, Window
+from glocal.core.typing import Bools, Bytes, Codes, Layers, Table, Window
 from glocal.errors import GridMismatchError, LegendMismatchError
-from glocal.fusion.decode.context import Readout, usual_readout
-from glocal.fusion.decode.decoding import halo, learn_decoding, ties_in
-from glocal.fusion.decode.direct import Direct, blend
+from glocal.fusion.decode.context import usual_readout
+from glocal.fusion.decode.decoding import Decoder, halo, learn_decoding, ties_in, window_around
 from glocal.fusion.decode.spatial import Similarity, smooth
-from glocal.fusion.estimate.posterior import Fit, class_prior, estimate
+from glocal.fusion.estimate.posterior import Fit, class_prior, estimate, hear
 from glocal.fusion.problem.terms import Located, Problem, Sampled, Term, adapted, locate, prepare
 from glocal.fusion.reliability.dependence import (
     Exponents,
@@ -30,6 +29,10 @@ from glocal.fusion.reliability.dependence import (
 )
 from glocal.fusion.reliability.hazard import dated
 from glocal.fusion.reliability.ties import Tie, hidden_ties, joined
+
+MOST_IN_FOLD = 0.7
+"""Share of the anchors in one fold from which the rest is too few to judge it: anchors in one spot
+are dealt out at random."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,9 +62,6 @@ class Fused:
     anchors: int
     """Answered anchors that were used."""
 
-    beta: float = 0.0
-    """Spatial weight."""
-
     twins: dict[str, str] = field(default_factory=dict)
     """Sources that repeat another word for word, and which."""
 
@@ -73,11 +73,23 @@ class Fused:
     held_out: HeldOut | None = None
     """What the anchors' own folds did not see; None without enough anchors."""
 
-    readout: Readout | None = None
-    """How the pool and its surroundings are read; None: the pool as it is."""
+    decoder: Decoder = field(default_factory=Decoder)
+    """How the pool becomes the class of a cell."""
 
-    direct: Direct | None = None
-    """How the statements are read without the pool; None: not at all."""
+    views: tuple[Fused, ...] = ()
+    """The fusion as each fold's own view has it, without the fold's anchors; () without enough."""
+
+    released: Fused | None = None
+    """The same tables and readings asked of what learners say once everything has taught them."""
+
+    def view(self, fold: int) -> Fused:
+        """Return the fusion that saw no anchor of a fold."""
+        return self.views[fold] if fold < len(self.views) else self
+
+    @property
+    def beta(self) -> float:
+        """Spatial weight."""
+        return self.decoder.beta
 
     @property
     def anchor_log_loss(self) -> float | None:
@@ -115,20 +127,44 @@ class Fused:
         # per unit, once for all windows
         log_q = self.units(silent).astype(np.float32)
         named = self._named(silent)
-        direct = None if self.direct is None else self.direct.units(problem, named)
+        readout, direct = self.decoder.readout, self.decoder.direct
+        by_unit = None if direct is None else direct.units(problem, named)
 
         def decode(window: Window) -> Layers:
-            # pool (F4), beside its surroundings (F20), beside the statements (F22), among
+            # pool (F4), beside its surroundings (F20) and the statements (F22), among
             # neighbours (F24)
-            seen = log_q[of_cell[window]]
-            if self.readout is not None:
-                seen = self.readout(seen)
-            if self.direct is not None and direct is not None:
-                said = self.direct.read(problem, direct, window, named)
-                seen = blend(seen, said, problem.setting.direct_share)
+            parts = [log_q[of_cell[window]]]
+            if readout is not None:
+                parts.append(readout(parts[0]))
+            if direct is not None and by_unit is not None:
+                parts.append(direct.read(problem, by_unit, window, named))
+            seen = self.decoder.pooled(parts)
             return smooth(seen, self.beta, ties_in(self.similarity, window))
 
         return decode
+
+    def at(self, cells: Codes, silent: frozenset[str] = frozenset()) -> Table:
+        """Return the log-posterior at some cells (flat indices), shape (n, K), as `cells` reads it.
+
+        Neighbours are not heard (F24): what is said of the cell and around it is all.
+        """
+        problem, named = self.fit.problem, self._named(silent)
+        of_cell = problem.units.of_cell.reshape(problem.geobox.shape)
+        log_q = self.units(silent).astype(np.float32)
+        readout, direct = self.decoder.readout, self.decoder.direct
+        where = np.unravel_index(cells, problem.geobox.shape)
+        parts, side = [log_q[of_cell[where]]], max(problem.setting.squares)
+        if readout is not None and len(cells) * side**2 > of_cell.size:
+            parts.append(readout(log_q[of_cell])[where])
+        elif readout is not None:  # only what lies around the cells, which says the same
+            near = np.empty_like(parts[0])
+            for i, cell in enumerate(cells.tolist()):
+                window, middle = window_around(problem, cell, side // 2)
+                near[i] = readout(log_q[of_cell[window]])[middle]
+            parts.append(near)
+        if direct is not None:
+            parts.append(direct.read(problem, direct.units(problem, named), where, named))
+        return log_normalise(self.decoder.pooled(parts).astype(np.float64))
 
     def _named(self, silent: frozenset[str]) -> frozenset[str]:
         """Return the sources that speak for ``silent`` ones."""
@@ -197,6 +233,8 @@ def fuse(
     seed: int = 0,
     setting: Setting = ENGINE,
     sampled: Sampled | None = None,
+    fold: Bytes | None = None,
+    release: Sequence[Observations] = (),
 ) -> Fused:
     """Fuse all sources; none is master.
 
@@ -220,6 +258,12 @@ def fuse(
         What to assume; by default the whole engine.
     sampled
         What the grid stands for, if it is a sample of a larger one (``stream.fuse_stream``).
+    fold
+        Fold of every cell, shape (H, W): an anchor lies in that of its cell. None: anchors are
+        dealt out at random.
+    release
+        What sources among ``observations`` say once everything has taught them, in the same
+        symbols: it is heard in `Fused.released`, and teaches nothing.
 
     Raises
     ------
@@ -249,15 +293,36 @@ def fuse(
     )
     context = setting.spatial and setting.context and sampled is None
     if len(located) >= setting.min_sample:
-        return _taught(plain, located, seed, context=context)
-    return replace(plain, readout=usual_readout(plain.cells(), setting)) if context else plain
+        fused = _taught(plain, located, _dealt(located, fold, setting, seed), context=context)
+    else:
+        read = usual_readout(plain.cells(), setting) if context else None
+        usual = Decoder() if read is None else Decoder(readout=read, share=(0.0, 1.0))
+        fused = replace(plain, decoder=usual)
+    if not release:
+        return fused
+    said = {one.source: one for one in release}
+    everything = [said.get(one.source, one) for one in kept]
+    asked = dated(prepare(everything, families_of(kept), setting), everything, interval)
+    if setting.exponents == "learned":
+        asked = joined(asked, ties)
+    fit = replace(fused.fit, problem=asked)
+    told = hear(asked, fit.log_prior, fit.exponents, fit.confusion)
+    return replace(fused, released=replace(fused, fit=replace(fit, messages=told), views=()))
 
 
-def _taught(plain: Fused, anchors: Located, seed: int, *, context: bool) -> Fused:
+def _dealt(anchors: Located, fold: Bytes | None, setting: Setting, seed: int) -> Codes:
+    """Return the fold of every anchor, shape (A,)."""
+    if fold is not None:
+        dealt = fold.ravel()[anchors.cell].astype(np.int64)
+        if np.bincount(dealt).max() <= MOST_IN_FOLD * len(anchors):
+            return dealt
+    return np.random.default_rng(seed).permutation(len(anchors)) % setting.folds
+
+
+def _taught(plain: Fused, anchors: Located, fold: Codes, *, context: bool) -> Fused:
     """Return the fusion with what anchors teach: exponents, readings and spatial weight."""
     first, problem = plain.fit, plain.fit.problem
-    folds = range(problem.setting.folds)
-    fold = np.random.default_rng(seed).permutation(len(anchors)) % len(folds)
+    folds = range(int(fold.max()) + 1)
     heard, priors = _held_out_messages(first, anchors, fold)
 
     def learned(use: Bools) -> Exponents:
@@ -275,10 +340,12 @@ def _taught(plain: Fused, anchors: Located, seed: int, *, context: bool) -> Fuse
     return replace(
         plain,
         fit=estimate(problem, class_prior(anchors, problem), every, anchors, start=first.confusion),
-        beta=decoding.beta,
         held_out=HeldOut(anchors=anchors, log_q=decoding.log_q),
-        readout=decoding.readout,
-        direct=decoding.direct,
+        decoder=decoding.decoder,
+        views=tuple(
+            replace(plain, fit=fit, decoder=one)
+            for fit, one in zip(fits, decoding.others, strict=True)
+        ),
     )
 
 
@@ -325,7 +392,7 @@ def _held_out_messages(first: Fit, anchors: Located, fold: Codes) -> tuple[dict[
     shape = (len(anchors), len(problem.legend))
     messages = {term.name: np.zeros(shape) for term in problem.terms}
     log_prior = np.zeros(shape)
-    for f in range(problem.setting.folds):
+    for f in range(int(fold.max()) + 1):
         out = fold == f
         fit = _refit(problem, anchors.take(~out), first.exponents)
         log_prior[out] = fit.log_prior

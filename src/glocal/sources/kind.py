@@ -64,6 +64,11 @@ class Window:
     """Table of the anchors, None without any."""
 
     @property
+    def folds(self) -> int:
+        """How many folds there are."""
+        return int(self.fold.max()) + 1
+
+    @property
     def images(self) -> dict[str, Image]:
         """All images of the area, by their source."""
         return {one.name: one.image for one in self.earlier if one.image is not None}
@@ -354,10 +359,21 @@ class Kind(Protocol):
 class Learner(Protocol):
     """A kind whose sources learn in the loop: those with `Reading.features`."""
 
-    def learn(self, reading: Reading, labels: Labels, only: Codes | None = None) -> Layers:
-        """Return P(class) of every cell, shape (cells, K), out of fold; NaN where it can't see."""
+    def learn(
+        self, reading: Reading, labels: Sequence[Labels], only: Codes | None = None
+    ) -> Layers:
+        """Return P(class) of every cell, shape (cells, K), out of fold; NaN where it can't see.
+
+        ``labels`` has one value per fold of the window: what may teach who speaks of that fold.
+        """
         ...
 
-    def state(self, reading: Reading, probability: Layers, provenance: Provenance) -> Observations:
-        """Return what it says, given what it learned."""
+    def learn_all(self, reading: Reading, labels: Labels) -> Layers:
+        """Return the same taught by all labels: for a map that is read, never for a judgement."""
+        ...
+
+    def state(
+        self, reading: Reading, *probability: Layers, provenance: Provenance
+    ) -> tuple[Observations, ...]:
+        """Return what it says, given layers of what it learned, in one alphabet."""
         ...

@@ -66,7 +66,7 @@ def test_lies_inside_a_block_do_not_reach_its_prediction(seed, fold):
     lies = replace(
         labels, shares=np.where(touched[:, None], np.roll(labels.shares, 1, axis=1), labels.shares)
     )
-    a, b = predict(seen, labels, folds), predict(seen, lies, folds)
+    a, b = predict(seen, [labels] * FOLDS, folds), predict(seen, [lies] * FOLDS, folds)
     np.testing.assert_array_equal(a[inside], b[inside])
     assert not np.array_equal(a[~inside], b[~inside], equal_nan=True)
 
@@ -91,25 +91,28 @@ def test_an_object_that_reaches_into_a_block_is_barred_though_no_label_lies_ther
         },
     )
     there = seen.valid & inside
-    a, b, c = (predict(seen, one, folds)[there] for one in (apart, reaches, dropped))
+    a, b, c = (predict(seen, [one] * FOLDS, folds)[there] for one in (apart, reaches, dropped))
     np.testing.assert_array_equal(b, c)
     assert not np.array_equal(a, b)
 
 
 def test_what_can_be_learned_is_learned():
     seen, labels, folds, truth = scene(2, objects=0)
-    p = predict(seen, labels, folds)
+    p = predict(seen, [labels] * FOLDS, folds)
     assert np.isnan(p[~seen.valid]).all()
     p, truth = p[seen.valid], truth[seen.valid]
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-5)
     assert (p.argmax(axis=1) == truth).mean() > 0.75
-    np.testing.assert_array_equal(p, predict(seen, labels, folds)[seen.valid])
+    np.testing.assert_array_equal(p, predict(seen, [labels] * FOLDS, folds)[seen.valid])
 
 
 def test_asking_for_some_cells_gives_the_same_there():
     seen, labels, folds, _ = scene(3)
     only = np.array([0, 5, 77, 300])
-    some, everything = predict(seen, labels, folds, only=only), predict(seen, labels, folds)
+    some, everything = (
+        predict(seen, [labels] * FOLDS, folds, only=only),
+        predict(seen, [labels] * FOLDS, folds),
+    )
     np.testing.assert_allclose(some[only], everything[only], atol=1e-6)
     assert np.isnan(np.delete(some, only, axis=0)).all()
 
@@ -120,7 +123,7 @@ def test_a_fold_without_any_label_outside_is_refused():
         labels, bars=np.ones(len(labels.cell), np.int64), owner=np.ones(CELLS, np.int64)
     )
     with pytest.raises(BadSourceError, match="no label outside fold"):
-        predict(seen, everywhere, folds)
+        predict(seen, [everywhere] * FOLDS, folds)
 
 
 @given(st.integers(0, 2**16))
@@ -129,10 +132,10 @@ def test_symbols_carry_the_mean_of_their_probabilities(seed):
     rng = np.random.default_rng(seed)
     p = rng.dirichlet(np.full(K, 0.4), CELLS).astype(np.float32)
     p[rng.random(CELLS) < 0.2] = np.nan
-    one = observe_stated(
+    (one,) = observe_stated(
         p,
-        grid(H, W),
-        LEGEND,
+        geobox=grid(H, W),
+        legend=LEGEND,
         source="model",
         interval=Interval.of_year(2020),
         provenance=provenance_of("image"),

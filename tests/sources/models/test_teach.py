@@ -77,7 +77,7 @@ def test_true_labels_make_a_good_model(world: tuple[Scene, Area]) -> None:
         (taught_anew(model, exam, labels(scene, right=one), np.ones((64, 64))) == truth[at])
         for one in (True, False)
     ]
-    assert right[0].mean() > 0.8 > 0.5 > right[1].mean()
+    assert right[0].mean() > 0.75 > 0.5 > right[1].mean()
 
 
 def test_without_reference_points_worth_is_usual(world: tuple[Scene, Area]) -> None:

@@ -1,19 +1,22 @@
 """From the pool to the classes of cells: what is read beside it, and how neighbours are heard.
 
-Held-out anchors choose among ways to read and weights of neighbours, so that each is
+Held-out anchors weigh the ways to read and choose the weight of neighbours, so that each is
 judged by what it says of anchors that taught it nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.optimize import minimize
 
+from glocal.core.result import log_normalise
 from glocal.core.setting import Setting
-from glocal.core.typing import Codes, Layers, Table, Window
+from glocal.core.typing import Bools, Codes, Layers, Table, Window
 from glocal.fusion.decode.context import Readout, learn_readout, surroundings
-from glocal.fusion.decode.direct import Direct, blend, learn_direct
+from glocal.fusion.decode.direct import Direct, learn_direct
 from glocal.fusion.decode.spatial import Similarity, smooth
 from glocal.fusion.decode.sweeps import SMOOTHING_SWEEPS
 from glocal.fusion.estimate.posterior import Fit
@@ -26,12 +29,34 @@ def halo(setting: Setting) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Decoder:
+    """How the pool of a cell becomes its class: what is read beside it, and what each counts."""
+
+    readout: Readout | None = None
+    """How the pool and its surroundings are read (F20); None: not at all."""
+
+    direct: Direct | None = None
+    """How the statements are read without the pool (F22); None: not at all."""
+
+    share: tuple[float, ...] = (1.0,)
+    """Weights of the pool and of the readings that there are, in this order (F23)."""
+
+    beta: float = 0.0
+    """Spatial weight (F24)."""
+
+    def pooled(self, parts: Sequence[Layers]) -> Layers:
+        """Return the log-posterior (..., K) of what is read in each way, a log-linear pool."""
+        return _blend(parts, self.share)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decoding:
     """How cells are decoded, and what that says of the anchors that it did not see."""
 
-    readout: Readout | None
-    direct: Direct | None
-    beta: float
+    decoder: Decoder
+    others: list[Decoder]
+    """For each fold, how those outside it have cells decoded."""
+
     log_q: Table
     """Shape (A, K)."""
 
@@ -44,65 +69,93 @@ def learn_decoding(
     *,
     context: bool,
 ) -> Decoding:
-    """Return the readings and the spatial weight that held-out anchors like best (F23).
+    """Return the readings, their weights and the spatial weight that held-out anchors like (F23).
 
-    They are chosen on all anchors; the log-posterior (A, K) of each fold is that of the
-    choice which the *other* folds make, so no anchor scores a number that it set.
-    Without ``context`` the pool is taken as it is.
+    The log-posterior (A, K) of each fold is that of what the *other* folds teach, so no anchor
+    scores a number that it set. Without ``context`` the pool is taken as it is.
     """
     problem, setting = fits[0].problem, fits[0].problem.setting
     views = _views(fits, anchors, fold, similarity)
-    betas = setting.betas if setting.spatial else (0.0,)
-    # from the strongest prior belief (the pool is right) to the weakest
-    ways: list[tuple[Readout | None, Direct | None]] = [(None, None)]
-    tried = [[view.log_q for view in views]]
+    folds = range(int(fold.max()) + 1)
+    every, others = Decoder(), [Decoder() for _ in folds]
+    parts = [[view.log_q for view in views]]
     if context:
-        ways, tried = _ways(views, problem, anchors, fold)
-    # (ways * betas, A, K): each anchor's cell, smoothed among its neighbours (F24)
+        every, others, read = _read_beside(views, problem, anchors, fold)
+        parts += read
+        middle = np.array([
+            [one[view.at] for one, view in zip(part, views, strict=True)] for part in parts
+        ], np.float64)  # fmt: skip
+        share = [_shares(middle, anchors, fold != f, setting) for f in folds]
+        others = [replace(one, share=mine) for one, mine in zip(others, share, strict=True)]
+        every = replace(every, share=_shares(middle, anchors, fold >= 0, setting))
+    fields = [others[f].pooled([part[i] for part in parts]) for i, f in enumerate(fold.tolist())]
+    betas = setting.betas if setting.spatial else (0.0,)
+    # (betas, A, K): each anchor's cell, smoothed among its neighbours (F24)
     there = np.array([
-        [smooth(one, beta, view.tie)[view.at] for one, view in zip(way, views, strict=True)]
-        for way in tried
+        [smooth(one, beta, view.tie)[view.at] for one, view in zip(fields, views, strict=True)]
         for beta in betas
     ], np.float64)  # fmt: skip
     loss = -anchors.weight * (anchors.shares * there).sum(axis=2)
-    folds = range(int(fold.max()) + 1)
-    chosen = [_least(loss[:, fold != f], anchors.weight[fold != f], context) for f in folds]
-    best = _least(loss, anchors.weight, context)
-    readout_of_best, direct_of_best = ways[best // len(betas)]
+    chosen = [_first(loss[:, fold != f], anchors.weight[fold != f]) for f in folds]
     return Decoding(
-        readout=readout_of_best,
-        direct=direct_of_best,
-        beta=betas[best % len(betas)],
+        decoder=replace(every, beta=betas[_first(loss, anchors.weight)]),
+        others=[replace(one, beta=betas[i]) for one, i in zip(others, chosen, strict=True)],
         log_q=there[np.array(chosen)[fold], np.arange(len(anchors))],
     )
 
 
-def _ways(
+def _read_beside(
     views: list[_View], problem: Problem, anchors: Located, fold: Codes
-) -> tuple[list[tuple[Readout | None, Direct | None]], list[list[Layers]]]:
-    """Return the ways to read, the pool as it is first, and every view as each way reads it.
+) -> tuple[Decoder, list[Decoder], list[list[Layers]]]:
+    """Return the readings as all anchors teach them and as those outside each fold do.
 
-    An anchor's view is read by what did not see the anchor.
+    Beside them every view as each reading has it, by what did not see the view's anchor.
     """
-    setting, pool = problem.setting, [view.log_q for view in views]
+    setting = problem.setting
     # (F20): surroundings are taken from the wide view, and read where the narrow one lies
     said = [surroundings(view.wide, setting.squares)[view.inner] for view in views]
     centre = np.stack([one[view.at] for one, view in zip(said, views, strict=True)])
-    readout, others = learn_readout(centre, anchors.shares, anchors.weight, fold, setting)
-    read = [others[f].read(one) for f, one in zip(fold.tolist(), said, strict=True)]
+    readout, readouts = learn_readout(centre, anchors.shares, anchors.weight, fold, setting)
+    around = [readouts[f].read(one) for f, one in zip(fold.tolist(), said, strict=True)]
     # (F22), which needs no surroundings
-    direct, direct_others = learn_direct(problem, anchors, fold)
-    of_unit = [one.units(problem) for one in direct_others]
-    beside = [
-        direct_others[f].read(problem, of_unit[f], view.window)
+    direct, directs = learn_direct(problem, anchors, fold)
+    of_unit = [one.units(problem) for one in directs]
+    words = [
+        directs[f].read(problem, of_unit[f], view.window)
         for f, view in zip(fold.tolist(), views, strict=True)
     ]
-    blends = [
-        [blend(a, b, setting.direct_share) for a, b in zip(one, beside, strict=True)]
-        for one in (pool, read)
-    ]
-    ways = [(None, None), (readout, None), (None, direct), (readout, direct)]
-    return ways, [pool, read, *blends]
+    pairs = zip(readouts, directs, strict=True)
+    others = [Decoder(readout=one, direct=other) for one, other in pairs]
+    return Decoder(readout=readout, direct=direct), others, [around, words]
+
+
+def _shares(parts: Table, anchors: Located, use: Bools, setting: Setting) -> tuple[float, ...]:
+    """Return the weights of the pool and its readings that make anchors likeliest (F23).
+
+    ``parts`` (3, A, K) is what each says of every anchor that it did not see. A ridge pulls towards
+    half for the words, and the other half between the pool and its surroundings: which is best
+    is hard to tell from few anchors, and nearly always a mean of all is better than any choice.
+    """
+    usual = np.array([(1 - setting.direct_share) / 2] * 2 + [setting.direct_share])
+    said, shares, weight = parts[:, use], anchors.shares[use], anchors.weight[use, None]
+
+    def loss(x: Table) -> tuple[float, Table]:
+        log_p = log_normalise(np.tensordot(x, said, 1))
+        wrong = weight * (np.exp(log_p) - shares)
+        away = x - usual
+        cost = setting.share_ridge * (away**2).sum() - (weight * shares * log_p).sum()
+        slope = (said * wrong).sum(axis=(1, 2)) + 2 * setting.share_ridge * away
+        return float(cost), slope
+
+    best = minimize(loss, usual, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(usual))
+    return tuple(best.x.tolist())
+
+
+def _blend(parts: Sequence[Layers], share: Sequence[float]) -> Layers:
+    total = np.float32(share[0]) * parts[0]
+    for one, weight in zip(parts[1:], share[1:], strict=True):
+        total = total + np.float32(weight) * one
+    return log_normalise(total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -134,8 +187,8 @@ def _views(
     problem = fits[0].problem
     views = []
     for cell, f in zip(anchors.cell.tolist(), fold.tolist(), strict=True):
-        wide, far = _window(problem, cell, halo(problem.setting))
-        window, at = _window(problem, cell, SMOOTHING_SWEEPS)
+        wide, far = window_around(problem, cell, halo(problem.setting))
+        window, at = window_around(problem, cell, SMOOTHING_SWEEPS)
         # the narrow view is what neighbours are heard in (F24), the wide one what its cells read
         of_cell = problem.units.of_cell.reshape(problem.geobox.shape)[wide]
         top, left = far[0] - at[0], far[1] - at[1]
@@ -149,30 +202,13 @@ def _views(
     return views
 
 
-def _least(loss: Table, weight: Table, direct: bool) -> int:
-    """Return which decoding anchors like best, given their losses (ways * betas, A).
-
-    Where ``direct``, the later half of the ways read the statements directly too. That is
-    better unless the few anchors are a poor lesson, which they show: it is left out if it
-    costs them clearly, by more than one standard error.
-    """
-    if not direct:
-        return _first(loss, weight)
-    without, beside = np.split(loss, 2)
-    i, j = _first(without, weight), _first(beside, weight)
-    # a difference of sums over the same anchors, and its standard error
-    worse = beside[j] - without[i]
-    error = np.sqrt(len(worse)) * worse.std(ddof=1)
-    return i if worse.sum() > error else len(without) + j
-
-
 def _first(loss: Table, weight: Table) -> int:
     """Return the position of the least mean loss; a tie goes to the first, which changes least."""
     mean = loss.sum(axis=1) / weight.sum()
     return int(np.flatnonzero(mean <= mean.min() + 1e-3)[0])
 
 
-def _window(problem: Problem, cell: int, reach: int) -> tuple[Window, tuple[int, int]]:
+def window_around(problem: Problem, cell: int, reach: int) -> tuple[Window, tuple[int, int]]:
     """Return the cells up to ``reach`` steps from a cell, and where it is in them."""
     height, width = problem.geobox.shape
     row, column = divmod(cell, width)

@@ -46,24 +46,16 @@ class Direct:
         self,
         problem: Problem,
         of_unit: Layers,
-        window: Window,
+        window: Window | tuple[Codes, ...],
         silent: frozenset[str] = frozenset(),
     ) -> Layers:
-        """Return the log-posterior (h, w, K) of a window, given :meth:`units`."""
+        """Return the log-posterior of a window (h, w, K) or cells (n, K), given :meth:`units`."""
         of_cell = problem.units.of_cell.reshape(problem.geobox.shape)[window]
         total = of_unit[of_cell]
         for term in problem.terms:
             if term.shares is not None and term.name not in silent:
                 total += self.by_share[term.name].total(_centred(term.shares[window]))
         return log_normalise(total)
-
-
-def blend(pool: Layers, direct: Layers, share: float) -> Layers:
-    """Return the geometric mean, ``direct`` weighing ``share``, of two log-posteriors (..., K).
-
-    The second half of (F22), and a logarithmic opinion pool (Genest and Zidek 1986).
-    """
-    return log_normalise((1 - np.float32(share)) * pool + np.float32(share) * direct)
 
 
 def learn_direct(problem: Problem, anchors: Located, fold: Codes) -> tuple[Direct, list[Direct]]:

@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from glocal.core.answer import Answered
 from glocal.core.chip import Image
-from glocal.core.grid import block_folds, cells_of_points
+from glocal.core.grid import block_folds, block_side, cells_of_points
 from glocal.core.labels import Labels
 from glocal.core.legend import Legend
 from glocal.core.observation import Anchors, Observations, joined
@@ -204,15 +204,20 @@ def read_area(config: AreaConfig, progress: Progress) -> Area:
     GlocalError
         The first source that can't be used, by name, with what to do.
     """
-    geobox = config.grid.geobox
+    geobox, legend = config.grid.geobox, target_legend(config)
+    sample, own = _anchors(config, geobox, legend)
+    at = np.empty(0, np.int64)
+    if own is not None:
+        at = cells_of_points(geobox, own.x, own.y)[own.answered]
+    block = block_side(geobox.shape, config.block, config.folds, at[at >= 0])
     window = Window(
         geobox=geobox,
-        legend=target_legend(config),
+        legend=legend,
         interval=config.interval,
         seed=config.seed,
         precision=config.precision,
-        block=config.block,
-        fold=block_folds(geobox, config.block, config.folds, seed=config.seed),
+        block=block,
+        fold=block_folds(geobox, block, config.folds, seed=config.seed, cells=at[at >= 0]),
         sample=config.anchors.path if config.anchors else None,
     )
     read: dict[str, Reading] = {}
@@ -224,7 +229,6 @@ def read_area(config: AreaConfig, progress: Progress) -> Area:
     readings = [read[one.name] for one in config.sources]
     whole = replace(window, earlier=tuple(readings))
     readings = [one.kind.unheard(replace(one, window=whole), answers) for one in readings]
-    sample, own = _anchors(config, geobox, window.legend)
     shared = any(one.of_anchors for one in readings)
     visits = [one.visited for one in readings if one.visited is not None]
     anchors = _with(visits, own)

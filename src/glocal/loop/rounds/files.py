@@ -29,7 +29,7 @@ from glocal.io.stac import Asset, class_band, round_item
 from glocal.io.vector import write_table
 from glocal.loop.area import config as configuration
 from glocal.loop.area.area import Area, clearest, file_digest
-from glocal.loop.rounds.turns import Turn, taught_provenance
+from glocal.loop.rounds.turns import Said, Turn, taught_provenance
 from glocal.sources.kind import Reading
 
 LAYERS = {
@@ -61,7 +61,7 @@ def write_round(
     _write_table(folder / "reliability.parquet", reliability_table(area, turn), turn)
     _write_table(folder / "displacement.parquet", shift_table(area, shifts), turn)
     write_corrections(folder / "corrections.parquet", area, turn, told)
-    write_models(folder / "models.npz", turn.models)
+    write_models(folder / "models.npz", turn.said)
     write_json(folder / "metrics.json", round_metrics(turn))
     name, version = software.split()
     previous = f"{area.config.name}-r{turn.round - 1}" if turn.round else ""
@@ -242,21 +242,22 @@ def _digest(path: Path, changed: int) -> str:
     return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
-def write_models(path: Path, models: tuple[Observations, ...]) -> None:
-    """Keep what the models said, so that a run can go on from here."""
+def write_models(path: Path, said: Said) -> None:
+    """Keep what learners said, so that a run can go on from here."""
     arrays: dict[str, NDArray[Any]] = {}
-    for one in models:
-        walk = one.crosswalk
-        held: dict[str, Any] = {"symbols": one.symbols, "names": np.array(walk.symbols)}
-        held |= {"matrix": walk.matrix, "confidence": walk.confidence, "shares": one.shares}
-        named = {f"{one.source}:{name}": array for name, array in held.items()}
-        arrays |= {name: array for name, array in named.items() if array is not None}
+    for judged, released in zip(said.judged, said.released, strict=True):
+        walk = judged.crosswalk
+        held: dict[str, Any] = {"names": np.array(walk.symbols)}
+        held |= {"matrix": walk.matrix, "confidence": walk.confidence}
+        held |= {"symbols": judged.symbols, "shares": judged.shares}
+        held |= {"released_symbols": released.symbols, "released_shares": released.shares}
+        arrays |= {f"{judged.source}:{name}": array for name, array in held.items()}
     with replacing(path) as part:
         np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
 
 
-def read_models(path: Path, area: Area) -> tuple[Observations, ...]:
-    """Return what the models said in a finished round.
+def read_models(path: Path, area: Area) -> Said:
+    """Return what learners said in a finished round.
 
     Raises
     ------
@@ -265,7 +266,16 @@ def read_models(path: Path, area: Area) -> tuple[Observations, ...]:
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return tuple(_restored(stored, one, area) for one in area.learners)
+            judged = tuple(_restored(stored, one, area) for one in area.learners)
+            released = tuple(
+                replace(
+                    one,
+                    symbols=stored[f"{one.source}:released_symbols"],
+                    shares=stored[f"{one.source}:released_shares"],
+                )
+                for one in judged
+            )
+            return Said(judged=judged, released=released)
     except (OSError, KeyError, ValueError) as error:
         raise RunError(
             f"{path} of a finished round can't be read ({error}); delete that round's folder "

@@ -26,16 +26,35 @@ SOFT_WEIGHT = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Said:
+    """What learners said in a round; empty in round 0."""
+
+    judged: tuple[Observations, ...] = ()
+    """Out of fold: no point, label or object of a block has taught what is said of it."""
+
+    released: tuple[Observations, ...] = ()
+    """Taught by everything, in the same symbols: for the map that is read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Turn:
     """The state after one round."""
 
     estimate: Estimate
+    """The released map."""
+
     fused: Fused
-    models: tuple[Observations, ...]
-    """What the models said in this round; empty in round 0."""
+    """What everybody is judged by."""
+
+    said: Said
 
     change: float
     """Share of cells whose class differs from the round before; 1 in round 0."""
+
+    @property
+    def models(self) -> tuple[Observations, ...]:
+        """What learners say of ground that they have not learned from."""
+        return self.said.judged
 
     @property
     def round(self) -> int:
@@ -49,18 +68,19 @@ class Turn:
 
 
 def next_turn(area: Area, before: Turn) -> Turn:
-    """Teach every model on the estimate so far, then fuse with what they predict."""
-    labels = labels_of(area, before)
-    models = []
+    """Teach every learner on the estimate so far, then fuse with what they predict."""
+    nested, whole = labels_of(area, before)
+    said = []
     for one in area.learners:
-        probability = one.learner.learn(one, labels)
-        models.append(one.learner.state(one, probability, taught_provenance(area, one)))
-    return _turn(area, tuple(models), before.round + 1, before)
+        layers = one.learner.learn(one, nested), one.learner.learn_all(one, whole)
+        said.append(one.learner.state(one, *layers, provenance=taught_provenance(area, one)))
+    judged, released = zip(*said, strict=True) if said else ((), ())
+    return _turn(area, Said(judged=judged, released=released), before.round + 1, before)
 
 
-def resumed_turn(area: Area, models: tuple[Observations, ...], round: int, before: Turn) -> Turn:
-    """Rebuild a finished round from what its models said."""
-    return _turn(area, models, round, before)
+def resumed_turn(area: Area, said: Said, round: int, before: Turn) -> Turn:
+    """Rebuild a finished round from what its learners said."""
+    return _turn(area, said, round, before)
 
 
 def start(area: Area) -> tuple[Area, dict[str, Displacement], Turn]:
@@ -70,7 +90,7 @@ def start(area: Area) -> tuple[Area, dict[str, Displacement], Turn]:
     the shift of all, or by a field at its middle. Shifts of rasters are split by stated
     accuracies and points, and reported only.
     """
-    turn = _turn(area, (), 0, None)
+    turn = _turn(area, Said(), 0, None)
     shifts = raster_shifts(turn.fused, area.observations, {})
     moved: list[Observations] = []
     for one in area.observations:
@@ -88,7 +108,7 @@ def start(area: Area) -> tuple[Area, dict[str, Displacement], Turn]:
             moved.append(replace(one, geometry=np.asarray(shapes, object)))
     area = area.saying(moved)
     if any(shift.applied for shift in shifts.values()):
-        turn = _turn(area, (), 0, None)
+        turn = _turn(area, Said(), 0, None)
     return area, shifts, turn
 
 
@@ -139,46 +159,58 @@ def sight_of(turn: Turn) -> Sight:
     return sight(turn.fused, share, float(np.mean(agree)) if agree else None)
 
 
-def _turn(area: Area, models: tuple[Observations, ...], round: int, before: Turn | None) -> Turn:
-    observations = [*area.observations, *models]
+def _turn(area: Area, said: Said, round: int, before: Turn | None) -> Turn:
+    observations = [*area.observations, *said.judged]
     fused = fuse(
         observations,
         area.anchors,
         similarity=area.similarity,
         interval=area.config.interval,
         seed=area.config.seed,
+        fold=area.window.fold,
+        release=said.released,
     )
     behind = [one.provenance for one in (*observations, area.anchors) if one is not None]
     estimate = Estimate(
         geobox=area.geobox,
         interval=area.config.interval,
         legend=area.legend,
-        log_p=fused.cells(),
+        log_p=(fused.released or fused).cells(),
         disagreement=fused.disagreement(),
         weights={one.source: one.exponent for one in fused.reliabilities()},
         provenance=Provenance.derive("fuse", behind),
         round=round,
     )
     change = float((estimate.classes != before.estimate.classes).mean()) if before else 1.0
-    return Turn(estimate=estimate, fused=fused, models=models, change=change)
+    return Turn(estimate=estimate, fused=fused, said=said, change=change)
 
 
-def labels_of(area: Area, turn: Turn) -> Labels:
-    """Draw soft labels from the estimate, and add every reference and field point.
+def labels_of(area: Area, turn: Turn) -> tuple[list[Labels], Labels]:
+    """Return what may teach of each fold, and what teaches the released map.
+
+    Soft labels are drawn from what the sources say together, without the learners, and every
+    reference and field point is added. What teaches of a fold comes from the fold's own view, so
+    that no point in the fold has a say in it, not even through the estimate. (Whoever learns of a
+    fold passes over labels in the fold.)
 
     A point is one label. A soft label weighs as much as its cell is certain; where
     points are few, soft labels are all there is and weigh more. Labels inside an
     object carry its number, so that no model judges an object that taught it.
     """
-    log_q = turn.estimate.log_p.reshape(-1, len(area.legend))
+    points, cells = area.points(), int(np.prod(area.geobox.shape))
     rng = np.random.default_rng([area.config.seed, turn.round])
-    drawn = np.sort(rng.choice(len(log_q), min(SOFT_CELLS, len(log_q)), replace=False))
-    log_q = log_q[drawn].astype(np.float64)
-    shares = np.exp(log_q)
-    certain = np.maximum(1 - relative_entropy(log_q), 1e-6)
-    points = area.points()
+    drawn = np.sort(rng.choice(cells, min(SOFT_CELLS, cells), replace=False))
     scale = SOFT_WEIGHT if len(points) >= ENGINE.min_sample else 1.0
-    return points.beside(drawn, shares / shares.sum(axis=1, keepdims=True), certain * scale)
+    learners = frozenset(one.source for one in turn.models)
+
+    def labels(view: Fused) -> Labels:
+        log_q = view.at(drawn, learners)
+        certain = np.maximum(1 - relative_entropy(log_q), 1e-6)
+        return points.beside(drawn, np.exp(log_q), certain * scale)
+
+    whole = labels(turn.fused)
+    views = [labels(one) for one in turn.fused.views]
+    return [*views, *[whole] * (area.window.folds - len(views))], whole
 
 
 def taught_provenance(area: Area, learner: Reading) -> Provenance:

@@ -177,7 +177,7 @@ def blocks_of(area: Area, cell: Codes) -> Codes:
     """Return the number of the spatial block that each cell (flat index) lies in."""
     _, width = area.geobox.shape
     row, column = np.divmod(cell, width)
-    side = area.config.block
+    side = area.window.block
     return np.asarray(row // side * (width // side + 1) + column // side)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,13 @@ from glocal.core.typing import Codes, Layers
 from glocal.io.raster import read_on
 from glocal.sources.config import Names, PointsConfig, SourceConfig, check_of
 from glocal.sources.kind import Exam, Kind, Learner, Reading, Score, Truth, Window, Written
-from glocal.sources.models.predict import FeatureKind, features, predict, weights_behind
+from glocal.sources.models.predict import (
+    FeatureKind,
+    features,
+    predict,
+    predict_taught_by_all,
+    weights_behind,
+)
 from glocal.sources.models.teach import GUARD, labels_given, taught_anew, taught_raw
 from glocal.sources.models.write import encode_model
 from glocal.sources.scoring import pair, right_or_wrong
@@ -62,18 +69,26 @@ class Models(Kind, Learner):
             time=reduce(Interval.union, [chip.interval for chip in chips]),
         )
 
-    def learn(self, reading: Reading, labels: Labels, only: Codes | None = None) -> Layers:
+    def learn(
+        self, reading: Reading, labels: Sequence[Labels], only: Codes | None = None
+    ) -> Layers:
         """Return P(class) of every cell, shape (cells, K), out of fold; NaN where it can't see."""
         window = reading.window
         return predict(reading.sees, labels, window.fold, seed=window.seed, only=only)
 
-    def state(self, reading: Reading, probability: Layers, provenance: Provenance) -> Observations:
+    def learn_all(self, reading: Reading, labels: Labels) -> Layers:
+        """Return the same by one model that all labels taught: for a map that is read."""
+        return predict_taught_by_all(reading.sees, labels, seed=reading.window.seed)
+
+    def state(
+        self, reading: Reading, *probability: Layers, provenance: Provenance
+    ) -> tuple[Observations, ...]:
         """Return the probabilities as symbols, with the probabilities beside them."""
         window = reading.window
         return observe_stated(
-            probability,
-            window.geobox,
-            window.legend,
+            *probability,
+            geobox=window.geobox,
+            legend=window.legend,
             source=reading.name,
             interval=reading.time or window.interval,
             provenance=provenance,

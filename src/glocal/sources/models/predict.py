@@ -118,52 +118,89 @@ def _of_chip(chip: Chip) -> list[tuple[str, Layers]]:
 
 
 def predict(
-    seen: Features, labels: Labels, fold: Bytes, *, seed: int = 0, only: Codes | None = None
+    seen: Features,
+    labels: Sequence[Labels],
+    fold: Bytes,
+    *,
+    seed: int = 0,
+    only: Codes | None = None,
 ) -> Layers:
     """Return class probabilities of every cell, shape (cells, K), out of fold; NaN if invalid.
 
-    ``fold`` (H, W) is constant in blocks; the model of a fold sees labels of the
-    other folds only. With ``only`` (flat indices) all other cells stay NaN.
+    ``fold`` (H, W) is constant in blocks; the model of fold f learns from those of ``labels[f]``
+    that lie and reach outside it. With ``only`` (flat indices) all other cells stay NaN.
     Deterministic for a given seed.
+
+    Raises
+    ------
+    BadSourceError
+        No label lies outside some fold.
     """
-    fold = fold.ravel()
+    kernel, fold = _kernel(seen, seed), fold.ravel()
     folds = np.unique(fold)
+    models = []
+    for f in folds.tolist():
+        mine = labels[f]
+        # An object's label is barred where any of its cells lies in the fold.
+        reaching = np.flatnonzero(np.bincount(mine.owner[fold == f]))
+        barred = np.isin(mine.bars, reaching[reaching > 0])
+        use = seen.valid[mine.cell] & (fold[mine.cell] != f) & ~barred
+        if not use.any():
+            raise BadSourceError(
+                f"the classifier has no label outside fold {f}; use smaller blocks (block:) or "
+                "add reference points or OSM"
+            )
+        models.append(_taught(kernel, seen, mine, use))
+    cells = np.flatnonzero(seen.valid) if only is None else only[seen.valid[only]]
+    return _asked(kernel, seen, models, np.searchsorted(folds, fold), cells)
+
+
+def predict_taught_by_all(seen: Features, labels: Labels, *, seed: int = 0) -> Layers:
+    """Return class probabilities of every cell by one model of all labels; NaN if invalid.
+
+    Not out of fold: for a map that is read, not for anything that is judged by it (the refit of
+    van der Laan, Polley and Hubbard 2007, section 2). NaN everywhere without any label.
+    """
+    use = seen.valid[labels.cell]
+    if not use.any():
+        return np.full((len(seen.valid), labels.shares.shape[1]), np.nan, np.float32)
+    kernel = _kernel(seen, seed)
+    one = _taught(kernel, seen, labels, use)
+    of_all = np.zeros(len(seen.valid), np.int64)
+    return _asked(kernel, seen, [one], of_all, np.flatnonzero(seen.valid))
+
+
+def _kernel(seen: Features, seed: int) -> _Kernel:
     cells = np.flatnonzero(seen.valid)
     drawn = np.random.default_rng(seed).choice(cells, min(COMPONENTS, len(cells)), replace=False)
-    kernel = _Kernel.around(seen.values[drawn])
-    models = [kernel.parts(one) for one in _train_folds(kernel, seen, labels, fold, folds)]
-    of_fold = np.searchsorted(folds, fold)
-    out = np.full((len(seen.valid), labels.shares.shape[1]), np.nan, np.float32)
-    cells = cells if only is None else only[seen.valid[only]]
+    return _Kernel.around(seen.values[drawn])
+
+
+def _taught(
+    kernel: _Kernel, seen: Features, labels: Labels, use: Bools
+) -> tuple[Layers, Layers, Layers]:
+    lifted = kernel.lift(seen.values[labels.cell[use]])
+    return kernel.parts(_train(lifted, labels.shares[use], labels.weight[use]))
+
+
+def _asked(
+    kernel: _Kernel,
+    seen: Features,
+    models: Sequence[tuple[Layers, Layers, Layers]],
+    of_cell: Codes,
+    cells: Codes,
+) -> Layers:
+    """Return what ``models[of_cell]`` say at ``cells``, shape (all cells, K); NaN elsewhere."""
+    out = np.full((len(seen.valid), len(models[0][2])), np.nan, np.float32)
     for start in range(0, len(cells), CHUNK):
         part = cells[start : start + CHUNK]
         x = seen.values[part]
         near = kernel.near(x)
         for i, (by_landmark, by_feature, constant) in enumerate(models):
-            mine = of_fold[part] == i
+            mine = of_cell[part] == i
             score = near[mine] @ by_landmark + x[mine] @ by_feature + constant
             out[part[mine]] = softmax(score, axis=1)
     return out
-
-
-def _train_folds(
-    kernel: _Kernel, seen: Features, labels: Labels, fold: Bytes, folds: Bytes
-) -> list[Layers]:
-    """Train one model per fold, from the labels that lie and reach outside it."""
-    lifted = kernel.lift(seen.values[labels.cell])
-    models = []
-    for f in folds:
-        # An object's label is barred where any of its cells lies in the fold.
-        reaching = np.flatnonzero(np.bincount(labels.owner[fold == f]))
-        barred = np.isin(labels.bars, reaching[reaching > 0])
-        train = seen.valid[labels.cell] & (fold[labels.cell] != f) & ~barred
-        if not train.any():
-            raise BadSourceError(
-                f"the classifier has no label outside fold {f}; use smaller blocks (block:) or "
-                "add reference points or OSM"
-            )
-        models.append(_train(lifted[train], labels.shares[train], labels.weight[train]))
-    return models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

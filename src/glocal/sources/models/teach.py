@@ -70,7 +70,8 @@ def taught_anew(reading: Reading, exam: Exam, probability: Floats, weight: Float
 def _taught(reading: Reading, labels: Labels, at: Codes) -> Layers:
     """Return P(class) (n, K) at the cells ``at``, out of fold; NaN where the model can't see."""
     window = reading.window
-    return predict(reading.sees, labels, window.fold, seed=window.seed, only=at)[at]
+    same = [labels] * window.folds
+    return predict(reading.sees, same, window.fold, seed=window.seed, only=at)[at]
 
 
 def _drawn(reading: Reading, probability: Floats, weight: Floats) -> tuple[Codes, Table, Table]:

@@ -124,7 +124,7 @@ def ballots_of(area: Area) -> Ballots:
     for one in area.learners:
         p = model_trained_on(area, one, teachers, with_points=True)
         probability[one.name] = p
-        observations.append(one.learner.state(one, p, taught_provenance(area, one)))
+        observations += one.learner.state(one, p, provenance=taught_provenance(area, one))
     classes, (height, width) = len(area.legend), area.geobox.shape
     south, east = np.arange(height) * 2 // height, np.arange(width) * 2 // width
     return Ballots(
@@ -205,4 +205,4 @@ def model_trained_on(
     points = area.points()
     known = points if with_points else points.none()
     labels = known.beside(cells[pick], shares[pick], np.ones(len(pick)))
-    return model.learner.learn(model, labels)
+    return model.learner.learn(model, [labels] * area.window.folds)
