@@ -40,7 +40,11 @@ def bolzano(data: Path, folder: Path) -> Ground:
     for name, day in days.items():
         with rasterio.open(here / f"s2_l2a_{day}.tif") as file:
             transform, shape, crs = file.transform, file.shape, file.crs
-    XX    with rasterio.open(here / "s1_gamma0_db100.tif") as file:
+                # the blue of dark forest was corrected down to 0, which elsewhere means no data
+            layers = np.maximum(file.read(), 1)
+        for band, layer in zip(names, layers, strict=True):
+            write_raster(folder / name / f"{band}.tif", layer[None], transform, crs)
+    with rasterio.open(here / "s1_gamma0_db100.tif") as file:
         db = file.read().astype(np.float32)
         radar = np.where(db == file.nodata, np.nan, db / 100)
     write_raster(folder / "radar.tif", radar, transform, crs, bands=["VV"], nodata=np.nan)
