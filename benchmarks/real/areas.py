@@ -40,7 +40,8 @@ def havel(data: Path, folder: Path) -> Ground:
     truth = pd.read_csv(demo_points(), keep_default_na=False)
     truth = truth[truth["class"].isin(list(TABLE["classes"]))]
     kept = ["id", "x", "y", "class", "confidence", "second"]
-    classes = [TABLE["classes"][name] for name in sorted(set(truth["class"]))]
+    said = {*truth["class"], *truth["second"]}
+    classes = [code for name, code in TABLE["classes"].items() if name in said]
     area = {
         "grid": AREA["grid"],
         "date": AREA["date"],

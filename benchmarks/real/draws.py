@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.real.ground import Ground
 from glocal.core.grid import cells_of_points
+from glocal.core.observation import Anchors
 from glocal.core.typing import Bools, Codes
 from glocal.loop.area.area import Area, read_area
 from glocal.loop.area.config import with_options
@@ -28,6 +29,9 @@ class Draw:
     truth: Codes
     """Shape (n,), their class positions."""
 
+    unseen: Anchors
+    """The same points as reference points; only scores may look at them."""
+
 
 def read(ground: Ground, seed: int) -> Area:
     """Return the area without anchors; ``seed`` is also that of folds and landmarks."""
@@ -42,18 +46,21 @@ def fewer(wanted: int, ground: Ground) -> int:
 def deal(ground: Ground, area: Area, anchors: int, seed: int, folder: Path) -> Draw:
     """Draw anchors at random, write their table into ``folder`` and let the area read it.
 
-    Only points inside the area count; no kind of source here looks at anchors when it is read, so
-    that an area is read once for all numbers of anchors (a test compares both ways).
+    No kind of source here looks at anchors when it is read, so that an area is read once for all
+    numbers of them (a test compares both ways).
     """
     drawn = chosen(len(ground.truth), anchors, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    ground.truth[~drawn].to_csv(folder / "unseen.csv", index=False)
+    unseen = points_of(folder / "unseen.csv", area, ground)
     if anchors:
-        folder.mkdir(parents=True, exist_ok=True)
-        ground.truth[drawn].to_csv(folder / "anchors.csv", index=False)
-        area = anchored(area, folder / "anchors.csv", ground)
-    left = ground.truth[~drawn]
-    cell = cells_of_points(area.geobox, left["x"].to_numpy(), left["y"].to_numpy())
-    truth = np.array([area.legend.index(name) for name in left["class"]])
-    return Draw(area=area, cell=cell[cell >= 0], truth=truth[cell >= 0])
+        path = folder.absolute() / "anchors.csv"
+        ground.truth[drawn].to_csv(path, index=False)
+        mine = points_of(path, area, ground)
+        config = with_options(area.config, anchors=table_of(path, ground))
+        area = replace(area, config=config, anchors=mine, own_anchors=mine, reference=mine)
+    cell = cells_of_points(area.geobox, unseen.x, unseen.y)
+    return Draw(area=area, cell=cell, truth=unseen.shares.argmax(axis=1), unseen=unseen)
 
 
 def chosen(points: int, anchors: int, seed: int) -> Bools:
@@ -68,11 +75,7 @@ def table_of(path: Path, ground: Ground) -> dict[str, object]:
     return {"path": path, "crs": ground.config.grid.crs, "licence": ground.licence}
 
 
-def anchored(area: Area, path: Path, ground: Ground) -> Area:
-    """Return the area as it would be read with this table of anchors."""
-    config = with_options(area.config, anchors=table_of(path.absolute(), ground))
-    given = read_anchors(
-        path, area.geobox, area.legend, columns={}, crs=ground.config.grid.crs,
-        licence=ground.licence,
-    )  # fmt: skip
-    return replace(area, config=config, anchors=given, own_anchors=given, reference=given)
+def points_of(path: Path, area: Area, ground: Ground) -> Anchors:
+    """Return a table of points as reference points."""
+    crs, licence = ground.config.grid.crs, ground.licence
+    return read_anchors(path, area.geobox, area.legend, columns={}, crs=crs, licence=licence)

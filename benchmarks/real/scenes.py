@@ -40,7 +40,7 @@ def bolzano(data: Path, folder: Path) -> Ground:
     for name, day in days.items():
         with rasterio.open(here / f"s2_l2a_{day}.tif") as file:
             transform, shape, crs = file.transform, file.shape, file.crs
-                # the blue of dark forest was corrected down to 0, which elsewhere means no data
+            # the blue of dark forest was corrected down to 0, which elsewhere means no data
             layers = np.maximum(file.read(), 1)
         for band, layer in zip(names, layers, strict=True):
             write_raster(folder / name / f"{band}.tif", layer[None], transform, crs)
