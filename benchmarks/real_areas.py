@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from tempfile import gettempdir
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -30,7 +29,7 @@ from benchmarks.real.areas import AREAS, DEVELOPMENT, REPORTING, make
 from benchmarks.real.draws import Draw, deal, fewer, read
 from benchmarks.real.figures import grouped, methods_table, overview, score, sources_table
 from benchmarks.real.ground import Ground
-from benchmarks.real.methods import loop, rivals
+from benchmarks.real.methods import loop, members, rivals
 from benchmarks.resumable import rows_of, seeds_of
 from benchmarks.stored import add_save, keep
 from glocal.loop.area.area import Area
@@ -46,13 +45,14 @@ FIELDS = ("area", "seed", "anchors", "data")
 @lru_cache(maxsize=1)
 def prepared(name: str, seed: int, data: str) -> tuple[Ground, Area]:
     """Return an area without anchors, read once for all numbers of them."""
-    ground = make(name, Path(data), _workplace())
+    ground = make(name, Path(data), Path(_workplace().name))
     return ground, read(ground, seed)
 
 
-def _workplace() -> Path:
-    """Return a folder of this process's own: areas are written anew by each."""
-    return Path(gettempdir()) / "glocal-real-areas" / str(os.getpid())
+@lru_cache(maxsize=1)
+def _workplace() -> TemporaryDirectory[str]:
+    """Return a folder of this process's own, gone with it: areas are written anew by each."""
+    return TemporaryDirectory(prefix="real-areas-")
 
 
 def one_draw(name: str, seed: int, anchors: int, data: str) -> dict[str, Any]:
@@ -60,12 +60,12 @@ def one_draw(name: str, seed: int, anchors: int, data: str) -> dict[str, Any]:
     start = time.perf_counter()
     with threadpool_limits(1):
         ground, area = prepared(name, seed, data)
-        draw = deal(ground, area, anchors, seed, _workplace() / "anchors")
+        draw = deal(ground, area, anchors, seed, Path(_workplace().name) / "anchors")
         said, aligned, turn = loop(draw.area, draw.cell)
         began = time.process_time()
         sources = told(draw, aligned, turn)
         telling = time.process_time() - began
-        every = [said, *rivals(draw.area, draw.cell)]
+        every = [said, *members(turn, draw.cell), *rivals(draw.area, draw.cell)]
     return {
         "area": name, "seed": seed, "anchors": anchors, "data": data,
         "points": len(draw.cell), "round": turn.round,
@@ -105,7 +105,7 @@ def jobs_of(
     """Return the arguments of all draws; numbers of anchors beyond half of the truth are cut."""
     out = []
     for name in names:
-        ground = make(name, data, _workplace())
+        ground = make(name, data, Path(_workplace().name))
         numbers = sorted({fewer(one, ground) for one in anchors})
         out += [(name, seed, one, str(data)) for seed in seeds for one in numbers]
     return out

@@ -136,7 +136,7 @@ def overview(rows: Sequence[Row]) -> Table:
     """
     lines = []
     for (area, drawn), several in grouped(rows):
-        names = {name for row in several for name in row["methods"]} - {"loop"}
+        names = {name for row in several for name in row["methods"]}
         names = {name for name in names if not name.startswith("loop")}
         right = {name: _mean(several, name, "accuracy") or 0.0 for name in names}
         loss = {name: _mean(several, name, "log_loss") for name in names}

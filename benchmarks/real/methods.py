@@ -24,7 +24,7 @@ from glocal.sources.kind import Features
 from glocal.sources.kinds import kind_called
 from glocal.sources.models.predict import predict
 
-__all__ = ["Said", "loop", "rivals"]
+__all__ = ["Said", "loop", "members", "rivals"]
 
 TREES = 300
 STACKS = ("stacked", "stacked_spatial")
@@ -55,6 +55,15 @@ def loop(area: Area, cell: Codes) -> tuple[Said, Area, Turn]:
     aligned, turn = turns(area, area.config.rounds)
     p = np.exp(turn.estimate.log_p.reshape(-1, len(area.legend))[cell].astype(np.float64))
     return _said("loop", p, start), aligned, turn
+
+
+def members(turn: Turn, cell: Codes) -> Iterator[Said]:
+    """Yield what each model said in the round that was kept, out of fold."""
+    for one in turn.models:
+        if one.shares is not None:
+            p = one.shares.reshape(-1, one.shares.shape[-1])[cell].astype(np.float64)
+            p = np.where(np.isfinite(p), p, 1 / p.shape[1])
+            yield Said(method=f"loop's {one.source}", classes=p.argmax(axis=1), seconds=0.0, p=p)
 
 
 def rivals(area: Area, cell: Codes) -> Iterator[Said]:
