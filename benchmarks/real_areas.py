@@ -27,7 +27,15 @@ from threadpoolctl import threadpool_limits
 from benchmarks import stored
 from benchmarks.real.areas import AREAS, DEVELOPMENT, REPORTING, make
 from benchmarks.real.draws import Draw, deal, fewer, read
-from benchmarks.real.figures import grouped, methods_table, overview, score, sources_table
+from benchmarks.real.figures import (
+    classes_table,
+    grouped,
+    methods_table,
+    overview,
+    score,
+    score_classes,
+    sources_table,
+)
 from benchmarks.real.ground import Ground
 from benchmarks.real.methods import loop, members, rivals
 from benchmarks.resumable import rows_of, seeds_of
@@ -39,7 +47,7 @@ from glocal.loop.score.summary import summarise
 
 ANCHORS = (0, 30, 100, 300)
 SPLITS = {"development": DEVELOPMENT, "reporting": REPORTING}
-FIELDS = ("area", "seed", "anchors", "data")
+FIELDS = ("area", "seed", "anchors", "hidden", "data")
 
 
 @lru_cache(maxsize=1)
@@ -55,23 +63,23 @@ def _workplace() -> TemporaryDirectory[str]:
     return TemporaryDirectory(prefix="real-areas-")
 
 
-def one_draw(name: str, seed: int, anchors: int, data: str) -> dict[str, Any]:
+def one_draw(name: str, seed: int, anchors: int, hidden: str, data: str) -> dict[str, Any]:
     """Return all figures of one draw, as a row of ``FIELDS`` and results."""
     start = time.perf_counter()
     with threadpool_limits(1):
         ground, area = prepared(name, seed, data)
-        draw = deal(ground, area, anchors, seed, Path(_workplace().name) / "anchors")
+        draw = deal(ground, area, anchors, seed, Path(_workplace().name) / "anchors", hidden)
         said, aligned, turn = loop(draw.area, draw.cell)
         began = time.process_time()
         sources = told(draw, aligned, turn)
         telling = time.process_time() - began
         every = [said, *members(turn, draw.cell), *rivals(draw.area, draw.cell)]
     return {
-        "area": name, "seed": seed, "anchors": anchors, "data": data,
+        "area": name, "seed": seed, "anchors": anchors, "hidden": hidden, "data": data,
         "points": len(draw.cell), "round": turn.round,
         "wall": round(time.perf_counter() - start, 1), "telling": round(telling, 1),
         "methods": {one.method: _rounded(score(one, draw.truth)) for one in every},
-        "sources": sources,
+        "classes": score_classes(draw, turn.estimate.classes.ravel()), "sources": sources,
     }  # fmt: skip
 
 
@@ -100,23 +108,23 @@ def _rounded(figures: dict[str, float]) -> dict[str, float]:
 
 
 def jobs_of(
-    names: Sequence[str], anchors: Sequence[int], seeds: Sequence[int], data: Path
-) -> list[tuple[str, int, int, str]]:
+    names: Sequence[str], anchors: Sequence[int], seeds: Sequence[int], hidden: str, data: Path
+) -> list[tuple[str, int, int, str, str]]:
     """Return the arguments of all draws; numbers of anchors beyond half of the truth are cut."""
     out = []
     for name in names:
         ground = make(name, data, Path(_workplace().name))
         numbers = sorted({fewer(one, ground) for one in anchors})
-        out += [(name, seed, one, str(data)) for seed in seeds for one in numbers]
+        out += [(name, seed, one, hidden, str(data)) for seed in seeds for one in numbers]
     return out
 
 
 def beside(rows: list[dict[str, Any]], older: Path) -> None:
     """Put the loop of an earlier run beside the methods of the same draws."""
     lines = map(json.loads, older.read_text("utf-8").splitlines())
-    known = {tuple(row[key] for key in FIELDS[:3]): row["methods"]["loop"] for row in lines}
+    known = {tuple(row[key] for key in FIELDS[:4]): row["methods"]["loop"] for row in lines}
     for row in rows:
-        before = known.get(tuple(row[key] for key in FIELDS[:3]))
+        before = known.get(tuple(row[key] for key in FIELDS[:4]))
         if before is not None:
             row["methods"][f"loop of {older.stem}"] = before
 
@@ -127,6 +135,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> dict[str, stored.Table]:
     for (area, anchors), several in grouped(rows):
         name = stored.slug(f"{area} {anchors}")
         out[f"{name}-methods"] = methods_table(several)
+        out[f"{name}-classes"] = classes_table(several)
         if any(row["sources"] for row in several):
             out[f"{name}-sources"] = sources_table(several)
     return out
@@ -148,13 +157,14 @@ def main() -> None:
     parser.add_argument("--areas", nargs="+", choices=AREAS, default=list(AREAS))
     parser.add_argument("--anchors", type=int, nargs="+", default=list(ANCHORS))
     parser.add_argument("--seeds", type=seeds_of, default=seeds_of("0-4"))
+    parser.add_argument("--hide", default="", help="a class of which no anchor is drawn")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path, default=Path("out/real_areas.jsonl"))
     parser.add_argument("--against", type=Path, help="the --json of an earlier run")
     add_save(parser)
     given = parser.parse_args()
     names = SPLITS[given.split] if given.split else given.areas
-    jobs = jobs_of(names, given.anchors, given.seeds, given.data)
+    jobs = jobs_of(names, given.anchors, given.seeds, given.hide, given.data)
     rows = rows_of(one_draw, jobs, FIELDS, given.json, given.jobs, _done)
     if given.against:
         beside(rows, given.against)

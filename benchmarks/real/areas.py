@@ -3,8 +3,8 @@
 The split was written down before any result on these areas was seen.
 
 Left out, for no truth that no source saw: Kempen (two LUCAS points and nine declared fields lie
-in it), Waremme (its only labels are a map made from the same images), the third site of
-WorldCereal (one land cover) and the third of TerraMind (one class).
+in it), Aberystwyth (no labels), the third site of WorldCereal (one land cover) and the third of
+TerraMind (one class).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.real.cubes import flanders_2018, flanders_2019
+from benchmarks.real.cubes import flanders_2018, flanders_2019, waremme
 from benchmarks.real.ground import Ground, ground
 from benchmarks.real.scenes import bolzano, brazil, tanzania
 from glocal.loop.demo import AREA, TABLE, demo_config, demo_points, find_data
@@ -24,7 +24,7 @@ __all__ = ["AREAS", "DEVELOPMENT", "REPORTING", "make"]
 DEVELOPMENT = ("havel", "flanders_2018", "brazil")
 """Areas on which choices may be made."""
 
-REPORTING = ("bolzano", "flanders_2019", "tanzania")
+REPORTING = ("bolzano", "flanders_2019", "tanzania", "waremme")
 """Areas that report, and decide nothing."""
 
 
@@ -59,6 +59,7 @@ AREAS: dict[str, Callable[[Path, Path], Ground]] = {
     "bolzano": bolzano,
     "flanders_2019": flanders_2019,
     "tanzania": tanzania,
+    "waremme": waremme,
 }
 
 

@@ -1,4 +1,4 @@
-"""Areas cut from cubes of many dates: the sites of WorldCereal in Flanders.
+"""Areas cut from cubes of many dates: WorldCereal in Flanders and near Waremme.
 
 The third site of the collection, in Tanzania, makes no area: its labels know one land cover, no
 source speaks of its crop types, and its Sentinel-2 lacks the bands that rules need.
@@ -135,12 +135,10 @@ def _declared(
     one label, so that points in one parcel tell much of each other.
     """
     optical = [one["name"] for one in sources if one["kind"] == "sentinel2"]
-    corine = data / "belgium" / "CLC2018_V2020_20u1_flanders.tif"
     sources = [
         *sources,
         cubes.summer_radar(folder, year),
-        {"name": "corine", "kind": "landcover", "path": str(corine.absolute()),
-         "legend": "corine", "date": "2018"},
+        _corine(data),
         {"name": "model", "kind": "predicted", "of": optical},
         {"name": "radar_model", "kind": "predicted", "of": ["radar"]},
     ]  # fmt: skip
@@ -153,3 +151,74 @@ def _declared(
     }
     truth = spread(codes, LPIS, cubes.labels.transform)
     return ground(folder, truth, area, licence="MIT", classes=own_classes(LPIS))
+
+
+CROPS = {1: "winter_cereals", 2: "spring_cereals", 3: "maize", 4: "other_crop", 5: "not_crop"}
+WAREMME_CLASSES = """1,winter_cereals,Winter cereals,e8c840,crop
+2,spring_cereals,Spring cereals,f0e090,crop
+3,maize,Maize,d08020,crop
+4,other_crop,Other temporary crops,f096ff,crop
+5,not_crop,No temporary crop,60a060,none"""
+MONTHS = {"may": "2021-05", "june": "2021-06", "july": "2021-07"}
+WAREMME_BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B11", "B12")
+RADAR_DB = 83.0
+"""Decibels = 20 log10(stored number) - this."""
+
+
+def waremme(data: Path, folder: Path) -> Ground:
+    """1 km of Hesbaye: monthly Sentinel-2 of May to July 2021, radar, heights, rules, CORINE 2018.
+
+    Truth: WorldCereal's maps of 2021 (no licence file; its sister repository is MIT, test only)
+    where they do not contradict each other (as they do in 4 % of the cells). They were made from
+    the same two satellites, by other people's labels: the area proves agreement with that map, in
+    a legend of its own. Four of its classes are one concept and one has none, so that no source
+    speaks of them by itself.
+    """
+    cube = Cube(data / "belgium-s1s2dem" / "waremme_ne_s1s2dem_2020-2022_monthly.nc")
+    days = cube.days("t")
+    bands = [f"B0{one[1:]}" if len(one) == 2 else one for one in WAREMME_BANDS]
+    sources: list[dict[str, Any]] = []
+    for name, month in MONTHS.items():
+        at = days.index(f"{month}-01")
+        layers = np.stack([cube.layer(one, at) for one in WAREMME_BANDS])
+        stored = np.where(layers < 0, 0, layers).astype(np.uint16)
+        write_raster(folder / f"{name}.tif", stored, cube.transform, CRS, bands=bands, nodata=0)
+        sources += [
+            {"name": name, "kind": "sentinel2", "path": f"{name}.tif", "bands": bands,
+             "date": f"{month}-01/{month}-30", "offset": 0},
+            {"name": f"rules_{name}", "kind": "rules", "of": name},
+        ]  # fmt: skip
+    use = [days.index(f"{month}-01") for month in MONTHS.values()]
+    power = [(cube.layer(name)[use].astype(np.float64) ** 2).mean(axis=0) for name in ("VV", "VH")]
+    db = (10 * np.log10(np.stack(power)) - RADAR_DB).astype(np.float32)
+    write_raster(folder / "radar.tif", db, cube.transform, CRS, bands=["VV", "VH"])
+    heights = cube.layer("elevation").astype(np.float32)
+    write_raster(folder / "heights.tif", heights[None], cube.transform, CRS)
+    sources += [
+        {"name": "radar", "kind": "sentinel1", "path": "radar.tif", "unit": "dB",
+         "date": "2021-05-01/2021-07-31", "bands": ["VV", "VH"]},
+        {"name": "heights", "kind": "dsm", "path": "heights.tif", "date": "2015"},
+        _corine(data),
+        {"name": "model", "kind": "predicted", "of": list(MONTHS)},
+        {"name": "radar_model", "kind": "predicted", "of": ["radar", "heights"]},
+    ]  # fmt: skip
+    maps = ("WINTERCEREALS", "SPRINGCEREALS", "MAIZE-MAIN")
+    said = np.stack([cube.layer(f"WORLDCEREAL_{name}_2021") == 100 for name in maps])
+    crop, claims = cube.layer("WORLDCEREAL_TEMPORARYCROPS_2021") == 100, said.sum(axis=0)
+    codes = np.where(claims == 1, 1 + said.argmax(axis=0), np.where(crop, 4, 5))
+    codes[(claims > 1) | ((claims == 1) & ~crop)] = 0
+    area = {
+        "grid": grid_of(cube.transform, codes.shape, CRS),
+        "date": "2021-06-15",
+        "block": 16,
+        "sources": sources,
+    }
+    truth = spread(codes, CROPS, cube.transform)
+    return ground(folder, truth, area, licence="MIT", classes=WAREMME_CLASSES)
+
+
+def _corine(data: Path) -> dict[str, Any]:
+    """Return the map of Flanders and its rims as a source."""
+    path = data / "belgium" / "CLC2018_V2020_20u1_flanders.tif"
+    return {"name": "corine", "kind": "landcover", "path": str(path.absolute()),
+            "legend": "corine", "date": "2018"}  # fmt: skip

@@ -43,8 +43,12 @@ def fewer(wanted: int, ground: Ground) -> int:
     return min(wanted, len(ground.truth) // 2)
 
 
-def deal(ground: Ground, area: Area, anchors: int, seed: int, folder: Path) -> Draw:
+def deal(
+    ground: Ground, area: Area, anchors: int, seed: int, folder: Path, hidden: str = ""
+) -> Draw:
     """Draw anchors at random, write their table into ``folder`` and let the area read it.
+
+    Those of the class ``hidden`` are taken away again, as if the sample had missed it.
 
     No kind of source here looks at anchors when it is read, so that an area is read once for all
     numbers of them (a test compares both ways).
@@ -55,7 +59,7 @@ def deal(ground: Ground, area: Area, anchors: int, seed: int, folder: Path) -> D
     unseen = points_of(folder / "unseen.csv", area, ground)
     if anchors:
         path = folder.absolute() / "anchors.csv"
-        ground.truth[drawn].to_csv(path, index=False)
+        ground.truth[drawn & (ground.truth["class"] != hidden)].to_csv(path, index=False)
         mine = points_of(path, area, ground)
         config = with_options(area.config, anchors=table_of(path, ground))
         area = replace(area, config=config, anchors=mine, own_anchors=mine, reference=mine)

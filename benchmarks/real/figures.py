@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.real.draws import Draw
 from benchmarks.real.methods import Said
 from benchmarks.stored import Column, Table
 from glocal.core.typing import Codes
 from glocal.loop.score.summary import macro_f1
 
-__all__ = ["calibration_error", "log_loss", "methods_table", "overview", "score", "sources_table"]
+__all__ = [
+    "calibration_error", "classes_table", "log_loss", "methods_table", "overview", "score",
+    "score_classes", "sources_table",
+]  # fmt: skip
 
 FLOOR = 1e-3
 BINS = 10
@@ -58,6 +62,30 @@ def score(said: Said, truth: Codes) -> dict[str, float]:
             "ece": calibration_error(p, truth),
             "stated": float(p.max(axis=1).mean()),
         }
+    return out
+
+
+def score_classes(draw: Draw, estimate: Codes) -> dict[str, dict[str, float]]:
+    """Return what became of every class in the loop's map (cells,), by name.
+
+    ``recall`` is at the unseen points; ``claimed`` is the share of the cells that some map,
+    rule or object says to be of the class, ``kept`` the share of those that the loop shows as it.
+    """
+    said = [one.class_of_cells().ravel() for one in draw.area.observations
+            if one.support != "points"]  # fmt: skip
+    anchors = draw.area.anchors
+    out = {}
+    for k, name in enumerate(draw.area.legend.names):
+        here, claimed = draw.truth == k, np.logical_or.reduce([one == k for one in said])
+        out[name] = {
+            "points": int(here.sum()),
+            "anchors": 0 if anchors is None else int((anchors.shares.argmax(axis=1) == k).sum()),
+            "claimed": round(float(claimed.mean()), 4),
+        }
+        if here.any():
+            out[name]["recall"] = round(float((estimate[draw.cell[here]] == k).mean()), 4)
+        if claimed.any():
+            out[name]["kept"] = round(float((estimate[claimed] == k).mean()), 4)
     return out
 
 
@@ -125,6 +153,25 @@ def sources_table(rows: Sequence[Row]) -> Table:
         Column(name="its error", digits=3),
         Column(name="points", digits=0),
     )
+    return Table(columns=columns, rows=tuple(lines))
+
+
+def classes_table(rows: Sequence[Row]) -> Table:
+    """Return what became of every class in the loop's map."""
+    columns = (
+        Column(name="class"),
+        Column(name="anchors", digits=1),
+        Column(name="unseen points", digits=0),
+        Column(name="recall", digits=3),
+        Column(name="claimed share of the area", digits=3),
+        Column(name="kept of that", digits=3),
+    )
+    lines = []
+    for name in rows[0]["classes"]:
+        several = [row["classes"][name] for row in rows]
+        told = ([one[key] for one in several if key in one]
+                for key in ("anchors", "points", "recall", "claimed", "kept"))  # fmt: skip
+        lines.append((name, *(fmean(one) if one else None for one in told)))
     return Table(columns=columns, rows=tuple(lines))
 
 
