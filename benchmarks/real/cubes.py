@@ -202,11 +202,7 @@ def waremme(data: Path, folder: Path) -> Ground:
         {"name": "model", "kind": "predicted", "of": list(MONTHS)},
         {"name": "radar_model", "kind": "predicted", "of": ["radar", "heights"]},
     ]  # fmt: skip
-    maps = ("WINTERCEREALS", "SPRINGCEREALS", "MAIZE-MAIN")
-    said = np.stack([cube.layer(f"WORLDCEREAL_{name}_2021") == 100 for name in maps])
-    crop, claims = cube.layer("WORLDCEREAL_TEMPORARYCROPS_2021") == 100, said.sum(axis=0)
-    codes = np.where(claims == 1, 1 + said.argmax(axis=0), np.where(crop, 4, 5))
-    codes[(claims > 1) | ((claims == 1) & ~crop)] = 0
+    codes = _worldcereal(cube)
     area = {
         "grid": grid_of(cube.transform, codes.shape, CRS),
         "date": "2021-06-15",
@@ -215,6 +211,16 @@ def waremme(data: Path, folder: Path) -> Ground:
     }
     truth = spread(codes, CROPS, cube.transform)
     return ground(folder, truth, area, licence="MIT", classes=WAREMME_CLASSES)
+
+
+def _worldcereal(cube: Cube) -> NDArray[np.int64]:
+    """Return the codes of `CROPS` (H, W), 0 where the maps contradict each other."""
+    maps = ("WINTERCEREALS", "SPRINGCEREALS", "MAIZE-MAIN")
+    said = np.stack([cube.layer(f"WORLDCEREAL_{name}_2021") == 100 for name in maps])
+    crop, claims = cube.layer("WORLDCEREAL_TEMPORARYCROPS_2021") == 100, said.sum(axis=0)
+    codes = np.where(claims == 1, 1 + said.argmax(axis=0), np.where(crop, 4, 5))
+    codes[(claims > 1) | ((claims == 1) & ~crop)] = 0
+    return codes
 
 
 def _corine(data: Path) -> dict[str, Any]:

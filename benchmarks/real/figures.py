@@ -23,6 +23,8 @@ __all__ = [
 
 FLOOR = 1e-3
 BINS = 10
+SOURCE = (" as it is", " as they are", " where mapped")
+"""Ends of the names under which sources stand for themselves."""
 
 Row = dict[str, Any]
 Shares = NDArray[np.float64]
@@ -188,12 +190,14 @@ def overview(rows: Sequence[Row]) -> Table:
         right = {name: _mean(several, name, "accuracy") or 0.0 for name in names}
         loss = {name: _mean(several, name, "log_loss") for name in names}
         known = {name: one for name, one in loss.items() if one is not None}
+        alone = {name: one for name, one in right.items() if name.endswith(SOURCE)}
         best, calm = max(right, key=right.__getitem__), min(known, key=known.__getitem__)
         lines.append((
             area, str(drawn), best, calm,
             *(_mean(several, "loop", one) for one in ("accuracy", "log_loss", "ece")),
             right[best], *_paired(several, best, "accuracy"),
-            known[calm], *_paired(several, calm, "log_loss"), len(several),
+            known[calm], *_paired(several, calm, "log_loss"),
+            max(alone.values(), default=None), len(several),
         ))  # fmt: skip
     columns = (
         Column(name="area"),
@@ -209,6 +213,7 @@ def overview(rows: Sequence[Row]) -> Table:
         Column(name="rival's log-loss", digits=3),
         Column(name="loop's log-loss higher by", digits=3, signed=True),
         Column(name="error of that", digits=3),
+        Column(name="best source as it is", digits=3),
         Column(name="draws", digits=0),
     )
     return Table(columns=columns, rows=tuple(lines))

@@ -35,19 +35,8 @@ def bolzano(data: Path, folder: Path) -> Ground:
     legend because OpenStreetMap, the rules and anyone who looks see two rivers.
     """
     here = data / "bolzano-s2-june2022"
-    names = ("B02", "B03", "B04", "B08", "SCL")
     days = {"june12": "2022-06-12", "june27": "2022-06-27"}
-    for name, day in days.items():
-        with rasterio.open(here / f"s2_l2a_{day}.tif") as file:
-            transform, shape, crs = file.transform, file.shape, file.crs
-            # the blue of dark forest was corrected down to 0, which elsewhere means no data
-            layers = np.maximum(file.read(), 1)
-        for band, layer in zip(names, layers, strict=True):
-            write_raster(folder / name / f"{band}.tif", layer[None], transform, crs)
-    with rasterio.open(here / "s1_gamma0_db100.tif") as file:
-        db = file.read().astype(np.float32)
-        radar = np.where(db == file.nodata, np.nan, db / 100)
-    write_raster(folder / "radar.tif", radar, transform, crs, bands=["VV"], nodata=np.nan)
+    transform, shape = _pixels(here, folder, days)
     images = [
         {"name": name, "kind": "sentinel2", "path": name, "date": day, "offset": 0}
         for name, day in days.items()
@@ -76,6 +65,23 @@ def bolzano(data: Path, folder: Path) -> Ground:
     kept = ["id", "x", "y", "class", "confidence", "second"]
     truth = pd.read_csv(here / "points_open.csv", keep_default_na=False)[kept]
     return ground(folder, truth, area, licence="CC0-1.0")
+
+
+def _pixels(here: Path, folder: Path, days: dict[str, str]) -> tuple[Affine, tuple[int, int]]:
+    """Write the images of Bolzano; return their grid."""
+    names = ("B02", "B03", "B04", "B08", "SCL")
+    for name, day in days.items():
+        with rasterio.open(here / f"s2_l2a_{day}.tif") as file:
+            transform, shape, crs = file.transform, file.shape, file.crs
+            # the blue of dark forest was corrected down to 0, which elsewhere means no data
+            layers = np.maximum(file.read(), 1)
+        for band, layer in zip(names, layers, strict=True):
+            write_raster(folder / name / f"{band}.tif", layer[None], transform, crs)
+    with rasterio.open(here / "s1_gamma0_db100.tif") as file:
+        db = file.read().astype(np.float32)
+        radar = np.where(db == file.nodata, np.nan, db / 100)
+    write_raster(folder / "radar.tif", radar, transform, crs, bands=["VV"], nodata=np.nan)
+    return transform, shape
 
 
 def brazil(data: Path, folder: Path) -> Ground:
