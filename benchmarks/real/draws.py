@@ -62,7 +62,7 @@ def deal(
         ground.truth[drawn & (ground.truth["class"] != hidden)].to_csv(path, index=False)
         mine = points_of(path, area, ground)
         config = with_options(area.config, anchors=table_of(path, ground))
-        area = replace(area, config=config, anchors=mine, own_anchors=mine, reference=mine)
+        area = replace(area, config=config).asking(mine)
     cell = cells_of_points(area.geobox, unseen.x, unseen.y)
     return Draw(area=area, cell=cell, truth=unseen.shares.argmax(axis=1), unseen=unseen)
 

@@ -19,7 +19,7 @@ from glocal.core.labels import Labels
 from glocal.core.legend import Legend
 from glocal.core.observation import Anchors, Observations, joined
 from glocal.core.provenance import Provenance, Terms
-from glocal.core.typing import Codes, Layers, Table
+from glocal.core.typing import Bytes, Codes, Layers, Table
 from glocal.fusion.decode.spatial import Similarity
 from glocal.loop.area.config import target_legend
 from glocal.loop.area.schema import AreaConfig
@@ -104,6 +104,22 @@ class Area:
             for one in self.readings
         )
         return replace(self, anchors=anchors, own_anchors=own, readings=_calibrated(kept, anchors))
+
+    def asking(self, anchors: Anchors | None) -> Area:
+        """Return the area as if it had been read with these reference points."""
+        block, fold = _dealt(self.config, anchors)
+        window = replace(self.window, block=block, fold=fold)
+        mine = replace(window, earlier=())
+        readings = [replace(one, window=mine) for one in self.readings]
+        window = replace(window, earlier=tuple(readings))
+        return replace(
+            self,
+            window=window,
+            readings=_calibrated([replace(one, window=window) for one in readings], anchors),
+            anchors=anchors,
+            own_anchors=anchors,
+            reference=anchors,
+        )
 
     def under(self, terms: Terms) -> Area:
         """Return the area with only what the holder of these terms can accept as evidence.
@@ -206,10 +222,7 @@ def read_area(config: AreaConfig, progress: Progress) -> Area:
     """
     geobox, legend = config.grid.geobox, target_legend(config)
     sample, own = _anchors(config, geobox, legend)
-    at = np.empty(0, np.int64)
-    if own is not None:
-        at = cells_of_points(geobox, own.x, own.y)[own.answered]
-    block = block_side(geobox.shape, config.block, config.folds, at[at >= 0])
+    block, fold = _dealt(config, own)
     window = Window(
         geobox=geobox,
         legend=legend,
@@ -217,7 +230,7 @@ def read_area(config: AreaConfig, progress: Progress) -> Area:
         seed=config.seed,
         precision=config.precision,
         block=block,
-        fold=block_folds(geobox, block, config.folds, seed=config.seed, cells=at[at >= 0]),
+        fold=fold,
         sample=config.anchors.path if config.anchors else None,
     )
     read: dict[str, Reading] = {}
@@ -243,6 +256,16 @@ def read_area(config: AreaConfig, progress: Progress) -> Area:
         answers=tuple(answers),
         similarity=_similarity([one.image for one in readings if one.image is not None]),
     )
+
+
+def _dealt(config: AreaConfig, anchors: Anchors | None) -> tuple[int, Bytes]:
+    """Return the side of a block, and the fold of every cell (H, W), for these anchors."""
+    geobox, at = config.grid.geobox, np.empty(0, np.int64)
+    if anchors is not None:
+        at = cells_of_points(geobox, anchors.x, anchors.y)[anchors.answered]
+    at = at[at >= 0]
+    block = block_side(geobox.shape, config.block, config.folds, at)
+    return block, block_folds(geobox, block, config.folds, seed=config.seed, cells=at)
 
 
 def _calibrated(readings: Sequence[Reading], anchors: Anchors | None) -> tuple[Reading, ...]:

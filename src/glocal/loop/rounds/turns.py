@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import shapely
 
+from glocal.core.grid import cells_of_points
 from glocal.core.labels import Labels
 from glocal.core.observation import Estimate, Observations
 from glocal.core.provenance import Provenance, Terms
 from glocal.core.result import Displacement, relative_entropy
 from glocal.core.setting import ENGINE
+from glocal.core.typing import Codes, Table
 from glocal.fusion.alarms import Sight, fallen, sight
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.place.shifts import object_shift, raster_shifts
@@ -21,8 +23,12 @@ from glocal.sources.kind import Reading
 SOFT_CELLS = 1000
 """Cells drawn as soft labels for a model, each round."""
 
-SOFT_WEIGHT = 0.3
-"""Weight of one soft label, for a class that is certain, against one reference point."""
+WORTHS = (0.01, 0.03, 0.1, 0.3, 1.0)
+"""Weights of a soft label, for a class that is certain, against one reference point that are
+tried."""
+
+USUAL_WORTH = 0.3
+"""What a label is worth where there are points, but too few reference points to try it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,13 +75,40 @@ class Turn:
 
 def next_turn(area: Area, before: Turn) -> Turn:
     """Teach every learner on the estimate so far, then fuse with what they predict."""
-    nested, whole = labels_of(area, before)
+    lesson = lesson_of(area, before)
     said = []
     for one in area.learners:
-        layers = one.learner.learn(one, nested), one.learner.learn_all(one, whole)
+        worth = _worths(area, one, lesson)
+        nested = [lesson.of(f, worth[f]) for f in range(area.window.folds)]
+        layers = one.learner.learn(one, nested), one.learner.learn_all(one, lesson.all(worth[-1]))
         said.append(one.learner.state(one, *layers, provenance=taught_provenance(area, one)))
     judged, released = zip(*said, strict=True) if said else ((), ())
     return _turn(area, Said(judged=judged, released=released), before.round + 1, before)
+
+
+def _worths(area: Area, learner: Reading, lesson: Lesson) -> list[float]:
+    """Return what a soft label is worth to a learner, for each fold and at last for the map.
+
+    Several weights are tried, and anchors choose, by what the learner says of them that did not
+    learn from their fold; for a fold the *other* folds choose. Where sources know little, their
+    labels would drown what points teach.
+    """
+    folds, anchors = area.window.folds, area.anchors
+    if anchors is None or anchors.answered.sum() < ENGINE.min_sample:
+        usual = USUAL_WORTH if len(lesson.points) >= ENGINE.min_sample else 1.0
+        return [usual] * (folds + 1)
+    cells = cells_of_points(area.geobox, anchors.x, anchors.y)
+    use = anchors.answered & (cells >= 0)
+    cells, shares, weight = cells[use], anchors.shares[use], anchors.weight[use]
+    loss = []
+    for worth in WORTHS:
+        nested = [lesson.of(f, worth) for f in range(folds)]
+        p = learner.learner.learn(learner, nested, only=cells)[cells]
+        log_p = np.log(np.maximum(np.nan_to_num(p, nan=1.0), 1e-6))
+        loss.append(-weight * (shares * log_p).sum(axis=1))
+    fold, losses = area.window.fold.ravel()[cells], np.array(loss)
+    kept = [fold != f for f in range(folds)] + [fold >= 0]
+    return [WORTHS[int(losses[:, one].sum(axis=1).argmin())] for one in kept]
 
 
 def resumed_turn(area: Area, said: Said, round: int, before: Turn) -> Turn:
@@ -185,32 +218,45 @@ def _turn(area: Area, said: Said, round: int, before: Turn | None) -> Turn:
     return Turn(estimate=estimate, fused=fused, said=said, change=change)
 
 
-def labels_of(area: Area, turn: Turn) -> tuple[list[Labels], Labels]:
-    """Return what may teach of each fold, and what teaches the released map.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lesson:
+    """What may teach learners: points, and soft labels as each fold's own view has them."""
 
-    Soft labels are drawn from what the sources say together, without the learners, and every
-    reference and field point is added. What teaches of a fold comes from the fold's own view, so
-    that no point in the fold has a say in it, not even through the estimate. (Whoever learns of a
-    fold passes over labels in the fold.)
+    points: Labels
+    cells: Codes
+    """Shape (n,), flat cells of the soft labels."""
 
-    A point is one label. A soft label weighs as much as its cell is certain; where
-    points are few, soft labels are all there is and weigh more. Labels inside an
-    object carry its number, so that no model judges an object that taught it.
-    """
-    points, cells = area.points(), int(np.prod(area.geobox.shape))
-    rng = np.random.default_rng([area.config.seed, turn.round])
-    drawn = np.sort(rng.choice(cells, min(SOFT_CELLS, cells), replace=False))
-    scale = SOFT_WEIGHT if len(points) >= ENGINE.min_sample else 1.0
-    learners = frozenset(one.source for one in turn.models)
+    views: tuple[Table, ...]
+    """Per fold, shape (n, K): log-probabilities that no point in the fold has a say in. The last
+    are those of everybody, for the released map."""
 
-    def labels(view: Fused) -> Labels:
-        log_q = view.at(drawn, learners)
+    def of(self, fold: int, worth: float) -> Labels:
+        """Return what may teach who speaks of a fold (and passes over labels in it)."""
+        return self._labels(self.views[fold], worth)
+
+    def all(self, worth: float) -> Labels:
+        """Return what teaches the released map."""
+        return self._labels(self.views[-1], worth)
+
+    def _labels(self, log_q: Table, worth: float) -> Labels:
+        # a soft label weighs as much as its cell is certain
         certain = np.maximum(1 - relative_entropy(log_q), 1e-6)
-        return points.beside(drawn, np.exp(log_q), certain * scale)
+        return self.points.beside(self.cells, np.exp(log_q), certain * worth)
 
-    whole = labels(turn.fused)
-    views = [labels(one) for one in turn.fused.views]
-    return [*views, *[whole] * (area.window.folds - len(views))], whole
+
+def lesson_of(area: Area, turn: Turn) -> Lesson:
+    """Draw soft labels from what the sources say together, without the learners.
+
+    Every reference and field point is added, as one label. Labels inside an object carry its
+    number, so that no learner judges an object that taught it.
+    """
+    count, learners = int(np.prod(area.geobox.shape)), frozenset(one.source for one in turn.models)
+    rng = np.random.default_rng([area.config.seed, turn.round])
+    drawn = np.sort(rng.choice(count, min(SOFT_CELLS, count), replace=False))
+    whole = turn.fused.at(drawn, learners)
+    views = [one.at(drawn, learners) for one in turn.fused.views]
+    same = [whole] * (area.window.folds - len(views))
+    return Lesson(points=area.points(), cells=drawn, views=(*views, *same, whole))
 
 
 def taught_provenance(area: Area, learner: Reading) -> Provenance:
