@@ -168,6 +168,13 @@ class Setting:
     hundreds of anchors then move them by a tenth. Development seeds: with 10 they followed chance
     (decision 12)."""
 
+    member_share: float = 0.4
+    """Usual weight of what reference points alone taught, beside all that (F42)."""
+
+    member_ridge: float = 5.0
+    """Pull of these weights towards the usual ones, in nats per squared weight (F42): weak, so that
+    a hundred anchors may leave out what does harm."""
+
     betas: tuple[float, ...] = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
     """Spatial weights that are tried (F24), the first one 0; anchors choose."""
 
@@ -315,7 +322,7 @@ class Setting:
 
 _SHARES = frozenset((
     "alone", "agreement", "border", "correlation", "direct_share", "displaced", "faint", "gross",
-    "leak", "meant", "purity", "rise", "shrink", "sure", "tie_level",
+    "leak", "meant", "member_share", "purity", "rise", "shrink", "sure", "tie_level",
 ))  # fmt: skip
 _MAY_BE_ZERO = frozenset(
     ("betas", "correlation", "direct_share", "parts", "tolerance", "usual_reading")

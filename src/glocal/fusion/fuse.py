@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,14 @@ from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Bools, Bytes, Codes, Layers, Table, Window
 from glocal.errors import GridMismatchError, LegendMismatchError
 from glocal.fusion.decode.context import usual_readout
-from glocal.fusion.decode.decoding import Decoder, halo, learn_decoding, ties_in, window_around
+from glocal.fusion.decode.decoding import (
+    Decoder,
+    Member,
+    halo,
+    learn_decoding,
+    ties_in,
+    window_around,
+)
 from glocal.fusion.decode.spatial import Similarity, smooth
 from glocal.fusion.estimate.posterior import Fit, class_prior, estimate, hear
 from glocal.fusion.problem.terms import Located, Problem, Sampled, Term, adapted, locate, prepare
@@ -75,6 +83,9 @@ class Fused:
 
     decoder: Decoder = field(default_factory=Decoder)
     """How the pool becomes the class of a cell."""
+
+    members: dict[str, Layers] = field(default_factory=dict)
+    """What stands beside the pool, log-probabilities (H, W, K) by the source that learned them."""
 
     views: tuple[Fused, ...] = ()
     """The fusion as each fold's own view has it, without the fold's anchors; () without enough."""
@@ -138,7 +149,7 @@ class Fused:
                 parts.append(readout(parts[0]))
             if direct is not None and by_unit is not None:
                 parts.append(direct.read(problem, by_unit, window, named))
-            seen = self.decoder.pooled(parts)
+            seen = self.decoder.pooled(parts, self._beside(window, silent))
             return smooth(seen, self.beta, ties_in(self.similarity, window))
 
         return decode
@@ -164,7 +175,11 @@ class Fused:
             parts.append(near)
         if direct is not None:
             parts.append(direct.read(problem, direct.units(problem, named), where, named))
-        return log_normalise(self.decoder.pooled(parts).astype(np.float64))
+        seen = self.decoder.pooled(parts, self._beside(where, silent))
+        return log_normalise(seen.astype(np.float64))
+
+    def _beside(self, where: Any, silent: frozenset[str]) -> list[Layers | None]:
+        return [None if name in silent else one[where] for name, one in self.members.items()]
 
     def _named(self, silent: frozenset[str]) -> frozenset[str]:
         """Return the sources that speak for ``silent`` ones."""
@@ -235,6 +250,7 @@ def fuse(
     sampled: Sampled | None = None,
     fold: Bytes | None = None,
     release: Sequence[Observations] = (),
+    members: Sequence[Member] = (),
 ) -> Fused:
     """Fuse all sources; none is master.
 
@@ -264,6 +280,8 @@ def fuse(
     release
         What sources among ``observations`` say once everything has taught them, in the same
         symbols: it is heard in `Fused.released`, and teaches nothing.
+    members
+        What stands beside the pool with a weight of its own (F42), where there are enough anchors.
 
     Raises
     ------
@@ -293,12 +311,13 @@ def fuse(
     )
     context = setting.spatial and setting.context and sampled is None
     if len(located) >= setting.min_sample:
-        fused = _taught(plain, located, _dealt(located, fold, setting, seed), context=context)
+        dealt = _dealt(located, fold, setting, seed)
+        fused = _taught(plain, located, dealt, members if context else (), context=context)
     else:
         read = usual_readout(plain.cells(), setting) if context else None
         usual = Decoder() if read is None else Decoder(readout=read, share=(0.0, 1.0))
         fused = replace(plain, decoder=usual)
-    if not release:
+    if not release and not fused.members:
         return fused
     said = {one.source: one for one in release}
     everything = [said.get(one.source, one) for one in kept]
@@ -307,7 +326,9 @@ def fuse(
         asked = joined(asked, ties)
     fit = replace(fused.fit, problem=asked)
     told = hear(asked, fit.log_prior, fit.exponents, fit.confusion)
-    return replace(fused, released=replace(fused, fit=replace(fit, messages=told), views=()))
+    whole = {one.source: one.released for one in members} if fused.members else {}
+    fit = replace(fit, messages=told)
+    return replace(fused, released=replace(fused, fit=fit, members=whole, views=()))
 
 
 def _dealt(anchors: Located, fold: Bytes | None, setting: Setting, seed: int) -> Codes:
@@ -319,7 +340,14 @@ def _dealt(anchors: Located, fold: Bytes | None, setting: Setting, seed: int) ->
     return np.random.default_rng(seed).permutation(len(anchors)) % setting.folds
 
 
-def _taught(plain: Fused, anchors: Located, fold: Codes, *, context: bool) -> Fused:
+def _taught(
+    plain: Fused,
+    anchors: Located,
+    fold: Codes,
+    members: Sequence[Member],
+    *,
+    context: bool,
+) -> Fused:
     """Return the fusion with what anchors teach: exponents, readings and spatial weight."""
     first, problem = plain.fit, plain.fit.problem
     folds = range(int(fold.max()) + 1)
@@ -334,7 +362,10 @@ def _taught(plain: Fused, anchors: Located, fold: Codes, *, context: bool) -> Fu
     # (F16) without each fold, and all that follows from it: what is learned next sees no anchor
     # through exponents that it taught
     fits = [_refit(problem, anchors.take(fold != f), learned(fold != f)) for f in folds]
-    decoding = learn_decoding(fits, anchors, fold, plain.similarity, context=context)
+    plain = replace(plain, members={one.source: one.judged for one in members})
+    decoding = learn_decoding(
+        fits, anchors, fold, plain.similarity, context=context, members=members
+    )
     # the same once more from all anchors, for the area: the loss (F25) stays that of the folds
     every = learned(np.ones(len(anchors), bool))
     return replace(

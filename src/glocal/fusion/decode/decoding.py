@@ -41,12 +41,36 @@ class Decoder:
     share: tuple[float, ...] = (1.0,)
     """Weights of the pool and of the readings that there are, in this order (F23)."""
 
+    among: tuple[float, ...] = (1.0,)
+    """Weights of all that beside each member (F42)."""
+
     beta: float = 0.0
     """Spatial weight (F24)."""
 
-    def pooled(self, parts: Sequence[Layers]) -> Layers:
-        """Return the log-posterior (..., K) of what is read in each way, a log-linear pool."""
-        return _blend(parts, self.share)
+    def pooled(self, parts: Sequence[Layers], members: Sequence[Layers | None] = ()) -> Layers:
+        """Return the log-posterior (..., K) of what is read in each way, a log-linear pool.
+
+        Where a member is silent (None, or NaN) the rest speaks for it.
+        """
+        rest = _blend(parts, self.share)
+        if not members:
+            return rest
+        said = [rest if one is None else np.where(np.isfinite(one), one, rest) for one in members]
+        return _blend([rest, *said], self.among)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Member:
+    """Probabilities that stand beside the pool, by something that reference points alone taught."""
+
+    source: str
+    """The source that learned; where that is silent, so is the member."""
+
+    judged: Layers
+    """Shape (H, W, K), log-probabilities out of fold; NaN where nothing is said."""
+
+    released: Layers
+    """The same taught by all points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,6 +92,7 @@ def learn_decoding(
     similarity: Similarity | None,
     *,
     context: bool,
+    members: Sequence[Member] = (),
 ) -> Decoding:
     """Return the readings, their weights and the spatial weight that held-out anchors like (F23).
 
@@ -85,10 +110,27 @@ def learn_decoding(
         middle = np.array([
             [one[view.at] for one, view in zip(part, views, strict=True)] for part in parts
         ], np.float64)  # fmt: skip
-        share = [_shares(middle, anchors, fold != f, setting) for f in folds]
+        half, ridge = (1 - setting.direct_share) / 2, setting.share_ridge
+        usual = np.array([half, half, setting.direct_share])
+        share = [_weights(middle, anchors, fold != f, usual, ridge) for f in folds]
         others = [replace(one, share=mine) for one, mine in zip(others, share, strict=True)]
-        every = replace(every, share=_shares(middle, anchors, fold >= 0, setting))
-    fields = [others[f].pooled([part[i] for part in parts]) for i, f in enumerate(fold.tolist())]
+        every = replace(every, share=_weights(middle, anchors, fold >= 0, usual, ridge))
+    beside: list[list[Layers]] = [[one.judged[view.window] for one in members] for view in views]
+    if members:
+        lone = [others[f].pooled([part[i] for part in parts]) for i, f in enumerate(fold.tolist())]
+        at = np.array([
+            [one[view.at], *(np.where(np.isfinite(m), m, one)[view.at] for m in said)]
+            for one, said, view in zip(lone, beside, views, strict=True)
+        ], np.float64).transpose(1, 0, 2)  # fmt: skip
+        mine = setting.member_share / len(members)
+        usual = np.array([1 - setting.member_share, *[mine] * len(members)])
+        weights = [_weights(at, anchors, fold != f, usual, setting.member_ridge) for f in folds]
+        others = [replace(one, among=w) for one, w in zip(others, weights, strict=True)]
+        every = replace(every, among=_weights(at, anchors, fold >= 0, usual, setting.member_ridge))
+    fields = [
+        others[f].pooled([part[i] for part in parts], beside[i])
+        for i, f in enumerate(fold.tolist())
+    ]
     betas = setting.betas if setting.spatial else (0.0,)
     # (betas, A, K): each anchor's cell, smoothed among its neighbours (F24)
     there = np.array([
@@ -129,23 +171,23 @@ def _read_beside(
     return Decoder(readout=readout, direct=direct), others, [around, words]
 
 
-def _shares(parts: Table, anchors: Located, use: Bools, setting: Setting) -> tuple[float, ...]:
-    """Return the weights of the pool and its readings that make anchors likeliest (F23).
+def _weights(
+    parts: Table, anchors: Located, use: Bools, usual: Table, ridge: float
+) -> tuple[float, ...]:
+    """Return the weights of several log-posteriors that make anchors likeliest (F23, F42).
 
-    ``parts`` (3, A, K) is what each says of every anchor that it did not see. A ridge pulls towards
-    half for the words, and the other half between the pool and its surroundings: which is best
-    is hard to tell from few anchors, and nearly always a mean of all is better than any choice.
+    ``parts`` (M, A, K) is what each says of every anchor that it did not see. A ridge pulls towards
+    the usual weights: which part is best is hard to tell from few anchors, and nearly always a
+    mean of all is better than any choice.
     """
-    usual = np.array([(1 - setting.direct_share) / 2] * 2 + [setting.direct_share])
     said, shares, weight = parts[:, use], anchors.shares[use], anchors.weight[use, None]
 
     def loss(x: Table) -> tuple[float, Table]:
         log_p = log_normalise(np.tensordot(x, said, 1))
         wrong = weight * (np.exp(log_p) - shares)
         away = x - usual
-        cost = setting.share_ridge * (away**2).sum() - (weight * shares * log_p).sum()
-        slope = (said * wrong).sum(axis=(1, 2)) + 2 * setting.share_ridge * away
-        return float(cost), slope
+        cost = ridge * (away**2).sum() - (weight * shares * log_p).sum()
+        return float(cost), (said * wrong).sum(axis=(1, 2)) + 2 * ridge * away
 
     best = minimize(loss, usual, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(usual))
     return tuple(best.x.tolist())

@@ -15,6 +15,7 @@ from glocal.core.result import Displacement, relative_entropy
 from glocal.core.setting import ENGINE
 from glocal.core.typing import Codes, Table
 from glocal.fusion.alarms import Sight, fallen, sight
+from glocal.fusion.decode.decoding import Member
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.place.shifts import object_shift, raster_shifts
 from glocal.loop.area.area import Area
@@ -53,6 +54,8 @@ class Turn:
     """What everybody is judged by."""
 
     said: Said
+    members: tuple[Member, ...]
+    """What learners say that reference points alone have taught."""
 
     change: float
     """Share of cells whose class differs from the round before; 1 in round 0."""
@@ -192,7 +195,22 @@ def sight_of(turn: Turn) -> Sight:
     return sight(turn.fused, share, float(np.mean(agree)) if agree else None)
 
 
+def members_of(area: Area) -> tuple[Member, ...]:
+    """Return what learners say that points alone have taught; none without enough anchors."""
+    points, shape = area.points(), (*area.geobox.shape, len(area.legend))
+    if area.anchors is None or area.anchors.answered.sum() < ENGINE.min_sample:
+        return ()
+    members = []
+    for one in area.learners:
+        judged = one.learner.learn(one, [points] * area.window.folds)
+        layers = judged, one.learner.learn_all(one, points)
+        log_p = [np.log(np.maximum(layer, 1e-6)).reshape(shape) for layer in layers]
+        members.append(Member(source=one.name, judged=log_p[0], released=log_p[1]))
+    return tuple(members)
+
+
 def _turn(area: Area, said: Said, round: int, before: Turn | None) -> Turn:
+    members = members_of(area) if before is None else before.members
     observations = [*area.observations, *said.judged]
     fused = fuse(
         observations,
@@ -202,6 +220,7 @@ def _turn(area: Area, said: Said, round: int, before: Turn | None) -> Turn:
         seed=area.config.seed,
         fold=area.window.fold,
         release=said.released,
+        members=members,
     )
     behind = [one.provenance for one in (*observations, area.anchors) if one is not None]
     estimate = Estimate(
@@ -215,7 +234,7 @@ def _turn(area: Area, said: Said, round: int, before: Turn | None) -> Turn:
         round=round,
     )
     change = float((estimate.classes != before.estimate.classes).mean()) if before else 1.0
-    return Turn(estimate=estimate, fused=fused, said=said, change=change)
+    return Turn(estimate=estimate, fused=fused, said=said, members=members, change=change)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -250,7 +269,7 @@ def lesson_of(area: Area, turn: Turn) -> Lesson:
     Every reference and field point is added, as one label. Labels inside an object carry its
     number, so that no learner judges an object that taught it.
     """
-    count, learners = int(np.prod(area.geobox.shape)), frozenset(one.source for one in turn.models)
+    count, learners = int(np.prod(area.geobox.shape)), frozenset(one.name for one in area.learners)
     rng = np.random.default_rng([area.config.seed, turn.round])
     drawn = np.sort(rng.choice(count, min(SOFT_CELLS, count), replace=False))
     whole = turn.fused.at(drawn, learners)
