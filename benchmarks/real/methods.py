@@ -22,7 +22,7 @@ from glocal.loop.rounds.turns import Turn, turns
 from glocal.loop.score.baselines import baselines, simple
 from glocal.sources.kind import Features
 from glocal.sources.kinds import kind_called
-from glocal.sources.models.predict import predict
+from glocal.sources.models.predict import predict_taught_by_all
 
 __all__ = ["Said", "loop", "members", "rivals"]
 
@@ -112,27 +112,11 @@ def _joined(several: list[Features]) -> Features:
 
 
 def _model(seen: Features, labels: Labels, cell: Codes, seed: int) -> Table:
-    """Return P(class) by the engine's own model of pixels, taught by the points and nothing else.
+    """Return P(class) by the engine's model of pixels, taught by all points and nothing else.
 
-    One model learns from all points, as the one that would be released. `predict` gives each
-    fold the model that did not see it, so all ground is fold 0 and the points are taught twice
-    at half their weight, as copies of their cells in two further folds.
+    One model learns from every point, as the one that would be released.
     """
-    at, n = labels.cell, len(seen.valid)
-    grown = replace(
-        seen,
-        values=np.concatenate([seen.values, seen.values[at], seen.values[at]]),
-        valid=np.concatenate([seen.valid, seen.valid[at], seen.valid[at]]),
-    )
-    copies = Labels(
-        cell=n + np.arange(2 * len(at)),
-        shares=np.concatenate([labels.shares, labels.shares]),
-        weight=np.concatenate([labels.weight, labels.weight]) / 2,
-        bars=np.zeros(2 * len(at), np.int64),
-        owner=np.zeros(n + 2 * len(at), np.int64),
-    )
-    fold = np.repeat(np.array([0, 1, 2], np.uint8), [n, len(at), len(at)])
-    p = predict(grown, copies, fold, seed=seed, only=cell)[cell].astype(np.float64)
+    p = predict_taught_by_all(seen, labels, seed=seed)[cell].astype(np.float64)
     return np.where(np.isfinite(p), p, _usual(labels))
 
 
