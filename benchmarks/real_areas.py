@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import stored
 from benchmarks.real.areas import AREAS, DEVELOPMENT, REPORTING, make
-from benchmarks.real.draws import Draw, deal, fewer, read
+from benchmarks.real.draws import Draw, deal, fewer
 from benchmarks.real.figures import (
     classes_table,
     grouped,
@@ -36,7 +36,6 @@ from benchmarks.real.figures import (
     score_classes,
     sources_table,
 )
-from benchmarks.real.ground import Ground
 from benchmarks.real.methods import loop, members, rivals
 from benchmarks.resumable import rows_of, seeds_of
 from benchmarks.stored import add_save, keep
@@ -51,13 +50,6 @@ FIELDS = ("area", "seed", "anchors", "hidden", "data")
 
 
 @lru_cache(maxsize=1)
-def prepared(name: str, seed: int, data: str) -> tuple[Ground, Area]:
-    """Return an area without anchors, read once for all numbers of them."""
-    ground = make(name, Path(data), Path(_workplace().name))
-    return ground, read(ground, seed)
-
-
-@lru_cache(maxsize=1)
 def _workplace() -> TemporaryDirectory[str]:
     """Return a folder of this process's own, gone with it: areas are written anew by each."""
     return TemporaryDirectory(prefix="real-areas-")
@@ -67,8 +59,9 @@ def one_draw(name: str, seed: int, anchors: int, hidden: str, data: str) -> dict
     """Return all figures of one draw, as a row of ``FIELDS`` and results."""
     start = time.perf_counter()
     with threadpool_limits(1):
-        ground, area = prepared(name, seed, data)
-        draw = deal(ground, area, anchors, seed, Path(_workplace().name) / "anchors", hidden)
+        folder = Path(_workplace().name)
+        ground = make(name, Path(data), folder)
+        draw = deal(ground, anchors, seed, folder / "anchors", hidden)
         said, aligned, turn = loop(draw.area, draw.cell)
         began = time.process_time()
         sources = told(draw, aligned, turn)

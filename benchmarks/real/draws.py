@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from glocal.loop.area.area import Area, read_area
 from glocal.loop.area.config import with_options
 from glocal.sources.points.read import read_anchors
 
-__all__ = ["Draw", "deal", "fewer", "read"]
+__all__ = ["Draw", "deal", "fewer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,36 +33,31 @@ class Draw:
     """The same points as reference points; only scores may look at them."""
 
 
-def read(ground: Ground, seed: int) -> Area:
-    """Return the area without anchors; ``seed`` is also that of folds and landmarks."""
-    return read_area(with_options(ground.config, seed=seed), progress=lambda what, share: None)
-
-
 def fewer(wanted: int, ground: Ground) -> int:
     """Return how many anchors are drawn: as many as wanted, at most half of what there is."""
     return min(wanted, len(ground.truth) // 2)
 
 
-def deal(
-    ground: Ground, area: Area, anchors: int, seed: int, folder: Path, hidden: str = ""
-) -> Draw:
-    """Draw anchors at random, write their table into ``folder`` and let the area read it.
+def deal(ground: Ground, anchors: int, seed: int, folder: Path, hidden: str = "") -> Draw:
+    """Draw anchors at random, write their table into ``folder`` and read the area with it.
 
-    Those of the class ``hidden`` are taken away again, as if the sample had missed it.
-
-    No kind of source here looks at anchors when it is read, so that an area is read once for all
-    numbers of them (a test compares both ways).
+    Those of the class ``hidden`` are taken away again, as if the sample had missed it. ``seed``
+    is also that of the engine. Blocks and folds depend on the anchors, so each draw is read anew.
     """
     drawn = chosen(len(ground.truth), anchors, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    ground.truth[~drawn].to_csv(folder / "unseen.csv", index=False)
-    unseen = points_of(folder / "unseen.csv", area, ground)
+    config = with_options(ground.config, seed=seed)
     if anchors:
         path = folder.absolute() / "anchors.csv"
         ground.truth[drawn & (ground.truth["class"] != hidden)].to_csv(path, index=False)
-        mine = points_of(path, area, ground)
-        config = with_options(area.config, anchors=table_of(path, ground))
-        area = replace(area, config=config).asking(mine)
+        table = {"path": path, "crs": config.grid.crs, "licence": ground.licence}
+        config = with_options(config, anchors=table)
+    area = read_area(config, progress=lambda what, share: None)
+    ground.truth[~drawn].to_csv(folder / "unseen.csv", index=False)
+    unseen = read_anchors(
+        folder / "unseen.csv", area.geobox, area.legend, columns={}, crs=config.grid.crs,
+        licence=ground.licence,
+    )  # fmt: skip
     cell = cells_of_points(area.geobox, unseen.x, unseen.y)
     return Draw(area=area, cell=cell, truth=unseen.shares.argmax(axis=1), unseen=unseen)
 
@@ -72,14 +67,3 @@ def chosen(points: int, anchors: int, seed: int) -> Bools:
     drawn = np.zeros(points, bool)
     drawn[np.random.default_rng([seed, 7]).permutation(points)[:anchors]] = True
     return drawn
-
-
-def table_of(path: Path, ground: Ground) -> dict[str, object]:
-    """Return ``anchors:`` of area.yaml for a table of drawn points."""
-    return {"path": path, "crs": ground.config.grid.crs, "licence": ground.licence}
-
-
-def points_of(path: Path, area: Area, ground: Ground) -> Anchors:
-    """Return a table of points as reference points."""
-    crs, licence = ground.config.grid.crs, ground.licence
-    return read_anchors(path, area.geobox, area.legend, columns={}, crs=crs, licence=licence)

@@ -112,12 +112,12 @@ def _joined(several: list[Features]) -> Features:
 
 
 def _model(seen: Features, labels: Labels, cell: Codes, seed: int) -> Table:
-    """Return P(class) by the engine's own model of pixels, taught by the points and nothing else.
+    """Return P(class) by the engine's model of pixels, taught by all points and nothing else.
 
-    One model learns from all points, as the one that would be released.
+    One model learns from every point, as the one that would be released.
     """
     p = predict_taught_by_all(seen, labels, seed=seed)[cell].astype(np.float64)
-    return np.where(np.isfinite(p), p, 1 / p.shape[1])
+    return np.where(np.isfinite(p), p, _usual(labels))
 
 
 def _forest(seen: Features, labels: Labels, cell: Codes, seed: int) -> Table:

@@ -9,12 +9,11 @@ import pytest
 from rasterio.transform import Affine
 
 from benchmarks.real.areas import AREAS, DEVELOPMENT, REPORTING, make
-from benchmarks.real.draws import Draw, chosen, deal, fewer, read
+from benchmarks.real.draws import Draw, chosen, deal, fewer
 from benchmarks.real.figures import calibration_error, floored, log_loss, mean_and_error
 from benchmarks.real.ground import Ground, spread
 from benchmarks.real.methods import loop, rivals
-from glocal.loop.area.area import Area, read_area
-from glocal.loop.rounds.turns import next_turn, start
+from glocal.loop.area.area import Area
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +23,13 @@ def ground(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Ground:
 
 
 @pytest.fixture(scope="module")
-def area(ground: Ground) -> Area:
-    return read(ground, seed=0)
+def area(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Area:
+    return deal(ground, 0, 0, tmp_path_factory.mktemp("none")).area
 
 
 @pytest.fixture(scope="module")
-def draw(ground: Ground, area: Area, tmp_path_factory: pytest.TempPathFactory) -> Draw:
-    return deal(ground, area, 40, 3, tmp_path_factory.mktemp("draw"))
+def draw(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Draw:
+    return deal(ground, 40, 3, tmp_path_factory.mktemp("draw"))
 
 
 def test_every_area_is_either_developed_on_or_reported():
@@ -64,11 +63,10 @@ def test_a_draw_keeps_what_is_scored_from_the_area(ground, draw):
     assert (draw.truth == draw.unseen.shares.argmax(axis=1)).all()
 
 
-def test_anchors_dealt_to_a_read_area_are_as_if_read_anew(draw):
-    anew = read_area(draw.area.config, progress=lambda what, share: None)
-    mine, theirs = (next_turn(one, start(one)[2]).estimate for one in (draw.area, anew))
-    np.testing.assert_array_equal(mine.log_p, theirs.log_p)
-    assert mine.provenance == theirs.provenance
+def test_a_class_can_be_hidden_from_the_sample(ground, tmp_path):
+    hidden = deal(ground, 40, 3, tmp_path, "grass")
+    assert 0 < len(hidden.area.anchors) < 40
+    assert not hidden.area.anchors.shares[:, hidden.area.legend.index("grass")].any()
 
 
 def test_all_are_asked_at_the_same_cells(draw):

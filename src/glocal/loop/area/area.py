@@ -105,22 +105,6 @@ class Area:
         )
         return replace(self, anchors=anchors, own_anchors=own, readings=_calibrated(kept, anchors))
 
-    def asking(self, anchors: Anchors | None) -> Area:
-        """Return the area as if it had been read with these reference points."""
-        block, fold = _dealt(self.config, anchors)
-        window = replace(self.window, block=block, fold=fold)
-        mine = replace(window, earlier=())
-        readings = [replace(one, window=mine) for one in self.readings]
-        window = replace(window, earlier=tuple(readings))
-        return replace(
-            self,
-            window=window,
-            readings=_calibrated([replace(one, window=window) for one in readings], anchors),
-            anchors=anchors,
-            own_anchors=anchors,
-            reference=anchors,
-        )
-
     def under(self, terms: Terms) -> Area:
         """Return the area with only what the holder of these terms can accept as evidence.
 
