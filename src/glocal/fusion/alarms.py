@@ -154,6 +154,16 @@ def fallen(now: Fused, before: Fused) -> tuple[str, ...]:
     return tuple(names)
 
 
+def clearly_rises(now: HeldOut, before: HeldOut) -> bool:
+    """Return whether held-out anchors lose more than before, by over one standard error.
+
+    Both must be of the same anchors. What is held out is honest, so that chance moves it: of two
+    rounds that are as good, a stricter rule would refuse half.
+    """
+    worse, error = _mean(now.losses - before.losses, now.anchors.weight)
+    return worse > error
+
+
 def alarms(rounds: Sequence[Sight], setting: Setting = ENGINE) -> tuple[Alarm, ...]:
     """Return every sign that can be measured after these rounds (the last one is judged)."""
     now = rounds[-1]

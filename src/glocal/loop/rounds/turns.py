@@ -14,7 +14,7 @@ from glocal.core.provenance import Provenance, Terms
 from glocal.core.result import Displacement, relative_entropy
 from glocal.core.setting import ENGINE
 from glocal.core.typing import Codes, Table
-from glocal.fusion.alarms import Sight, fallen, sight
+from glocal.fusion.alarms import Sight, clearly_rises, fallen, sight
 from glocal.fusion.decode.decoding import Member
 from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.place.shifts import object_shift, raster_shifts
@@ -170,13 +170,14 @@ def under(area: Area, turn: Turn, terms: Terms | None) -> tuple[Area, Turn]:
 def why_not(turn: Turn, best: Turn) -> str:
     """Return why a round can't be kept, "" when it can.
 
-    It is kept when the held-out anchors are not less likely in all, nor clearly less likely
-    where any one source speaks. Without anchors every round is kept; nothing can be
-    promised then.
+    It is kept when the held-out anchors are not clearly less likely in all (by more than one
+    standard error of the paired difference), nor where any one source speaks. Without anchors
+    every round is kept; nothing can be promised then.
     """
-    if turn.anchor_log_loss is None or best.anchor_log_loss is None:
+    now, before = turn.fused.held_out, best.fused.held_out
+    if now is None or before is None:
         return ""
-    if turn.anchor_log_loss > best.anchor_log_loss + 1e-9:
+    if clearly_rises(now, before):
         return "held-out anchors became less likely, so the round before is kept"
     lost = fallen(turn.fused, best.fused)
     if lost:
