@@ -87,15 +87,8 @@ class Fused:
     members: dict[str, Layers] = field(default_factory=dict)
     """What stands beside the pool, log-probabilities (H, W, K) by the source that learned them."""
 
-    views: tuple[Fused, ...] = ()
-    """The fusion as each fold's own view has it, without the fold's anchors; () without enough."""
-
     released: Fused | None = None
     """The same tables and readings asked of what learners say once everything has taught them."""
-
-    def view(self, fold: int) -> Fused:
-        """Return the fusion that saw no anchor of a fold."""
-        return self.views[fold] if fold < len(self.views) else self
 
     @property
     def beta(self) -> float:
@@ -163,6 +156,7 @@ class Fused:
         of_cell = problem.units.of_cell.reshape(problem.geobox.shape)
         log_q = self.units(silent).astype(np.float32)
         readout, direct = self.decoder.readout, self.decoder.direct
+        # the steps of `cells`, less the last
         where = np.unravel_index(cells, problem.geobox.shape)
         parts, side = [log_q[of_cell[where]]], max(problem.setting.squares)
         if readout is not None and len(cells) * side**2 > of_cell.size:
@@ -319,6 +313,7 @@ def fuse(
         fused = replace(plain, decoder=usual)
     if not release and not fused.members:
         return fused
+    # (F44): other words of the same sources are asked of what was learned, and teach nothing
     said = {one.source: one for one in release}
     everything = [said.get(one.source, one) for one in kept]
     asked = dated(prepare(everything, families_of(kept), setting), everything, interval)
@@ -328,11 +323,12 @@ def fuse(
     told = hear(asked, fit.log_prior, fit.exponents, fit.confusion)
     whole = {one.source: one.released for one in members} if fused.members else {}
     fit = replace(fit, messages=told)
-    return replace(fused, released=replace(fused, fit=fit, members=whole, views=()))
+    return replace(fused, released=replace(fused, fit=fit, members=whole))
 
 
 def _dealt(anchors: Located, fold: Bytes | None, setting: Setting, seed: int) -> Codes:
     """Return the fold of every anchor, shape (A,)."""
+    # a fold's view (F43) and its blocks leave out the same anchors
     if fold is not None:
         dealt = fold.ravel()[anchors.cell].astype(np.int64)
         if np.bincount(dealt).max() <= MOST_IN_FOLD * len(anchors):
@@ -373,10 +369,6 @@ def _taught(
         fit=estimate(problem, class_prior(anchors, problem), every, anchors, start=first.confusion),
         held_out=HeldOut(anchors=anchors, log_q=decoding.log_q),
         decoder=decoding.decoder,
-        views=tuple(
-            replace(plain, fit=fit, decoder=one)
-            for fit, one in zip(fits, decoding.others, strict=True)
-        ),
     )
 
 

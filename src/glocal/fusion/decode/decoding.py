@@ -78,9 +78,6 @@ class Decoding:
     """How cells are decoded, and what that says of the anchors that it did not see."""
 
     decoder: Decoder
-    others: list[Decoder]
-    """For each fold, how those outside it have cells decoded."""
-
     log_q: Table
     """Shape (A, K)."""
 
@@ -100,56 +97,74 @@ def learn_decoding(
     scores a number that it set. Without ``context`` the pool is taken as it is.
     """
     problem, setting = fits[0].problem, fits[0].problem.setting
-    views = _views(fits, anchors, fold, similarity)
+    views, of_fold = _views(fits, anchors, fold, similarity), fold.tolist()
     folds = range(int(fold.max()) + 1)
-    every, others = Decoder(), [Decoder() for _ in folds]
+    # one decoder for each fold, by those outside it, and at last that of all anchors
+    decoders = [Decoder()] * (len(folds) + 1)
     parts = [[view.log_q for view in views]]
     if context:
-        every, others, read = _read_beside(views, problem, anchors, fold)
+        decoders, read = _read_beside(views, problem, anchors, fold)
         parts += read
-        middle = np.array([
-            [one[view.at] for one, view in zip(part, views, strict=True)] for part in parts
-        ], np.float64)  # fmt: skip
-        half, ridge = (1 - setting.direct_share) / 2, setting.share_ridge
+        half = (1 - setting.direct_share) / 2
         usual = np.array([half, half, setting.direct_share])
-        share = [_weights(middle, anchors, fold != f, usual, ridge) for f in folds]
-        others = [replace(one, share=mine) for one, mine in zip(others, share, strict=True)]
-        every = replace(every, share=_weights(middle, anchors, fold >= 0, usual, ridge))
+        share = _weights(_middle(parts, views), anchors, fold, usual, setting.share_ridge)
+        decoders = [replace(one, share=mine) for one, mine in zip(decoders, share, strict=True)]
     beside: list[list[Layers]] = [[one.judged[view.window] for one in members] for view in views]
     if members:
-        lone = [others[f].pooled([part[i] for part in parts]) for i, f in enumerate(fold.tolist())]
-        at = np.array([
-            [one[view.at], *(np.where(np.isfinite(m), m, one)[view.at] for m in said)]
-            for one, said, view in zip(lone, beside, views, strict=True)
-        ], np.float64).transpose(1, 0, 2)  # fmt: skip
+        rest = [decoders[f].pooled([part[i] for part in parts]) for i, f in enumerate(of_fold)]
+        # where a member is silent the rest speaks for it
+        heard = [
+            [
+                np.where(np.isfinite(said[m]), said[m], one)
+                for said, one in zip(beside, rest, strict=True)
+            ]
+            for m in range(len(members))
+        ]
         mine = setting.member_share / len(members)
         usual = np.array([1 - setting.member_share, *[mine] * len(members)])
-        weights = [_weights(at, anchors, fold != f, usual, setting.member_ridge) for f in folds]
-        others = [replace(one, among=w) for one, w in zip(others, weights, strict=True)]
-        every = replace(every, among=_weights(at, anchors, fold >= 0, usual, setting.member_ridge))
+        middle = _middle([rest, *heard], views)
+        among = _weights(middle, anchors, fold, usual, setting.member_ridge)
+        decoders = [replace(one, among=w) for one, w in zip(decoders, among, strict=True)]
     fields = [
-        others[f].pooled([part[i] for part in parts], beside[i])
-        for i, f in enumerate(fold.tolist())
+        decoders[f].pooled([part[i] for part in parts], beside[i]) for i, f in enumerate(of_fold)
     ]
+    return _with_neighbours(decoders, fields, views, anchors, fold, setting)
+
+
+def _with_neighbours(
+    decoders: list[Decoder],
+    fields: list[Layers],
+    views: list[_View],
+    anchors: Located,
+    fold: Codes,
+    setting: Setting,
+) -> Decoding:
+    """Choose the spatial weight (F24), for each fold by the others and at last by all."""
     betas = setting.betas if setting.spatial else (0.0,)
-    # (betas, A, K): each anchor's cell, smoothed among its neighbours (F24)
+    # (betas, A, K): each anchor's cell, smoothed among its neighbours
     there = np.array([
         [smooth(one, beta, view.tie)[view.at] for one, view in zip(fields, views, strict=True)]
         for beta in betas
     ], np.float64)  # fmt: skip
     loss = -anchors.weight * (anchors.shares * there).sum(axis=2)
-    chosen = [_first(loss[:, fold != f], anchors.weight[fold != f]) for f in folds]
+    use = [*(fold != f for f in range(len(decoders) - 1)), fold >= 0]
+    chosen = [_first(loss[:, one], anchors.weight[one]) for one in use]
     return Decoding(
-        decoder=replace(every, beta=betas[_first(loss, anchors.weight)]),
-        others=[replace(one, beta=betas[i]) for one, i in zip(others, chosen, strict=True)],
+        decoder=replace(decoders[-1], beta=betas[chosen[-1]]),
         log_q=there[np.array(chosen)[fold], np.arange(len(anchors))],
     )
 
 
+def _middle(parts: Sequence[Sequence[Layers]], views: list[_View]) -> Table:
+    """Return what each part says of the anchors' own cells, shape (parts, A, K)."""
+    rows = [[one[view.at] for one, view in zip(part, views, strict=True)] for part in parts]
+    return np.array(rows, np.float64)
+
+
 def _read_beside(
     views: list[_View], problem: Problem, anchors: Located, fold: Codes
-) -> tuple[Decoder, list[Decoder], list[list[Layers]]]:
-    """Return the readings as all anchors teach them and as those outside each fold do.
+) -> tuple[list[Decoder], list[list[Layers]]]:
+    """Return the readings as those outside each fold teach them, and at last as all anchors do.
 
     Beside them every view as each reading has it, by what did not see the view's anchor.
     """
@@ -166,34 +181,40 @@ def _read_beside(
         directs[f].read(problem, of_unit[f], view.window)
         for f, view in zip(fold.tolist(), views, strict=True)
     ]
-    pairs = zip(readouts, directs, strict=True)
-    others = [Decoder(readout=one, direct=other) for one, other in pairs]
-    return Decoder(readout=readout, direct=direct), others, [around, words]
+    pairs = zip([*readouts, readout], [*directs, direct], strict=True)
+    return [Decoder(readout=one, direct=other) for one, other in pairs], [around, words]
 
 
 def _weights(
-    parts: Table, anchors: Located, use: Bools, usual: Table, ridge: float
-) -> tuple[float, ...]:
+    parts: Table, anchors: Located, fold: Codes, usual: Table, ridge: float
+) -> list[tuple[float, ...]]:
     """Return the weights of several log-posteriors that make anchors likeliest (F23, F42).
 
-    ``parts`` (M, A, K) is what each says of every anchor that it did not see. A ridge pulls towards
-    the usual weights: which part is best is hard to tell from few anchors, and nearly always a
-    mean of all is better than any choice.
+    For each fold by the anchors outside it, and at last by all. ``parts`` (M, A, K) is what each
+    says of every anchor that it did not see. A ridge pulls towards the usual weights: which part
+    is best is hard to tell from few anchors, and nearly always a mean of all beats any choice.
     """
-    said, shares, weight = parts[:, use], anchors.shares[use], anchors.weight[use, None]
 
-    def loss(x: Table) -> tuple[float, Table]:
-        log_p = log_normalise(np.tensordot(x, said, 1))
-        wrong = weight * (np.exp(log_p) - shares)
-        away = x - usual
-        cost = ridge * (away**2).sum() - (weight * shares * log_p).sum()
-        return float(cost), (said * wrong).sum(axis=(1, 2)) + 2 * ridge * away
+    def fitted(use: Bools) -> tuple[float, ...]:
+        said, shares, weight = parts[:, use], anchors.shares[use], anchors.weight[use, None]
 
-    best = minimize(loss, usual, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(usual))
-    return tuple(best.x.tolist())
+        def loss(x: Table) -> tuple[float, Table]:
+            log_p = log_normalise(np.tensordot(x, said, 1))
+            # slope of the cross-entropy: what is said less what is true, along each part
+            wrong = weight * (np.exp(log_p) - shares)
+            away = x - usual
+            cost = ridge * (away**2).sum() - (weight * shares * log_p).sum()
+            return float(cost), (said * wrong).sum(axis=(1, 2)) + 2 * ridge * away
+
+        bounds = [(0, None)] * len(usual)
+        best = minimize(loss, usual, jac=True, method="L-BFGS-B", bounds=bounds)
+        return tuple(best.x.tolist())
+
+    return [*(fitted(fold != f) for f in range(int(fold.max()) + 1)), fitted(fold >= 0)]
 
 
 def _blend(parts: Sequence[Layers], share: Sequence[float]) -> Layers:
+    # a logarithmic opinion pool (Genest and Zidek 1986), in 32 bits as all decoding
     total = np.float32(share[0]) * parts[0]
     for one, weight in zip(parts[1:], share[1:], strict=True):
         total = total + np.float32(weight) * one

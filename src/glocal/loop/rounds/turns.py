@@ -57,6 +57,10 @@ class Turn:
     members: tuple[Member, ...]
     """What learners say that reference points alone have taught."""
 
+    views: tuple[Fused, ...]
+    """The sources without the learners, fused for each fold without its anchors; () before they
+    were asked for."""
+
     change: float
     """Share of cells whose class differs from the round before; 1 in round 0."""
 
@@ -78,6 +82,7 @@ class Turn:
 
 def next_turn(area: Area, before: Turn) -> Turn:
     """Teach every learner on the estimate so far, then fuse with what they predict."""
+    before = replace(before, views=before.views or views_of(area))
     lesson = lesson_of(area, before)
     said = []
     for one in area.learners:
@@ -212,6 +217,7 @@ def members_of(area: Area) -> tuple[Member, ...]:
 
 def _turn(area: Area, said: Said, round: int, before: Turn | None) -> Turn:
     members = members_of(area) if before is None else before.members
+    views = () if before is None else before.views
     observations = [*area.observations, *said.judged]
     fused = fuse(
         observations,
@@ -235,7 +241,9 @@ def _turn(area: Area, said: Said, round: int, before: Turn | None) -> Turn:
         round=round,
     )
     change = float((estimate.classes != before.estimate.classes).mean()) if before else 1.0
-    return Turn(estimate=estimate, fused=fused, said=said, members=members, change=change)
+    return Turn(
+        estimate=estimate, fused=fused, said=said, members=members, views=views, change=change
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -264,6 +272,29 @@ class Lesson:
         return self.points.beside(self.cells, np.exp(log_q), certain * worth)
 
 
+def views_of(area: Area) -> tuple[Fused, ...]:
+    """Return what the sources say together without the learners, once for each fold (F43).
+
+    A fold's view is a fusion of its own that was never given the fold's anchors, so that no number
+    in it, however it was learned, can know them. Learners have no part in it: one that speaks of
+    another fold has seen them. () without anchors.
+    """
+    if area.anchors is None:
+        return ()
+    cells = cells_of_points(area.geobox, area.anchors.x, area.anchors.y)
+    fold = np.where(cells >= 0, area.window.fold.ravel()[cells], area.window.folds)
+    return tuple(
+        fuse(
+            area.observations,
+            area.anchors.take(fold != f),
+            interval=area.config.interval,
+            seed=area.config.seed,
+            fold=area.window.fold,
+        )
+        for f in range(area.window.folds)
+    )
+
+
 def lesson_of(area: Area, turn: Turn) -> Lesson:
     """Draw soft labels from what the sources say together, without the learners.
 
@@ -274,9 +305,8 @@ def lesson_of(area: Area, turn: Turn) -> Lesson:
     rng = np.random.default_rng([area.config.seed, turn.round])
     drawn = np.sort(rng.choice(count, min(SOFT_CELLS, count), replace=False))
     whole = turn.fused.at(drawn, learners)
-    views = [one.at(drawn, learners) for one in turn.fused.views]
-    same = [whole] * (area.window.folds - len(views))
-    return Lesson(points=area.points(), cells=drawn, views=(*views, *same, whole))
+    views = [one.at(drawn) for one in turn.views] or [whole] * area.window.folds
+    return Lesson(points=area.points(), cells=drawn, views=(*views, whole))
 
 
 def taught_provenance(area: Area, learner: Reading) -> Provenance:
