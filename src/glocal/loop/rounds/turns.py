@@ -289,6 +289,8 @@ def views_of(area: Area) -> tuple[Fused, ...]:
             area.anchors.take(fold != f),
             interval=area.config.interval,
             seed=area.config.seed,
+            # labels are read without neighbours
+            setting=replace(ENGINE, betas=(0.0,)),
             fold=area.window.fold,
         )
         for f in range(area.window.folds)
