@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glocal.core.grid import inside, tiles
 from glocal.core.interval import Interval
@@ -15,7 +16,7 @@ from glocal.core.result import log_normalise
 from glocal.core.setting import ENGINE, Setting
 from glocal.core.typing import Bools, Bytes, Codes, Layers, Table, Window
 from glocal.errors import GridMismatchError, LegendMismatchError
-from glocal.fusion.decode.context import usual_readout
+from glocal.fusion.decode.context import surroundings, usual_readout
 from glocal.fusion.decode.decoding import (
     Decoder,
     Member,
@@ -126,24 +127,13 @@ class Fused:
 
     def _decoder(self, silent: frozenset[str]) -> Callable[[Window], Layers]:
         """Return what decodes a window of cells."""
-        problem = self.fit.problem
-        of_cell = problem.units.of_cell.reshape(problem.geobox.shape)
-        # per unit, once for all windows
-        log_q = self.units(silent).astype(np.float32)
-        named = self._named(silent)
-        readout, direct = self.decoder.readout, self.decoder.direct
-        by_unit = None if direct is None else direct.units(problem, named)
+        log_q, read = self._reader(silent)
+        of_cell = self._of_cell
+        readout = self.decoder.readout
 
         def decode(window: Window) -> Layers:
-            # pool (F4), beside its surroundings (F20) and the statements (F22), among
-            # neighbours (F24)
-            parts = [log_q[of_cell[window]]]
-            if readout is not None:
-                parts.append(readout(parts[0]))
-            if direct is not None and by_unit is not None:
-                parts.append(direct.read(problem, by_unit, window, named))
-            seen = self.decoder.pooled(parts, self._beside(window, silent))
-            return smooth(seen, self.beta, ties_in(self.similarity, window))
+            around = None if readout is None else readout(log_q[of_cell[window]])
+            return smooth(read(window, around), self.beta, ties_in(self.similarity, window))
 
         return decode
 
@@ -152,28 +142,46 @@ class Fused:
 
         Neighbours are not heard (F24): what is said of the cell and around it is all.
         """
-        problem, named = self.fit.problem, self._named(silent)
-        of_cell = problem.units.of_cell.reshape(problem.geobox.shape)
-        log_q = self.units(silent).astype(np.float32)
-        readout, direct = self.decoder.readout, self.decoder.direct
-        # the steps of `cells`, less the last
-        where = np.unravel_index(cells, problem.geobox.shape)
-        parts, side = [log_q[of_cell[where]]], max(problem.setting.squares)
+        problem, of_cell, readout = self.fit.problem, self._of_cell, self.decoder.readout
+        log_q, read = self._reader(silent)
+        where = np.unravel_index(cells, of_cell.shape)
+        around, side = None, max(problem.setting.squares)
         if readout is not None and len(cells) * side**2 > of_cell.size:
-            parts.append(readout(log_q[of_cell])[where])
+            around = readout(log_q[of_cell])[where]
         elif readout is not None:  # only what lies around the cells, which says the same
-            near = np.empty_like(parts[0])
-            for i, cell in enumerate(cells.tolist()):
-                window, middle = window_around(problem, cell, side // 2)
-                near[i] = readout(log_q[of_cell[window]])[middle]
-            parts.append(near)
-        if direct is not None:
-            parts.append(direct.read(problem, direct.units(problem, named), where, named))
-        seen = self.decoder.pooled(parts, self._beside(where, silent))
-        return log_normalise(seen.astype(np.float64))
+            windows = (window_around(problem, cell, side // 2) for cell in cells.tolist())
+            said = [surroundings(log_q[of_cell[w]], readout.squares)[at] for w, at in windows]
+            around = readout.read(np.array(said))
+        return log_normalise(read(where, around).astype(np.float64))
 
-    def _beside(self, where: Any, silent: frozenset[str]) -> list[Layers | None]:
-        return [None if name in silent else one[where] for name, one in self.members.items()]
+    def _reader(
+        self, silent: frozenset[str]
+    ) -> tuple[Layers, Callable[[Any, Layers | None], Layers]]:
+        """Return the pool of every unit (F4), and what reads cells, given their surroundings."""
+        problem, named = self.fit.problem, self._named(silent)
+        # per unit, once for all cells
+        log_q, direct = self.units(silent).astype(np.float32), self.decoder.direct
+        by_unit = None if direct is None else direct.units(problem, named)
+        of_cell = self._of_cell
+
+        def read(where: Any, around: Layers | None) -> Layers:
+            # the pool beside its surroundings (F20), the statements (F22) and members (F42)
+            parts = [log_q[of_cell[where]]]
+            if around is not None:
+                parts.append(around)
+            if direct is not None and by_unit is not None:
+                parts.append(direct.read(problem, by_unit, where, named))
+            members = self.members.items()
+            beside = [None if name in silent else one[where] for name, one in members]
+            return self.decoder.pooled(parts, beside)
+
+        return log_q, read
+
+    @property
+    def _of_cell(self) -> NDArray[np.int32]:
+        """Unit of every cell, shape (H, W)."""
+        problem = self.fit.problem
+        return problem.units.of_cell.reshape(problem.geobox.shape)
 
     def _named(self, silent: frozenset[str]) -> frozenset[str]:
         """Return the sources that speak for ``silent`` ones."""

@@ -55,8 +55,7 @@ class Decoder:
         rest = _blend(parts, self.share)
         if not members:
             return rest
-        said = [rest if one is None else np.where(np.isfinite(one), one, rest) for one in members]
-        return _blend([rest, *said], self.among)
+        return _blend([rest, *(_or(one, rest) for one in members)], self.among)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,19 +104,17 @@ def learn_decoding(
     if context:
         decoders, read = _read_beside(views, problem, anchors, fold)
         parts += read
+        # (F23): the words as usual, and what is left between the pool and its surroundings
         half = (1 - setting.direct_share) / 2
         usual = np.array([half, half, setting.direct_share])
         share = _weights(_middle(parts, views), anchors, fold, usual, setting.share_ridge)
         decoders = [replace(one, share=mine) for one, mine in zip(decoders, share, strict=True)]
     beside: list[list[Layers]] = [[one.judged[view.window] for one in members] for view in views]
     if members:
+        # (F42): first all that, read by what did not see the anchor, then each member beside it
         rest = [decoders[f].pooled([part[i] for part in parts]) for i, f in enumerate(of_fold)]
-        # where a member is silent the rest speaks for it
         heard = [
-            [
-                np.where(np.isfinite(said[m]), said[m], one)
-                for said, one in zip(beside, rest, strict=True)
-            ]
+            [_or(said[m], one) for said, one in zip(beside, rest, strict=True)]
             for m in range(len(members))
         ]
         mine = setting.member_share / len(members)
@@ -211,6 +208,11 @@ def _weights(
         return tuple(best.x.tolist())
 
     return [*(fitted(fold != f) for f in range(int(fold.max()) + 1)), fitted(fold >= 0)]
+
+
+def _or(member: Layers | None, rest: Layers) -> Layers:
+    # where a member is silent the rest speaks for it
+    return rest if member is None else np.where(np.isfinite(member), member, rest)
 
 
 def _blend(parts: Sequence[Layers], share: Sequence[float]) -> Layers:

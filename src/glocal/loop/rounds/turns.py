@@ -20,6 +20,7 @@ from glocal.fusion.fuse import Fused, fuse
 from glocal.fusion.place.shifts import object_shift, raster_shifts
 from glocal.loop.area.area import Area
 from glocal.sources.kind import Reading
+from glocal.sources.worth import can_judge, losses, usual_worth
 
 SOFT_CELLS = 1000
 """Cells drawn as soft labels for a model, each round."""
@@ -27,9 +28,6 @@ SOFT_CELLS = 1000
 WORTHS = (0.01, 0.03, 0.1, 0.3, 1.0)
 """Weights of a soft label, for a class that is certain, against one reference point that are
 tried."""
-
-USUAL_WORTH = 0.3
-"""What a label is worth where there are points, but too few reference points to try it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,37 +89,29 @@ def next_turn(area: Area, before: Turn) -> Turn:
         layers = one.learner.learn(one, nested), one.learner.learn_all(one, lesson.all(worth[-1]))
         said.append(one.learner.state(one, *layers, provenance=taught_provenance(area, one)))
     judged, released = zip(*said, strict=True) if said else ((), ())
-    return _turn(area, Said(judged=judged, released=released), before.round + 1, before)
+    taught = Said(judged=judged, released=released)
+    return _turn(area, taught, before.round + 1, before, before.members)
 
 
 def _worths(area: Area, learner: Reading, lesson: Lesson) -> list[float]:
     """Return what a soft label is worth to a learner, for each fold and at last for the map.
 
-    Several weights are tried, and anchors choose, by what the learner says of them that did not
-    learn from their fold; for a fold the *other* folds choose. Where sources know little, their
-    labels would drown what points teach.
+    Anchors choose: for a fold those of the *other* folds.
     """
     folds, anchors = area.window.folds, area.anchors
-    if anchors is None or anchors.answered.sum() < ENGINE.min_sample:
-        usual = USUAL_WORTH if len(lesson.points) >= ENGINE.min_sample else 1.0
-        return [usual] * (folds + 1)
-    cells = cells_of_points(area.geobox, anchors.x, anchors.y)
-    use = anchors.answered & (cells >= 0)
-    cells, shares, weight = cells[use], anchors.shares[use], anchors.weight[use]
-    loss = []
-    for worth in WORTHS:
-        nested = [lesson.of(f, worth) for f in range(folds)]
-        p = learner.learner.learn(learner, nested, only=cells)[cells]
-        log_p = np.log(np.maximum(np.nan_to_num(p, nan=1.0), 1e-6))
-        loss.append(-weight * (shares * log_p).sum(axis=1))
-    fold, losses = area.window.fold.ravel()[cells], np.array(loss)
+    if anchors is None or not can_judge(anchors):
+        return [usual_worth(lesson.points)] * (folds + 1)
+    cells, lost = losses(
+        learner, anchors, WORTHS, lambda worth: [lesson.of(f, worth) for f in range(folds)]
+    )
+    fold = area.window.fold.ravel()[cells]
     kept = [fold != f for f in range(folds)] + [fold >= 0]
-    return [WORTHS[int(losses[:, one].sum(axis=1).argmin())] for one in kept]
+    return [WORTHS[int(lost[:, one].sum(axis=1).argmin())] for one in kept]
 
 
 def resumed_turn(area: Area, said: Said, round: int, before: Turn) -> Turn:
     """Rebuild a finished round from what its learners said."""
-    return _turn(area, said, round, before)
+    return _turn(area, said, round, before, before.members)
 
 
 def start(area: Area) -> tuple[Area, dict[str, Displacement], Turn]:
@@ -131,7 +121,8 @@ def start(area: Area) -> tuple[Area, dict[str, Displacement], Turn]:
     the shift of all, or by a field at its middle. Shifts of rasters are split by stated
     accuracies and points, and reported only.
     """
-    turn = _turn(area, Said(), 0, None)
+    members = members_of(area)
+    turn = _turn(area, Said(), 0, None, members)
     shifts = raster_shifts(turn.fused, area.observations, {})
     moved: list[Observations] = []
     for one in area.observations:
@@ -149,7 +140,7 @@ def start(area: Area) -> tuple[Area, dict[str, Displacement], Turn]:
             moved.append(replace(one, geometry=np.asarray(shapes, object)))
     area = area.saying(moved)
     if any(shift.applied for shift in shifts.values()):
-        turn = _turn(area, Said(), 0, None)
+        turn = _turn(area, Said(), 0, None, members)
     return area, shifts, turn
 
 
@@ -203,9 +194,9 @@ def sight_of(turn: Turn) -> Sight:
 
 def members_of(area: Area) -> tuple[Member, ...]:
     """Return what learners say that points alone have taught; none without enough anchors."""
-    points, shape = area.points(), (*area.geobox.shape, len(area.legend))
-    if area.anchors is None or area.anchors.answered.sum() < ENGINE.min_sample:
+    if not can_judge(area.anchors):
         return ()
+    points, shape = area.points(), (*area.geobox.shape, len(area.legend))
     members = []
     for one in area.learners:
         judged = one.learner.learn(one, [points] * area.window.folds)
@@ -215,8 +206,9 @@ def members_of(area: Area) -> tuple[Member, ...]:
     return tuple(members)
 
 
-def _turn(area: Area, said: Said, round: int, before: Turn | None) -> Turn:
-    members = members_of(area) if before is None else before.members
+def _turn(
+    area: Area, said: Said, round: int, before: Turn | None, members: tuple[Member, ...]
+) -> Turn:
     views = () if before is None else before.views
     observations = [*area.observations, *said.judged]
     fused = fuse(

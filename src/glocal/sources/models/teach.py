@@ -9,19 +9,16 @@ from glocal.core.findings import Findings
 from glocal.core.grid import cells_of_points
 from glocal.core.labels import Labels
 from glocal.core.result import relative_entropy
-from glocal.core.setting import ENGINE
 from glocal.core.typing import Codes, Floats, Layers, Table
 from glocal.sources.kind import Exam, Reading, needed
 from glocal.sources.models.predict import predict
+from glocal.sources.worth import can_judge, losses, usual_worth
 
 CELLS = 1000
 """Labelled cells that teach a model beside all points."""
 
 WORTHS = (0.03, 0.1, 0.3, 1.0)
 """Weights of a certain label against one reference point that are tried."""
-
-USUAL_WORTH = 0.3
-"""What a label is worth where there are points, but too few reference points to try it."""
 
 GUARD = 2
 """Cells around a reference point that no label speaks of."""
@@ -88,24 +85,17 @@ def _drawn(reading: Reading, probability: Floats, weight: Floats) -> tuple[Codes
 
 
 def _worth(reading: Reading, findings: Findings, probability: Floats, weight: Floats) -> float:
-    """Return what a label is worth beside a reference point, so that the model learns most.
-
-    The model is taught with several weights, and the anchors, none of which taught the model of
-    its own fold, choose. Where others know little, their labels drown what points teach.
-    """
+    """Return what a label is worth beside a reference point, so that the model learns most."""
     anchors, lack = findings.anchors, "findings about a model carry the labels of points"
     points = needed(findings.points, f"{reading.name}: {lack}")
-    if anchors is None or anchors.answered.sum() < ENGINE.min_sample:
-        return USUAL_WORTH if len(points) >= ENGINE.min_sample else 1.0
-    cells = cells_of_points(reading.window.geobox, anchors.x, anchors.y)
-    use = anchors.answered & (cells >= 0)
+    if anchors is None or not can_judge(anchors):
+        return usual_worth(points)
     cell, shares, certain = _drawn(reading, probability, weight)
-    loss = []
-    for one in WORTHS:
-        p = _taught(reading, points.beside(cell, shares, certain * one), cells[use])
-        log_p = np.log(np.maximum(np.nan_to_num(p, nan=1.0), 1e-6))
-        loss.append(-(anchors.weight[use, None] * anchors.shares[use] * log_p).sum())
-    return WORTHS[int(np.argmin(loss))]
+    folds = reading.window.folds
+    _, lost = losses(
+        reading, anchors, WORTHS, lambda one: [points.beside(cell, shares, certain * one)] * folds
+    )
+    return WORTHS[int(lost.sum(axis=1).argmin())]
 
 
 def _likeliest(p: Layers) -> Codes:
